@@ -1,0 +1,1 @@
+//! Which refs and which changed files matter: patterns compiled once, immutable.

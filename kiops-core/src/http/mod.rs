@@ -1,0 +1,1 @@
+//! The HTTP seam: one small trait, and above it the rules that every call of ours keeps.

@@ -1,0 +1,79 @@
+//! The log of a build: lines with a stage, masked before they are stored, read from a cursor.
+
+mod mask;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::name::BuildId;
+use crate::stage::Stage;
+
+/// One line as stored and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its place in the build's log: 1, 2, 3 ... without gaps. A reader who has line `n` goes on after [`Cursor`] `n`.
+    pub n: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The stage it belongs to; shown as `[build] `.
+    pub stage: Stage,
+    /// The text: no line break, no control character, no ANSI escape, at most [`LINE_MAX`] bytes, masked.
+    pub text: String,
+}
+
+/// The longest line in bytes; what is longer is cut and ends in `... [cut]`.
+pub const LINE_MAX: usize = 16 * 1024;
+
+/// A line before it has its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewLine {
+    /// When it was written.
+    pub at: Timestamp,
+    /// The stage it belongs to.
+    pub stage: Stage,
+    /// The text, masked and cleaned by [`Masker`].
+    pub text: String,
+}
+
+/// How far a reader has come: the number of the last line it has, 0 at the beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub u64);
+
+/// A piece of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// Lines in order, the first one right after the cursor asked for.
+    pub lines: Vec<LogLine>,
+    /// Whether the log is closed and these were its last lines.
+    pub ended: bool,
+}
+
+/// Keeps the logs of builds.
+///
+/// # Guarantees
+/// - `append` is idempotent by (build, origin, first): lines of an origin at or below the highest number that it
+///   already wrote are dropped, so a writer that is unsure repeats itself.
+/// - Lines of one call stand together and in order; concurrent calls never mix within one another.
+/// - What `append` has returned for is there after a crash of the process. A torn last write is dropped when the log is opened again.
+/// - A log over its cap takes one last line that says so, and drops the rest; `append` still succeeds.
+#[async_trait]
+pub trait LogStore: Send + Sync + std::fmt::Debug {
+    /// Adds lines. `origin` names the writer (a run id, a work id); `first` is the number of the first line among all that
+    /// this origin ever writes to this build, from 1.
+    async fn append(&self, build: &BuildId, origin: &str, first: u64, lines: Vec<NewLine>) -> Result<()>;
+
+    /// At most `limit` lines after `cursor`. A build without a log gives an empty page that has not ended.
+    async fn read(&self, build: &BuildId, cursor: Cursor, limit: usize) -> Result<LogPage>;
+
+    /// Closes the log: readers learn that no more will come. Repeating it, or appending afterwards, is no error; late lines are kept.
+    async fn close(&self, build: &BuildId) -> Result<()>;
+
+    /// Resolves when the build's log may have grown or been closed since `cursor`, or after `timeout`. Spurious wake-ups are allowed.
+    async fn changed(&self, build: &BuildId, cursor: Cursor, timeout: SignedDuration) -> Result<()>;
+
+    /// Removes the log of a build. Removing what is not there is no error.
+    async fn remove(&self, build: &BuildId) -> Result<()>;
+}

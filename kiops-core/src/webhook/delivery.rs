@@ -1,0 +1,96 @@
+//! A delivery as it came in.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use sha2::{Digest as _, Sha256};
+
+use crate::name::{HookId, ProviderName};
+
+/// What a sender delivered: headers and the raw bytes, exactly as received. Verification is over these bytes, before any parsing.
+#[derive(Clone)]
+pub struct Delivery {
+    /// The sender, from the path.
+    pub provider: ProviderName,
+    /// The unguessable hook id, where the path has one.
+    pub hook: Option<HookId>,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body's bytes.
+    pub body: Bytes,
+}
+
+impl Delivery {
+    /// A delivery of these bytes.
+    pub const fn new(provider: ProviderName, headers: HeaderMap, body: Bytes) -> Self {
+        Self { provider, hook: None, headers, body }
+    }
+
+    /// The one value of a header as text; `None` if it is missing, repeated or not visible ASCII. A repeated
+    /// header is never trusted: which value counts would depend on who reads it.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?;
+        if values.next().is_some() {
+            return None;
+        }
+        value.to_str().ok()
+    }
+
+    /// Whether a header is there at all, readable or not.
+    pub fn has_header(&self, name: &str) -> bool {
+        self.headers.contains_key(name)
+    }
+}
+
+/// Headers may hold a token (X-Gitlab-Token), bodies may too: only names and sizes are printed.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("provider", &self.provider)
+            .field("hook", &self.hook.is_some())
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
+
+/// What makes two deliveries of one hook the same. Kept for 30 days; a second one is answered 200 and changes nothing (E05).
+///
+/// It may only be made of what the sender's signature covers, or a captured delivery could be replayed under a new id (E04):
+/// where there is a MAC over the body, the body's digest; with Standard Webhooks the signed id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplayKey(String);
+
+impl ReplayKey {
+    /// The digest of the body.
+    pub fn of_body(delivery: &Delivery) -> Self {
+        Self(format!("body:{}", crate::name::hex(&Sha256::digest(&delivery.body))))
+    }
+
+    /// An id that the signature covers.
+    pub fn of_signed_id(id: &str) -> Self {
+        Self(format!("id:{}", crate::name::hex(&Sha256::digest(id.as_bytes()))))
+    }
+
+    /// The body together with something outside it that the sender changes for each delivery that is meant to count
+    /// (GitHub's Test button sends the same body with a new id).
+    pub fn of_body_and(delivery: &Delivery, id: &str) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update((id.len() as u64).to_be_bytes());
+        hasher.update(id.as_bytes());
+        hasher.update(&delivery.body);
+        Self(format!("both:{}", crate::name::hex(&hasher.finalize())))
+    }
+
+    /// The key of a head that was found by listing, not delivered (design: lost webhooks).
+    pub fn of_head(git_ref: &crate::name::GitRef, head: &crate::name::CommitId) -> Self {
+        Self(format!("head:{git_ref}:{head}"))
+    }
+
+    /// The key as stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

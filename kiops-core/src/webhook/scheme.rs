@@ -1,0 +1,1 @@
+//! Signature schemes, as pure functions over raw bytes.
