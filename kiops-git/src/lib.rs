@@ -1,1 +1,16 @@
-//! kiops-git
+//! Git hosts for kiops: how each one's webhooks are verified and decoded, and its API as a provider.
+//!
+//! A module a host: [`gitlab`], and [`plain`] for any Git repository without a host's software around it.
+
+mod body;
+pub mod gitlab;
+pub mod plain;
+
+use std::sync::Arc;
+
+use kiops_core::webhook::WebhookSource;
+
+/// Every sender of this crate, as [`WebhookSource`]s with the names that routes take: `gitlab`, `plain`.
+pub fn sources() -> Vec<Arc<dyn WebhookSource>> {
+    vec![Arc::new(gitlab::GitLabWebhook), Arc::new(plain::PlainWebhook)]
+}

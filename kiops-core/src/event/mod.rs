@@ -1,8 +1,12 @@
 //! What happened at a Git host or a registry, in one vocabulary for all of them.
 
+mod columns;
 mod files;
+mod tip;
 
-pub use files::{ChangedFiles, FileList};
+pub use columns::Columns;
+pub use files::{ChangedFiles, FileList, Paths};
+pub use tip::Tip;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,17 +77,14 @@ impl EventKind {
     }
 }
 
-/// What a branch or tag pointed at: an object, or nothing (all zeros on the wire).
-pub type Tip = Option<CommitId>;
-
 /// Commits reached a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
     /// The full ref as sent.
     pub git_ref: GitRef,
-    /// Where it pointed before; `None`: the branch is new.
+    /// Where it pointed before; no commit: the branch is new.
     pub before: Tip,
-    /// Where it points now; `None`: the branch was deleted.
+    /// Where it points now; no commit: the branch was deleted.
     pub head: Tip,
     /// The files that changed between the two, as far as the payload tells.
     pub files: ChangedFiles,
@@ -98,6 +99,11 @@ impl Push {
     /// The branch, where the ref is one.
     pub const fn branch(&self) -> Option<&BranchName> {
         self.git_ref.branch()
+    }
+
+    /// Whether the branch was deleted.
+    pub const fn is_deleted(&self) -> bool {
+        self.head.commit().is_none()
     }
 }
 
@@ -117,14 +123,17 @@ pub struct CommitFacts {
 pub struct TagPush {
     /// The full ref as sent.
     pub git_ref: GitRef,
-    /// Where it pointed before; `None`: the tag is new.
+    /// Where it pointed before; no object: the tag is new.
     pub before: Tip,
-    /// The object it points at now: for an annotated tag the tag object. `None`: the tag was deleted.
+    /// The object it points at now: for an annotated tag the tag object. No object: the tag was deleted.
     pub head: Tip,
     /// The commit to build: what the tag object points at, where the host tells (E23).
-    pub commit_id: Tip,
-    /// The message of the commit or of the tag.
+    pub commit_id: Option<CommitId>,
+    /// The message of the commit, where the payload lists it.
     pub message: Option<String>,
+    /// The annotated tag's own message.
+    #[serde(default)]
+    pub annotation: Option<String>,
     /// The files of the commits that the payload lists. Never complete: a tag says nothing of what changed.
     pub files: ChangedFiles,
     /// What the payload says of the commit.
@@ -136,6 +145,11 @@ impl TagPush {
     /// The tag's short name, where the ref is a tag.
     pub const fn tag(&self) -> Option<&GitTag> {
         self.git_ref.tag()
+    }
+
+    /// Whether the tag was deleted.
+    pub const fn is_deleted(&self) -> bool {
+        self.head.commit().is_none()
     }
 }
 
@@ -149,9 +163,9 @@ pub struct MergeRequest {
     /// What it means for us.
     pub change: MergeRequestChange,
     /// The commit to build.
-    pub head: Tip,
+    pub head: Option<CommitId>,
     /// Its previous head, where the payload says that the code changed.
-    pub previous_head: Tip,
+    pub previous_head: Option<CommitId>,
     /// The branch that is to be merged, by name in its own repository.
     pub source_branch: String,
     /// The branch that it is to be merged into.
@@ -233,7 +247,7 @@ pub struct Pipeline {
     /// Whether that ref is a tag.
     pub is_tag: bool,
     /// The commit that it ran for.
-    pub head: Tip,
+    pub head: Option<CommitId>,
     /// The object before the push that started it.
     pub before: Tip,
     /// The sender's word for its state; only `success` starts anything (settled 2).

@@ -37,6 +37,13 @@ impl Default for ComponentName {
     }
 }
 
+/// A service that says nothing of containers has one, named like its component.
+impl From<&ComponentName> for ContainerName {
+    fn from(component: &ComponentName) -> Self {
+        Self(std::sync::Arc::clone(&component.0))
+    }
+}
+
 fn check_label(what: &'static str, value: &str) -> Result<(), NameError> {
     let refuse = |reason: &str| Err(NameError::new(what, value, reason));
     if value.is_empty() {

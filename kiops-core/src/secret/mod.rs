@@ -21,6 +21,12 @@ impl Secret {
         (!value.is_empty()).then_some(Self(value))
     }
 
+    /// A secret from bytes whose number, known when compiling, is not zero.
+    pub(crate) fn filled<const N: usize>(value: [u8; N]) -> Self {
+        const { assert!(N > 0) };
+        Self(Zeroizing::new(value.to_vec()))
+    }
+
     /// The bytes, for the one call that needs them.
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -2,10 +2,14 @@
 //! trait that each sender implements.
 
 mod delivery;
+#[cfg(test)]
+mod flips;
+mod peek;
 pub mod scheme;
 mod secrets;
 
 pub use delivery::{Delivery, ReplayKey};
+pub use peek::{peek, without_bom};
 pub use secrets::{SecretEntry, SecretSet};
 
 use jiff::Timestamp;

@@ -1,0 +1,246 @@
+//! A build as it is stored.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::spec::BuildSpec;
+use super::state::BuildState;
+use crate::access::{Subject, Trust};
+use crate::name::{BuildId, CheckName, CommitId, ComponentName, DeliveryId, Digest, PinnedImage, ReleaseId, RunId, ServiceName, Tag};
+use crate::policy::RefKey;
+use crate::service::{CheckSpec, Timers};
+use crate::stage::{Failure, Progress};
+
+/// One build: from a decision to an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Its id, derived from its identity.
+    pub id: BuildId,
+    /// What makes it this build and no other.
+    pub identity: BuildIdentity,
+    /// What is built. Holds no secrets.
+    pub spec: BuildSpec,
+    /// What asked for it first.
+    pub trigger: Trigger,
+    /// The branch it is for, where there is one.
+    pub branch: Option<String>,
+    /// The Git tag it is for, where there is one.
+    pub tag: Option<String>,
+    /// Who asked for it; it is superseded only when all of them are.
+    pub requesters: Vec<Requester>,
+    /// Where it stands.
+    pub state: BuildState,
+    /// How far it is; never falls.
+    pub progress: Progress,
+    /// Its place among all builds of the service: who was decided later has a higher one.
+    pub order: u64,
+    /// Which run this is, from 1; 0 before the first.
+    pub attempt: u32,
+    /// The executor of the current run.
+    pub executor: Option<String>,
+    /// Executors that refused it.
+    pub refused_by: Vec<String>,
+    /// Runs that the executor lost while we lived.
+    pub lost: u32,
+    /// Runs that ended with our own process, in a row.
+    pub lost_by_us: u32,
+    /// Not before this: a run that could not be started is tried again later.
+    pub not_before: Option<Timestamp>,
+    /// Stall and total time, as they were set when it was made.
+    pub timers: Timers,
+    /// Its checks in order.
+    pub checks: Vec<CheckRecord>,
+    /// Tags that stage `release` moves to the tested digest.
+    pub tags: Vec<Tag>,
+    /// What it made.
+    pub digest: Option<Digest>,
+    /// The release that it made by itself.
+    pub release: Option<ReleaseId>,
+    /// When it was decided.
+    pub created_at: Timestamp,
+    /// When its first run started.
+    pub started_at: Option<Timestamp>,
+    /// When its current run started.
+    pub run_started_at: Option<Timestamp>,
+    /// When it last gave a sign of life.
+    pub last_sign: Option<Timestamp>,
+    /// Whether the stall warning was given since then.
+    pub warned: bool,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What makes a build this build and no other. A push and a merge request on one commit share it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildIdentity {
+    /// The service.
+    pub service: ServiceName,
+    /// The component.
+    pub component: ComponentName,
+    /// The commit.
+    pub commit: CommitId,
+    /// A digest over every setting that changes what is made.
+    pub settings: String,
+    /// How far the content is trusted.
+    pub trust: Trust,
+    /// Empty for automatic triggers; something of its own for a build by hand, a repeat, or another try.
+    pub nonce: String,
+}
+
+impl BuildIdentity {
+    /// The id that follows.
+    pub fn id(&self) -> BuildId {
+        BuildId::derive([
+            self.service.as_str(),
+            self.component.as_str(),
+            self.commit.as_str(),
+            &self.settings,
+            self.trust.name(),
+            &self.nonce,
+        ])
+    }
+
+    /// Whether the other is the same but for the nonce.
+    pub fn same_content(&self, other: &Self) -> bool {
+        Self { nonce: String::new(), ..self.clone() } == Self { nonce: String::new(), ..other.clone() }
+    }
+}
+
+/// What asked for a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A delivery.
+    Webhook,
+    /// A person.
+    Manual,
+    /// The API trigger.
+    Api,
+    /// A schedule.
+    Schedule,
+    /// A base image that moved.
+    BaseImage,
+    /// A head that no delivery told of.
+    Reconcile,
+    /// Another try of a build that ended badly.
+    Retry,
+}
+
+impl Trigger {
+    /// The word of the log's first line: `Triggered by Webhook` (K36).
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Webhook => "Webhook",
+            Self::Manual => "Manual Build",
+            Self::Api => "API",
+            Self::Schedule => "Schedule",
+            Self::BaseImage => "Base Image",
+            Self::Reconcile => "Reconcile",
+            Self::Retry => "Retry",
+        }
+    }
+}
+
+/// Somebody who asked for a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    /// What newer events replace it by.
+    pub scope: RefKey,
+    /// When it asked, in the service's order.
+    pub order: u64,
+    /// Whether it is an older head that came late.
+    pub late: bool,
+    /// The delivery that asked.
+    pub delivery: Option<DeliveryId>,
+    /// Who is behind it, as a member; the pusher for a push (settled 15).
+    pub subject: Subject,
+    /// The name to show for them.
+    pub label: String,
+    /// The newer build that took its place.
+    pub superseded_by: Option<BuildId>,
+}
+
+/// A check of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRecord {
+    /// What it is.
+    pub spec: CheckSpec,
+    /// Where it stands.
+    pub state: CheckState,
+    /// How many runs of it the runner lost.
+    pub lost: u32,
+    /// Which run this is, from 1.
+    pub attempt: u32,
+    /// Findings by severity, for a check that reports them.
+    pub findings: Option<crate::checks::FindingCounts>,
+}
+
+/// Where a check stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// Not its turn yet.
+    Waiting,
+    /// It runs.
+    Running,
+    /// Its gate let it through.
+    Passed,
+    /// Its gate did not.
+    Failed(Failure),
+    /// It was not run: there is no image, or the build ended before.
+    Skipped,
+}
+
+impl Build {
+    /// The service it is for.
+    pub const fn service(&self) -> &ServiceName {
+        &self.identity.service
+    }
+
+    /// The component it is for.
+    pub const fn component(&self) -> &ComponentName {
+        &self.identity.component
+    }
+
+    /// The commit it is of.
+    pub const fn commit(&self) -> &CommitId {
+        &self.identity.commit
+    }
+
+    /// The current run's id.
+    pub fn run(&self) -> RunId {
+        RunId::of_build(&self.id, self.attempt)
+    }
+
+    /// The id of a check's current run.
+    pub fn check_run(&self, check: &CheckRecord) -> RunId {
+        RunId::of_check(&self.id, &check.spec.name, check.attempt)
+    }
+
+    /// The record of a check.
+    pub fn check(&self, name: &CheckName) -> Option<&CheckRecord> {
+        self.checks.iter().find(|check| check.spec.name == *name)
+    }
+
+    /// The image that it made, once it has.
+    pub fn image(&self) -> Option<PinnedImage> {
+        self.spec.output.pinned(self.digest.clone()?)
+    }
+
+    /// Whether it is over.
+    pub const fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
+    /// Whether somebody who wants a release by itself still stands behind it: a push, tag, pipeline or person that nothing
+    /// newer replaced. A merge request does not: nothing of it is merged yet.
+    pub fn wants_release(&self) -> Option<&Requester> {
+        if self.identity.trust != Trust::Trusted {
+            return None;
+        }
+        self.requesters
+            .iter()
+            .filter(|by| !by.late && by.superseded_by.is_none() && !matches!(by.scope, RefKey::MergeRequest(_)))
+            .max_by_key(|by| by.order)
+    }
+}

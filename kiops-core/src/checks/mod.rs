@@ -1,0 +1,9 @@
+//! Checks: what runs them, what they report, and what their gates say.
+
+mod runner;
+mod sarif;
+mod verdict;
+
+pub use runner::{CheckJob, CheckRunner};
+pub use sarif::{FindingCounts, Sarif, SarifFinding};
+pub use verdict::{Judged, Verdict, judge};

@@ -1,0 +1,311 @@
+//! A step's working copy: what changed so far, and what it asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::step::missing;
+use crate::build::{Ask, Build, BuildInput, BuildState, BuildView};
+use crate::effect::{Effect, Work};
+use crate::error::{Error, Result};
+use crate::log::NewLine;
+use crate::name::{BuildId, EnvironmentName, ReleaseId, ServiceName, WorkId};
+use crate::notify::DomainEvent;
+use crate::policy::{RefKey, RefState};
+use crate::queue::Slot;
+use crate::release::{Lane, LaneState, Release, ReleaseAsk, ReleaseInput};
+use crate::service::{Environment, Service};
+use crate::stage::Stage;
+use crate::store::{Changes, DeliveryRecord, View};
+
+pub(super) struct Draft<'a> {
+    view: &'a View,
+    service: &'a Service,
+    pub(super) now: Timestamp,
+    order: u64,
+    builds: BTreeMap<BuildId, Build>,
+    releases: BTreeMap<ReleaseId, Release>,
+    refs: BTreeMap<RefKey, RefState>,
+    lanes: BTreeMap<Lane, LaneState>,
+    delivery: Option<DeliveryRecord>,
+    free_slots: BTreeSet<BuildId>,
+    take_slots: Vec<Slot>,
+    cancel_work: Vec<WorkId>,
+    work: Vec<Work>,
+    logs: Vec<(BuildId, Vec<NewLine>)>,
+    events: Vec<DomainEvent>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(view: &'a View, now: Timestamp) -> Result<Self> {
+        let service = view.service.as_ref().ok_or_else(|| Error::not_found("step", "the service is not registered"))?;
+        Ok(Self {
+            view,
+            service,
+            now,
+            order: view.ledger.order,
+            builds: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            refs: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            delivery: None,
+            free_slots: BTreeSet::new(),
+            take_slots: Vec::new(),
+            cancel_work: Vec::new(),
+            work: Vec::new(),
+            logs: Vec::new(),
+            events: Vec::new(),
+        })
+    }
+
+    // Reading: what changed shadows what was stored.
+
+    pub(super) const fn service(&self) -> &'a Service {
+        self.service
+    }
+
+    pub(super) const fn name(&self) -> &'a ServiceName {
+        &self.service.name
+    }
+
+    pub(super) fn environment(&self, name: &EnvironmentName) -> Option<&'a Environment> {
+        self.view.environments.iter().find(|environment| environment.name == *name)
+    }
+
+    pub(super) fn build(&self, id: &BuildId) -> Option<&Build> {
+        self.builds.get(id).or_else(|| self.view.builds.get(id))
+    }
+
+    pub(super) fn builds(&self) -> impl Iterator<Item = &Build> {
+        let stored = self.view.builds.values().filter(|build| !self.builds.contains_key(&build.id));
+        self.builds.values().chain(stored)
+    }
+
+    pub(super) fn release(&self, id: &ReleaseId) -> Option<&Release> {
+        self.releases.get(id).or_else(|| self.view.releases.get(id))
+    }
+
+    pub(super) fn releases(&self) -> impl Iterator<Item = &Release> {
+        let stored = self.view.releases.values().filter(|release| !self.releases.contains_key(&release.id));
+        self.releases.values().chain(stored)
+    }
+
+    pub(super) fn lane(&self, lane: &Lane) -> Option<&LaneState> {
+        self.lanes.get(lane).or_else(|| self.view.lanes.iter().find(|state| state.lane == *lane))
+    }
+
+    pub(super) fn ref_state(&self, key: &RefKey) -> RefState {
+        self.refs.get(key).or_else(|| self.view.refs.get(key)).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn delivery(&self) -> Option<&DeliveryRecord> {
+        self.delivery.as_ref().or(self.view.delivery.as_ref())
+    }
+
+    // Writing.
+
+    pub(super) const fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    pub(super) fn put_build(&mut self, build: Build) {
+        self.builds.insert(build.id.clone(), build);
+    }
+
+    pub(super) fn put_release(&mut self, release: Release) {
+        self.releases.insert(release.id.clone(), release);
+    }
+
+    pub(super) fn put_ref(&mut self, key: RefKey, state: RefState) {
+        self.refs.insert(key, state);
+    }
+
+    pub(super) fn put_lane(&mut self, state: LaneState) {
+        self.lanes.insert(state.lane.clone(), state);
+    }
+
+    pub(super) fn put_delivery(&mut self, delivery: DeliveryRecord) {
+        self.delivery = Some(delivery);
+    }
+
+    pub(super) fn take_slots(&mut self, slots: Vec<Slot>) {
+        self.take_slots.extend(slots);
+    }
+
+    pub(super) fn tell(&mut self, event: DomainEvent) {
+        self.events.push(event);
+    }
+
+    pub(super) fn ask_for(&mut self, effect: Effect) {
+        self.work.push(Work::new(self.name(), self.now, effect, ""));
+    }
+
+    pub(super) fn log(&mut self, build: &BuildId, stage: Stage, text: impl Into<String>) {
+        let line = NewLine { at: self.now, stage, text: text.into() };
+        match self.logs.iter_mut().find(|(id, _)| id == build) {
+            Some((_, lines)) => lines.push(line),
+            None => self.logs.push((build.clone(), vec![line])),
+        }
+    }
+
+    /// Applies an input to a build and takes over what it asks for.
+    pub(super) fn apply_build(&mut self, id: &BuildId, input: BuildInput) -> Result<()> {
+        let mut build = self.build(id).cloned().ok_or_else(|| missing("build", id.as_str()))?;
+        let executor = build.executor.clone().unwrap_or_default();
+        let was_over = build.is_over();
+        let asks = build
+            .apply(input, self.now)
+            .map_err(|illegal| Error::conflict("change build", illegal.to_string()).with_source(illegal))?;
+        let executor = build.executor.clone().unwrap_or(executor);
+        let ended = !was_over && build.is_over();
+        let succeeded = ended && build.state == BuildState::Succeeded;
+        self.put_build(build);
+        for ask in asks {
+            self.take_over(id, ask, &executor);
+        }
+        if succeeded {
+            self.build_succeeded(id)?;
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, build: &BuildId, ask: Ask, executor: &str) {
+        let executor = executor.to_owned();
+        let build = build.clone();
+        match ask {
+            Ask::Run(run) => self.ask_for(Effect::Run { build, run, executor }),
+            Ask::CancelRun(run) => {
+                let follow = Effect::Run { build, run: run.clone(), executor: executor.clone() };
+                self.cancel_work.push(Work::new(self.name(), self.now, follow, "").id);
+                self.ask_for(Effect::CancelRun { run, executor });
+            }
+            Ask::ForgetRun(run) => self.ask_for(Effect::ForgetRun { run, executor }),
+            Ask::Check(run, check) => self.ask_for(Effect::Check { build, check, run }),
+            Ask::CancelCheck(run) => self.ask_for(Effect::CancelCheck { run }),
+            Ask::Promote => self.ask_for(Effect::Promote { build }),
+            Ask::Log(stage, text) => self.log(&build, stage, text),
+            Ask::FreeSlots => {
+                self.free_slots.insert(build);
+            }
+        }
+    }
+
+    /// Applies an input to a release and takes over what it asks for.
+    pub(super) fn apply_release(&mut self, id: &ReleaseId, input: ReleaseInput) -> Result<()> {
+        let mut release = self.release(id).cloned().ok_or_else(|| missing("release", id.as_str()))?;
+        let asks = release
+            .apply(input, self.now)
+            .map_err(|illegal| Error::conflict("change release", illegal.to_string()).with_source(illegal))?;
+        // Only the build that released itself shows its release in its log.
+        let build = release.origin.build().filter(|_| release.origin.is_automatic()).cloned();
+        let lane = release.lane();
+        let (order, images) = (release.order, release.images.clone());
+        self.put_release(release);
+        for ask in asks {
+            match ask {
+                ReleaseAsk::Deploy => self.ask_for(Effect::Deploy { release: id.clone() }),
+                ReleaseAsk::Verify => self.ask_for(Effect::Verify { release: id.clone() }),
+                ReleaseAsk::GoBack(to) => self.ask_for(Effect::GoBack { release: id.clone(), to }),
+                ReleaseAsk::Log(text) => {
+                    if let Some(build) = &build {
+                        self.log(build, Stage::Deploy, text);
+                    }
+                }
+                ReleaseAsk::NoteLive(revision) => self.note_live(&lane, id, revision, order, &images),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that changed, as one.
+    pub(super) fn finish(mut self) -> Changes {
+        self.schedule_wakes();
+        let views = self.changed_views();
+        let version = self.view.ledger.version;
+        let service = self.service.name.clone();
+        for (build, view) in &views {
+            if view.state.is_over() && !self.logs.iter().any(|(id, _)| id == build) {
+                self.logs.push((build.clone(), Vec::new()));
+            }
+        }
+        for (build, lines) in std::mem::take(&mut self.logs) {
+            let close = views.get(&build).is_some_and(|view| view.state.is_over());
+            let effect = Effect::Log { build, lines, close };
+            // Log lines come first, so that a run's own lines never overtake them; the version tells repeats apart.
+            self.work.insert(0, Work::new(&service, self.now, effect, &version.to_string()));
+        }
+        Changes {
+            service,
+            expect: version,
+            order: self.order,
+            builds: self.builds.into_values().collect(),
+            releases: self.releases.into_values().collect(),
+            refs: self.refs.into_iter().collect(),
+            lanes: self.lanes.into_values().collect(),
+            delivery: self.delivery,
+            free_slots: self.free_slots.into_iter().collect(),
+            take_slots: self.take_slots,
+            cancel_work: self.cancel_work,
+            work: self.work,
+            events: self.events,
+        }
+    }
+
+    fn schedule_wakes(&mut self) {
+        let service = self.service.name.clone();
+        let builds = self.builds.values().map(|build| {
+            (Effect::WakeBuild { build: build.id.clone() }, build.wake_at(), self.view.builds.get(&build.id).and_then(Build::wake_at))
+        });
+        let releases = self.releases.values().map(|release| {
+            let stored = self.view.releases.get(&release.id).and_then(Release::wake_at);
+            (Effect::WakeRelease { release: release.id.clone() }, release.wake_at(), stored)
+        });
+        for (effect, at, stored) in builds.chain(releases).collect::<Vec<_>>() {
+            match at {
+                // A wake that comes early looks again; only an earlier or a first one must be stored.
+                Some(at) if stored.is_none_or(|stored| at < stored || stored <= self.now) => {
+                    self.work.push(Work::new(&service, at, effect, ""));
+                }
+                None if stored.is_some() => {
+                    self.cancel_work.push(Work::new(&service, self.now, effect, "").id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What people see of every build whose view may have changed, told outside and returned.
+    fn changed_views(&mut self) -> BTreeMap<BuildId, BuildView> {
+        let mut ids: BTreeSet<BuildId> = self.builds.keys().cloned().collect();
+        for release in self.releases.values() {
+            ids.extend(release.origin.build().filter(|_| release.origin.is_automatic()).cloned());
+        }
+        let mut views = BTreeMap::new();
+        for id in ids {
+            let Some(build) = self.build(&id) else { continue };
+            let release = build.release.as_ref().and_then(|id| self.release(id));
+            let view = BuildView::of(build, release);
+            self.events.push(DomainEvent::Build {
+                build: id.clone(),
+                service: build.service().clone(),
+                component: build.component().clone(),
+                commit: build.commit().clone(),
+                view: view.clone(),
+                image: build.image(),
+            });
+            views.insert(id, view);
+        }
+        for release in self.releases.values() {
+            self.events.push(DomainEvent::Release {
+                release: release.id.clone(),
+                service: release.service().clone(),
+                component: release.target.component.clone(),
+                environment: release.target.environment.clone(),
+                state: release.state.name().to_owned(),
+                images: release.images.iter().map(|(name, image)| format!("{name}={image}")).collect(),
+            });
+        }
+        views
+    }
+}

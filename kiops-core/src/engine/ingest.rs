@@ -1,0 +1,275 @@
+//! Taking deliveries in: peek, route, verify, decode, accept, answer. A route of the host's only mounts it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::build::Trigger;
+use crate::error::ErrorKind;
+use crate::event::Repository;
+use crate::name::{DeliveryId, HookId, ProviderName};
+use crate::problem::Problem;
+use crate::secret::Secret;
+use crate::store::{Accepted, DeliveryRecord, EventRecord, Hook, HookRoute, NewDelivery, Store};
+use crate::webhook::{Delivery, SecretSet, WebhookSource};
+
+/// What a delivery may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IngestLimits {
+    /// The largest body in bytes. 26 MiB by default: GitHub and GitLab send at most 25 MB (E10).
+    pub body: usize,
+}
+
+impl Default for IngestLimits {
+    fn default() -> Self {
+        Self { body: 26 << 20 }
+    }
+}
+
+impl IngestLimits {
+    /// Limits with another body cap.
+    #[must_use]
+    pub const fn with_body(mut self, bytes: usize) -> Self {
+        self.body = bytes;
+        self
+    }
+}
+
+/// Takes deliveries in.
+///
+/// The answer is 2xx only once a delivery is stored. A wrong signature and an unknown repository give the same 401 after
+/// the same number of MACs. Everything that verified is answered 2xx, also what will be ignored: four 4xx in a row and
+/// GitLab switches its hook off (E35).
+#[derive(Debug)]
+pub struct Ingest {
+    sources: BTreeMap<ProviderName, Arc<dyn WebhookSource>>,
+    limits: IngestLimits,
+    /// The key of decoys: MACs that only make up the number.
+    decoy: [u8; 32],
+}
+
+/// A delivery whose body is still coming in.
+#[derive(Debug)]
+pub struct Intake<'a> {
+    ingest: &'a Ingest,
+    source: &'a Arc<dyn WebhookSource>,
+    hook: Option<HookId>,
+    headers: HeaderMap,
+    body: BytesMut,
+}
+
+/// What became of a delivery, for the route that mounted the ingest.
+#[derive(Debug)]
+pub struct Taken {
+    /// The answer to the sender.
+    pub response: Response<Bytes>,
+    /// How many MACs were computed.
+    pub macs: usize,
+    /// What was taken in, for each service whose secret verified.
+    pub accepted: Vec<Accepted>,
+}
+
+impl Ingest {
+    /// An ingest for these senders. `seed` makes the keys of decoy MACs: 32 random bytes that nobody else knows.
+    pub fn new(sources: impl IntoIterator<Item = Arc<dyn WebhookSource>>, limits: IngestLimits, seed: [u8; 32]) -> Self {
+        let sources = sources.into_iter().map(|source| (source.name(), source)).collect();
+        Self { sources, limits, decoy: seed }
+    }
+
+    /// Looks at a request's head: `POST .../webhook/{provider}` or `.../webhook/{provider}/{hook}`. The error is the answer,
+    /// given before the body is read: 404 for an unknown sender, 405, 413 for a length over the cap, 415 for an encoded body.
+    pub fn begin(&self, method: &Method, path: &str, headers: HeaderMap) -> Result<Intake<'_>, Response<Bytes>> {
+        let refuse = |status, detail: &str| Err(Problem::new(status, detail).response());
+        let (provider, hook) = match path.rsplit_once("/webhook/").map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))) {
+            Some((provider, "")) => (provider, None),
+            Some((provider, hook)) => (provider, Some(hook)),
+            None => return refuse(StatusCode::NOT_FOUND, "no webhook path"),
+        };
+        let Some(source) = self.sources.get(provider) else {
+            return refuse(StatusCode::NOT_FOUND, "there is no sender of this name");
+        };
+        let hook = match hook.map(HookId::parse).transpose() {
+            Ok(hook) => hook,
+            Err(_) => return refuse(StatusCode::NOT_FOUND, "no hook path"),
+        };
+        if method != Method::POST {
+            let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks are sent by POST").response();
+            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+            return Err(response);
+        }
+        // A MAC is over the bytes as sent, and a compressed body could grow without bound.
+        let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity");
+        if encoded {
+            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "an encoded body is not taken: send it as it is");
+        }
+        let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > self.limits.body as u64) {
+            return Err(self.too_large());
+        }
+        Ok(Intake { ingest: self, source, hook, headers, body: BytesMut::new() })
+    }
+
+    /// A whole request at once: for a host that has the body already.
+    pub async fn handle(&self, request: http::Request<Bytes>, store: &dyn Store, now: Timestamp) -> Taken {
+        let (parts, body) = request.into_parts();
+        let refused = |response| Taken { response, macs: 0, accepted: Vec::new() };
+        let mut intake = match self.begin(&parts.method, parts.uri.path(), parts.headers) {
+            Ok(intake) => intake,
+            Err(response) => return refused(response),
+        };
+        if let Err(response) = intake.push(&body) {
+            return refused(response);
+        }
+        intake.finish(store, now).await
+    }
+
+    fn too_large(&self) -> Response<Bytes> {
+        let text = format!("the body is larger than {} bytes", self.limits.body);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).response()
+    }
+
+    /// Secrets that verify nothing: `n` of them, in a form that every scheme takes.
+    fn decoys(&self, n: usize) -> SecretSet {
+        SecretSet::new((0..n).filter_map(|at| {
+            let mut hasher = Sha256::new();
+            hasher.update(self.decoy);
+            hasher.update(at.to_be_bytes());
+            let key = base64::engine::general_purpose::STANDARD.encode(hasher.finalize());
+            Secret::new(format!("whsec_{key}"))
+        }))
+    }
+}
+
+impl Intake<'_> {
+    /// Takes a piece of the body. The error is the answer: 413 as soon as the cap is passed.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Response<Bytes>> {
+        if self.body.len() + chunk.len() > self.ingest.limits.body {
+            return Err(self.ingest.too_large());
+        }
+        self.body.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// Verifies, decodes and stores the delivery, and says the answer.
+    pub async fn finish(self, store: &dyn Store, now: Timestamp) -> Taken {
+        let Self { ingest, source, hook, headers, body } = self;
+        let delivery = Delivery { provider: source.name(), hook, headers, body: body.freeze() };
+        let mut macs = 0;
+        let answer = ingest.take(source.as_ref(), &delivery, store, now, &mut macs).await;
+        let (response, accepted) = match answer {
+            Ok(accepted) => (accepted_response(&accepted), accepted),
+            Err(response) => (response, Vec::new()),
+        };
+        Taken { response, macs, accepted }
+    }
+}
+
+impl Ingest {
+    async fn take(
+        &self,
+        source: &dyn WebhookSource,
+        delivery: &Delivery,
+        store: &dyn Store,
+        now: Timestamp,
+        macs: &mut usize,
+    ) -> Result<Vec<Accepted>, Response<Bytes>> {
+        let repository = source.repository(delivery);
+        let route = HookRoute {
+            provider: delivery.provider.clone(),
+            hook: delivery.hook.clone(),
+            repository: repository.clone(),
+        };
+        let routes = store.routes(&route).await.map_err(|error| unavailable(&error))?;
+        let mut vouched: Vec<&Hook> = Vec::new();
+        let mut tried = 0;
+        for hook in &routes.hooks {
+            let verification = source.verify(delivery, &hook.secrets, now);
+            *macs += verification.macs;
+            tried += hook.secrets.valid(now).count();
+            let proven = if source.signs() { verification.verdict.is_verified() } else { delivery.hook.is_some() };
+            if proven && same_repository(hook, repository.as_ref()) {
+                vouched.push(hook);
+            }
+        }
+        // Whoever guesses pays as much as the repository with the most secrets costs, whether it exists or not.
+        if routes.most_secrets > tried {
+            *macs += source.verify(delivery, &self.decoys(routes.most_secrets - tried), now).macs;
+        }
+        if vouched.is_empty() {
+            tracing::info!(provider = %delivery.provider, bytes = delivery.body.len(), "delivery refused: no secret vouches for it");
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "the delivery is signed by no secret that is known here");
+            return Err(problem.with_remedy("compare the webhook's secret with the service's, and the repository with the registered one").response());
+        }
+        let events = source.decode(delivery).map_err(|error| {
+            tracing::warn!(provider = %delivery.provider, %error, "delivery verified and not understood");
+            Problem::from(&error).response()
+        })?;
+        let replay = source.replay_key(delivery);
+        let body_digest = crate::name::hex(&Sha256::digest(&delivery.body));
+        let body = source.redact(delivery);
+        let new = vouched.into_iter().map(|hook| NewDelivery {
+            record: DeliveryRecord {
+                id: DeliveryId::derive([
+                    hook.service.as_str(),
+                    delivery.provider.as_str(),
+                    replay.as_str(),
+                    &now.as_nanosecond().to_string(),
+                ]),
+                service: hook.service.clone(),
+                provider: delivery.provider.clone(),
+                trigger: Trigger::Webhook,
+                received_at: now,
+                signed: source.signs(),
+                repeat: false,
+                events: events.iter().cloned().map(EventRecord::new).collect(),
+                quarantined: None,
+            },
+            replay: replay.clone(),
+            body_digest: body_digest.clone(),
+            body: body.clone(),
+        });
+        store.accept(new.collect()).await.map_err(|error| unavailable(&error))
+    }
+}
+
+/// A secret of one repository must not start another's build (threats F): by a hook's own path too, the body must name its repository.
+fn same_repository(hook: &Hook, named: Option<&Repository>) -> bool {
+    let Some(named) = named else { return true };
+    match (&hook.repository.id, &named.id) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        _ => hook.repository.path == named.path,
+    }
+}
+
+/// Nothing was stored: the sender must try again. Never 2xx, and no detail of ours.
+fn unavailable(error: &crate::Error) -> Response<Bytes> {
+    tracing::error!(%error, "delivery not stored");
+    let (status, text) = match error.kind() {
+        ErrorKind::Full => (StatusCode::INSUFFICIENT_STORAGE, "no space is left to store the delivery"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the delivery could not be stored"),
+    };
+    Problem::new(status, text).with_remedy("send it again").with_retry_after(10).response()
+}
+
+fn accepted_response(accepted: &[Accepted]) -> Response<Bytes> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        status: &'static str,
+        deliveries: Vec<&'a str>,
+    }
+    let new = accepted.iter().any(|one| matches!(one, Accepted::New(_)));
+    let ids = accepted.iter().map(|one| match one {
+        Accepted::New(id) | Accepted::Duplicate(id) => id.as_str(),
+    });
+    let answer = Answer { status: if new { "accepted" } else { "duplicate" }, deliveries: ids.collect() };
+    let mut response = Response::new(Bytes::from(serde_json::to_vec(&answer).unwrap_or_default()));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,24 @@
+//! The pure heart: [`step`] takes what is stored and what happened, and says what changes. Around it the async rim:
+//! [`Ingest`] takes deliveries in, and behind feature `runtime` the driver performs effects.
+
+mod command;
+mod decide;
+mod draft;
+mod enqueue;
+mod ingest;
+mod lanes;
+mod step;
+mod wants;
+
+#[cfg(feature = "runtime")]
+mod driver;
+
+pub use command::Command;
+pub use ingest::{Ingest, IngestLimits, Intake, Taken};
+pub use step::{Input, Next, Reply, Stepped, explain, step};
+pub use wants::{Primary, wants};
+
+#[cfg(feature = "runtime")]
+pub use driver::{
+    Adapters, AdaptersBuilder, Clock, Driver, DriverConfig, Members, NobodyIsMember, SystemClock, Watching,
+};

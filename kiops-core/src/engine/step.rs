@@ -1,0 +1,152 @@
+//! `step`: one input, one set of changes.
+
+use jiff::Timestamp;
+
+use super::command::{self, Command};
+use super::decide::decide_delivery;
+use super::draft::Draft;
+use crate::access::Subject;
+use crate::build::BuildInput;
+use crate::error::{Error, Result};
+use crate::name::{BuildId, DeliveryId, ReleaseId};
+use crate::policy::{Answered, Decision, Facts, Question, RefState, Rules, decide};
+use crate::queue::Pick;
+use crate::release::ReleaseInput;
+use crate::run::{RunEvent, RunOutcome};
+use crate::service::Service;
+use crate::store::{Changes, DeliveryRecord, EventRecord, View};
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A delivery is to be decided.
+    Decide {
+        /// Which.
+        delivery: DeliveryId,
+        /// Answers to what was asked in the rounds before.
+        answers: Vec<Answered>,
+        /// How many rounds there were.
+        rounds: u8,
+        /// Who is behind it, as a member (settled 15).
+        subject: Subject,
+    },
+    /// A build got its slots.
+    Start(Pick),
+    /// Something happened to a build.
+    Build {
+        /// Which.
+        build: BuildId,
+        /// What.
+        input: BuildInput,
+        /// The executors that there are: a build that all of them refused has failed.
+        executors: Vec<String>,
+    },
+    /// Something happened to a release.
+    Release {
+        /// Which.
+        release: ReleaseId,
+        /// What.
+        input: ReleaseInput,
+    },
+    /// Somebody wants something.
+    Command {
+        /// What.
+        command: Command,
+        /// Who.
+        by: Subject,
+    },
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// These must be answered first; nothing changes yet.
+    Ask(Vec<Question>),
+    /// This changes.
+    Save(Box<Stepped>),
+}
+
+/// What a step changes, and what it tells whoever asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stepped {
+    /// What changes.
+    pub changes: Changes,
+    /// What whoever asked is told.
+    pub reply: Reply,
+}
+
+/// What whoever asked is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// That it is done.
+    #[default]
+    Done,
+    /// The builds that it led to.
+    Builds(Vec<BuildId>),
+    /// The release that it led to.
+    Release(ReleaseId),
+}
+
+/// One input, one set of changes. Pure: the same view, input and time give the same changes.
+///
+/// An error leaves everything as it is: `Conflict` where the state does not allow it (with the remedy), `Forbidden`, `NotFound`,
+/// `Invalid`. A late or repeated report of a run is a `Conflict` that the driver lets go of.
+pub fn step(rules: &Rules, view: &View, input: Input, now: Timestamp) -> Result<Next> {
+    let mut draft = Draft::new(view, now)?;
+    let reply = match input {
+        Input::Decide { delivery, answers, rounds, subject } => {
+            let questions = decide_delivery(&mut draft, rules, &delivery, answers, rounds, &subject)?;
+            if !questions.is_empty() {
+                return Ok(Next::Ask(questions));
+            }
+            Reply::Done
+        }
+        Input::Start(pick) => {
+            let input = BuildInput::Start { executor: pick.executor.clone() };
+            draft.apply_build(&pick.build, input)?;
+            draft.take_slots(pick.slots);
+            Reply::Done
+        }
+        Input::Build { build, input, executors } => {
+            let input = settle_refusal(&draft, &build, input, &executors);
+            draft.apply_build(&build, input)?;
+            Reply::Done
+        }
+        Input::Release { release, input } => {
+            draft.apply_release(&release, input)?;
+            Reply::Done
+        }
+        Input::Command { command, by } => command::carry_out(&mut draft, command, &by)?,
+    };
+    draft.advance_lanes()?;
+    Ok(Next::Save(Box::new(Stepped { changes: draft.finish(), reply })))
+}
+
+/// A refusal by the last executor that could have taken the build is its failure.
+fn settle_refusal(draft: &Draft<'_>, build: &BuildId, input: BuildInput, executors: &[String]) -> BuildInput {
+    let BuildInput::Report { run, event: RunEvent::Finished(RunOutcome::Refused(failure)) } = input else {
+        return input;
+    };
+    let another = draft.build(build).is_some_and(|build| {
+        executors.iter().any(|name| build.executor.as_ref() != Some(name) && !build.refused_by.contains(name))
+    });
+    let outcome = if another { RunOutcome::Refused(failure) } else { RunOutcome::Failed(failure) };
+    BuildInput::Report { run, event: RunEvent::Finished(outcome) }
+}
+
+/// What today's settings, or these, would make of an event that was decided before (K42). Changes nothing.
+///
+/// The ref is taken as it was before the event: what was decided since would make it look late.
+pub fn explain(rules: &Rules, service: &Service, delivery: &DeliveryRecord, event: &EventRecord, state: RefState) -> Decision {
+    let mut state = state;
+    state.newest = None;
+    state.decided.clear();
+    let facts =
+        Facts { state, answers: event.answers.clone(), rounds: 2, unsigned: !delivery.signed, ..Facts::default() };
+    decide(rules, service, &event.event, &facts)
+}
+
+/// The error of an input that names what is not there.
+pub(super) fn missing(what: &str, id: &str) -> Error {
+    Error::not_found("step", format!("there is no {what} `{id}`"))
+}

@@ -1,0 +1,89 @@
+//! What a step must see of the store, told from its input and the record that it is about.
+
+use super::command::Command;
+use super::step::Input;
+use crate::build::Build;
+use crate::name::{BuildId, DeliveryId, ReleaseId, ServiceName};
+use crate::policy::{Answer, RefKey};
+use crate::release::Release;
+use crate::service::Service;
+use crate::store::{DeliveryRecord, Wants};
+
+/// The record that an input is about, read before the view.
+#[derive(Debug, Clone, Default)]
+pub struct Primary {
+    /// The service.
+    pub service: Option<Service>,
+    /// The delivery, for what is about one.
+    pub delivery: Option<DeliveryRecord>,
+    /// The build, for what is about one.
+    pub build: Option<Build>,
+    /// The release, for what is about one.
+    pub release: Option<Release>,
+}
+
+impl Input {
+    /// The build that it is about.
+    pub const fn build(&self) -> Option<&BuildId> {
+        match self {
+            Self::Start(pick) => Some(&pick.build),
+            Self::Build { build, .. } => Some(build),
+            Self::Command { command: Command::CancelBuild { build } | Command::DeployBuild { build, .. }, .. } => Some(build),
+            _ => None,
+        }
+    }
+
+    /// The release that it is about.
+    pub const fn release(&self) -> Option<&ReleaseId> {
+        match self {
+            Self::Release { release, .. } => Some(release),
+            Self::Command { command: Command::Approve { release } | Command::Reject { release }, .. } => Some(release),
+            _ => None,
+        }
+    }
+
+    /// The delivery that it is about.
+    pub const fn delivery(&self) -> Option<&DeliveryId> {
+        match self {
+            Self::Decide { delivery, .. } | Self::Command { command: Command::ApproveFork { delivery, .. }, .. } => {
+                Some(delivery)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What `step` must be shown of `service` for this input. Pure.
+pub fn wants(service: &ServiceName, input: &Input, primary: &Primary) -> Wants {
+    let mut wants = Wants::of(service.clone());
+    wants.delivery = input.delivery().cloned();
+    wants.builds.extend(input.build().cloned());
+    wants.releases.extend(input.release().cloned());
+    if let Some(build) = &primary.build {
+        wants.releases.extend(build.release.clone());
+        wants.refs.extend(build.requesters.iter().map(|by| by.scope.clone()));
+        wants.commits.insert(build.commit().clone());
+    }
+    if let Some(release) = &primary.release {
+        wants.builds.extend(release.origin.build().cloned());
+    }
+    for record in primary.delivery.iter().flat_map(|delivery| &delivery.events) {
+        let (scope, commits) = super::decide::touched(record);
+        wants.refs.extend(scope);
+        wants.commits.extend(commits);
+    }
+    if let Input::Decide { answers, .. } = input {
+        // The commit behind a tag object is known from its answer only.
+        wants.commits.extend(answers.iter().filter_map(|answered| match &answered.answer {
+            Some(Answer::Commit(Some(commit))) => Some(commit.id.clone()),
+            _ => None,
+        }));
+    }
+    if let Input::Command { command: Command::Build { commit, .. }, .. } = input {
+        wants.commits.insert(commit.id.clone());
+    }
+    if let Some(git) = primary.service.as_ref().and_then(|service| service.source.git()) {
+        wants.refs.insert(RefKey::Branch(git.branch.clone()));
+    }
+    wants
+}

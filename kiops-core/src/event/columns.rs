@@ -1,0 +1,220 @@
+//! An event as one flat row.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::{ChangedFiles, Event, EventKind, MergeRequest, Pipeline, Tip};
+use crate::name::{CommitId, GitRef};
+
+/// An event as one flat row, for tables, logs and comparisons. What the sender did not state is `None` (in JSON `null`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Columns<'a> {
+    /// [`EventKind::name`].
+    pub kind: &'static str,
+    /// Full path of the repository; for a merge request the target.
+    pub repo: Option<&'a str>,
+    /// The ref as sent: full for pushes and tags, short for pipelines.
+    #[serde(rename = "ref")]
+    pub git_ref: Option<Cow<'a, str>>,
+    /// The branch's short name.
+    pub branch: Option<&'a str>,
+    /// The tag's short name.
+    pub tag: Option<&'a str>,
+    /// The object before. Zeros, as many as the other id has digits: the ref did not exist.
+    pub before: Option<Cow<'a, str>>,
+    /// The object now. Zeros: the ref was deleted.
+    pub head: Option<Cow<'a, str>>,
+    /// The sender's own word: a merge request's action, a pipeline's status.
+    pub action: Option<&'a str>,
+    /// The merge request's number.
+    pub number: Option<u64>,
+    /// The branch to be merged.
+    pub source_branch: Option<&'a str>,
+    /// The branch to be merged into.
+    pub target_branch: Option<&'a str>,
+    /// Whether the merge request comes from another repository; `None` if it names neither.
+    pub is_fork: Option<bool>,
+    /// Whether the ref was deleted.
+    pub deleted: Option<bool>,
+    /// Whether the file list is the whole truth.
+    pub files_complete: Option<bool>,
+    /// Who pushed or acted.
+    pub author: Option<&'a str>,
+    /// Paths added, once each, in order.
+    pub added: Option<Vec<&'a str>>,
+    /// Paths modified, once each, in order.
+    pub modified: Option<Vec<&'a str>>,
+    /// Paths removed, once each, in order.
+    pub removed: Option<Vec<&'a str>>,
+    /// The head commit's message, or the merge request's title.
+    pub message: Option<&'a str>,
+    /// The image's path.
+    pub image: Option<&'a str>,
+    /// The image's tag.
+    pub image_tag: Option<&'a str>,
+    /// The image's digest.
+    pub digest: Option<&'a str>,
+    /// What a merge-request event means ([`super::MergeRequestChange::name`]).
+    pub change: Option<&'static str>,
+}
+
+impl<'a> From<&'a Event> for Columns<'a> {
+    fn from(event: &'a Event) -> Self {
+        let mut row = Self { kind: event.kind.name(), repo: stated(&event.repository.path), ..Self::default() };
+        match &event.kind {
+            EventKind::Push(push) => {
+                row.moved(&push.git_ref, &push.before, &push.head);
+                if !push.is_deleted() {
+                    row.files_complete = Some(push.files.is_complete());
+                    row.files(&push.files);
+                }
+                row.message = push.message.as_deref();
+            }
+            EventKind::Tag(tag) => {
+                row.moved(&tag.git_ref, &tag.before, &tag.head);
+                if !tag.is_deleted() {
+                    row.files(&tag.files);
+                }
+                row.message = tag.message.as_deref();
+            }
+            EventKind::MergeRequest(request) => row.merge_request(request),
+            EventKind::Pipeline(pipeline) => row.pipeline(pipeline),
+            EventKind::ImagePush(push) => {
+                row.image = stated(&push.image);
+                row.image_tag = push.tag.as_ref().map(AsRef::as_ref);
+                row.digest = push.digest.as_ref().map(AsRef::as_ref);
+            }
+            EventKind::Ping => {}
+            EventKind::Other(other) => {
+                row.action = other.action.as_deref();
+                return row;
+            }
+        }
+        row.author = event.actor.as_ref().map(|actor| actor.name.as_str());
+        row
+    }
+}
+
+impl<'a> Columns<'a> {
+    fn moved(&mut self, git_ref: &'a GitRef, before: &'a Tip, head: &'a Tip) {
+        self.branch = git_ref.branch().map(AsRef::as_ref);
+        self.tag = git_ref.tag().map(AsRef::as_ref);
+        self.git_ref = Some(git_ref.to_string().into());
+        self.before = id(before, head.commit());
+        self.head = id(head, before.commit());
+        self.deleted = Some(head.commit().is_none());
+    }
+
+    fn files(&mut self, files: &'a ChangedFiles) {
+        if let Some(list) = files.list() {
+            self.added = Some(list.added.sorted());
+            self.modified = Some(list.modified.sorted());
+            self.removed = Some(list.removed.sorted());
+        }
+    }
+
+    fn merge_request(&mut self, request: &'a MergeRequest) {
+        self.head = request.head.as_ref().map(|head| head.as_str().into());
+        self.action = stated(&request.action);
+        self.number = request.number;
+        self.source_branch = stated(&request.source_branch);
+        self.target_branch = stated(&request.target_branch);
+        let named = request.source_repository.is_some() || request.target_repository.is_some();
+        self.is_fork = named.then_some(request.fork);
+        self.message = request.title.as_deref();
+        self.change = Some(request.change.name());
+    }
+
+    fn pipeline(&mut self, pipeline: &'a Pipeline) {
+        let name = stated(&pipeline.ref_name);
+        self.git_ref = name.map(Cow::Borrowed);
+        if pipeline.is_tag {
+            self.tag = name;
+        } else {
+            self.branch = name;
+        }
+        self.head = pipeline.head.as_ref().map(|head| head.as_str().into());
+        self.before = id(&pipeline.before, pipeline.head.as_ref());
+        self.action = stated(&pipeline.status);
+        if let Some(request) = &pipeline.merge_request {
+            self.number = Some(request.number);
+            self.source_branch = stated(&request.source_branch);
+            self.target_branch = stated(&request.target_branch);
+            self.is_fork = Some(request.fork);
+        }
+        self.message = pipeline.message.as_deref();
+    }
+}
+
+fn stated(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Zeros are written as long as the other id, which tells the repository's kind of hash.
+fn id<'a>(tip: &'a Tip, other: Option<&CommitId>) -> Option<Cow<'a, str>> {
+    match tip {
+        Tip::At(commit) => Some(commit.as_str().into()),
+        Tip::Zeros => Some("0".repeat(other.map_or(40, |other| other.as_str().len())).into()),
+        Tip::Absent => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Actor, FileList, Other, Paths, Push, Repository};
+
+    fn push(before: Tip, head: Tip) -> Event {
+        let added = Paths::from_iter(["b", "a", "b"]);
+        Event {
+            repository: Repository { id: None, path: "group/app".into() },
+            actor: Some(Actor { id: None, name: "ada".into() }),
+            kind: EventKind::Push(Push {
+                git_ref: GitRef::parse("refs/heads/main").unwrap(),
+                before,
+                head,
+                files: ChangedFiles::Complete(FileList { added, ..FileList::default() }),
+                message: None,
+                commit: Default::default(),
+            }),
+        }
+    }
+
+    fn at(digit: &str, length: usize) -> Tip {
+        Tip::At(CommitId::parse(digit.repeat(length)).unwrap())
+    }
+
+    #[test]
+    fn zeros_have_the_length_of_the_other_id() {
+        let created = push(Tip::Zeros, at("a", 64));
+        let row = Columns::from(&created);
+        assert_eq!(row.before.as_deref(), Some("0".repeat(64).as_str()));
+        assert_eq!((row.deleted, row.added.as_deref()), (Some(false), Some(["a", "b"].as_slice())));
+        assert_eq!((row.branch, row.author), (Some("main"), Some("ada")));
+    }
+
+    #[test]
+    fn a_deletion_says_nothing_of_files() {
+        let deleted = push(at("b", 40), Tip::Zeros);
+        let row = Columns::from(&deleted);
+        assert_eq!(row.head.as_deref(), Some("0".repeat(40).as_str()));
+        assert_eq!((row.deleted, row.files_complete, row.added), (Some(true), None, None));
+        let unwritten = push(at("b", 40), Tip::Absent);
+        assert_eq!(Columns::from(&unwritten).head, None);
+    }
+
+    #[test]
+    fn every_column_is_there_in_json_and_null_where_nothing_was_stated() {
+        let event = Event {
+            repository: Repository::default(),
+            actor: Some(Actor { id: None, name: "ada".into() }),
+            kind: EventKind::Other(Other { name: "Note Hook".into(), ..Other::default() }),
+        };
+        let json = serde_json::to_value(Columns::from(&event)).unwrap();
+        assert_eq!(json.as_object().unwrap().len(), 23);
+        assert_eq!(json["kind"], "other");
+        assert!(json.as_object().unwrap().iter().all(|(key, value)| key == "kind" || value.is_null()));
+    }
+}

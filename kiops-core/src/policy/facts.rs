@@ -1,0 +1,168 @@
+//! What a decision may know besides the event: what was decided before, and answers to questions.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{BranchName, BuildId, CommitId, ComponentName, GitRef, GitTag};
+use crate::provider::{Commit, Comparison};
+
+/// What newer events replace older ones by: event class and ref, or merge-request number. Two forks with the same branch
+/// name have different numbers (E59); a tag named like a branch is another class (E52).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefKey {
+    /// Pushes to a branch.
+    Branch(BranchName),
+    /// A tag.
+    Tag(GitTag),
+    /// A merge request.
+    MergeRequest(u64),
+    /// Requests by hand: nothing replaces them.
+    Manual(String),
+}
+
+impl RefKey {
+    /// The scope of a ref.
+    pub fn of_ref(git_ref: &GitRef) -> Option<Self> {
+        match git_ref {
+            GitRef::Branch(branch) => Some(Self::Branch(branch.clone())),
+            GitRef::Tag(tag) => Some(Self::Tag(tag.clone())),
+            GitRef::Other(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for RefKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Branch(branch) => write!(f, "branch:{branch}"),
+            Self::Tag(tag) => write!(f, "tag:{tag}"),
+            Self::MergeRequest(number) => write!(f, "mr:{number}"),
+            Self::Manual(nonce) => write!(f, "manual:{nonce}"),
+        }
+    }
+}
+
+/// How many decided heads of a ref are remembered.
+const REMEMBERED: usize = 64;
+
+/// What was decided for one ref of one service so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefState {
+    /// The newest head that was decided on, whatever the decision was; `None`: none, or the ref was deleted.
+    pub newest: Option<CommitId>,
+    /// Heads that were decided on, newest last, at most 64.
+    pub decided: Vec<CommitId>,
+    /// For each component, the commit up to which every change of a watched path is in a successful build (E61).
+    pub covered: BTreeMap<ComponentName, CommitId>,
+    /// For each component, the newest build of this ref.
+    pub newest_build: BTreeMap<ComponentName, BuildId>,
+    /// Commits of a fork's merge request that somebody approved. Another commit is held again.
+    #[serde(default)]
+    pub approved: Vec<CommitId>,
+}
+
+impl RefState {
+    /// Notes that a head was decided on; a late one does not become the newest.
+    pub fn note(&mut self, head: &CommitId, late: bool) {
+        self.decided.retain(|seen| seen != head);
+        if late {
+            let before_newest = self.decided.len().saturating_sub(1);
+            self.decided.insert(before_newest, head.clone());
+        } else {
+            self.decided.push(head.clone());
+            self.newest = Some(head.clone());
+        }
+        if self.decided.len() > REMEMBERED {
+            self.decided.remove(0);
+        }
+    }
+
+    /// Whether this head was decided on.
+    pub fn has_decided(&self, head: &CommitId) -> bool {
+        self.newest.as_ref() == Some(head) || self.decided.contains(head)
+    }
+}
+
+/// What only the provider can say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Question {
+    /// What differs between two commits.
+    Compare {
+        /// The older one.
+        from: CommitId,
+        /// The newer one.
+        to: CommitId,
+    },
+    /// What a ref points at now.
+    Head {
+        /// The ref.
+        git_ref: GitRef,
+    },
+    /// A commit's particulars; of a tag object, those of the commit that it points at.
+    Commit {
+        /// Its id.
+        id: CommitId,
+    },
+}
+
+/// An answer, or that there is none to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// What was asked.
+    pub question: Question,
+    /// The answer; `None`: the provider could not say. It is not asked again.
+    pub answer: Option<Answer>,
+}
+
+/// What the provider said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Answer {
+    /// To [`Question::Compare`].
+    Compare(Comparison),
+    /// To [`Question::Head`]; `None`: there is no such ref.
+    Head(Option<CommitId>),
+    /// To [`Question::Commit`]; `None`: there is no such commit.
+    Commit(Option<Commit>),
+}
+
+/// Everything that a decision may look at besides rules, service and event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// What was decided for the event's ref so far.
+    pub state: RefState,
+    /// The commit up to which the tracked branch is covered, for each component: what a new branch is compared with (E22).
+    pub tracked: BTreeMap<ComponentName, CommitId>,
+    /// Answers so far.
+    pub answers: Vec<Answered>,
+    /// How many times questions were put; after two, what is not answered stays unknown.
+    pub rounds: u8,
+    /// Whether the sender's signature covers the event. What an unsigned body claims is confirmed first.
+    pub unsigned: bool,
+}
+
+/// How a question stands.
+pub(super) enum Known<'a> {
+    Answer(&'a Answer),
+    /// Asked, and no answer to be had.
+    Unanswered,
+    /// Not asked yet.
+    Open,
+}
+
+impl Facts {
+    pub(super) fn know(&self, question: &Question) -> Known<'_> {
+        match self.answers.iter().find(|answered| answered.question == *question) {
+            Some(Answered { answer: Some(answer), .. }) => Known::Answer(answer),
+            Some(Answered { answer: None, .. }) => Known::Unanswered,
+            None if self.rounds >= 2 => Known::Unanswered,
+            None => Known::Open,
+        }
+    }
+}

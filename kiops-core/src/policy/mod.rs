@@ -1,0 +1,13 @@
+//! Decisions: what an event means for a service, and why. Pure; whatever is not known is asked for.
+
+mod decision;
+mod facts;
+mod judge;
+mod merge_request;
+mod refs;
+mod text;
+
+pub use decision::{Decision, HoldReason, Outcome, Planned, Skip, SkipReason, Standing};
+pub use facts::{Answer, Answered, Facts, Question, RefKey, RefState};
+pub use judge::{Rule, Rules, decide};
+pub use text::{Finding, Saw, Weight};

@@ -1,0 +1,123 @@
+//! The trait of whatever runs images.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::name::{CommitId, ComponentName, ContainerName, DnsLabel, EnvironmentName, PinnedImage, ReleaseId, ServiceName};
+use crate::service::Target;
+use crate::stage::Failure;
+
+/// Brings pinned images to a runtime: a Kubernetes cluster, a directory of manifests, a Docker Engine.
+///
+/// # Guarantees
+/// - `apply` and `rollback` are idempotent by release id: a second call finds the first's revision and changes nothing.
+/// - Either the whole target takes the new revision or, after an error, what ran before keeps running; the same call then completes it.
+/// - Revisions of a target are numbered 1, 2, 3 ... and kept, at least the newest ten.
+#[async_trait]
+pub trait Deployer: Send + Sync + std::fmt::Debug {
+    /// The runtime's name, as environments name it.
+    fn name(&self) -> &str;
+
+    /// Applies a release and says its revision. It returns when the runtime has taken the change, not when it is healthy.
+    async fn apply(&self, target: &DeployTarget, request: &DeployRequest) -> Result<Revision>;
+
+    /// How the rollout of a revision stands.
+    async fn status(&self, target: &DeployTarget, revision: Revision) -> Result<RolloutStatus>;
+
+    /// Brings back what revision `to` was, whole, as a new revision of release `release`.
+    async fn rollback(&self, target: &DeployTarget, to: Revision, release: &ReleaseId) -> Result<Revision>;
+
+    /// The revisions of a target, newest first.
+    async fn history(&self, target: &DeployTarget) -> Result<Vec<RevisionInfo>>;
+
+    /// What is live; `None`: nothing was ever applied.
+    async fn observed(&self, target: &DeployTarget) -> Result<Option<Live>>;
+
+    /// Removes everything of the target except volumes. Idempotent.
+    async fn remove(&self, target: &DeployTarget) -> Result<()>;
+}
+
+/// Where a release goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployTarget {
+    /// The service.
+    pub service: ServiceName,
+    /// Its component.
+    pub component: ComponentName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The namespace that the environment's rule gives.
+    pub namespace: DnsLabel,
+    /// What is changed there.
+    pub target: Target,
+}
+
+/// What is to run there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployRequest {
+    /// The release.
+    pub release: ReleaseId,
+    /// The image of every container.
+    pub images: BTreeMap<ContainerName, PinnedImage>,
+    /// The commit that the images were built from, where they were.
+    pub commit: Option<CommitId>,
+    /// Who asked, for the revision's history.
+    pub requested_by: String,
+}
+
+/// A revision of a target: 1, 2, 3 ...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a rollout stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutStatus {
+    /// It goes on; the text says what it waits for ("1 of 2 updated").
+    Progressing(String),
+    /// Everything runs the revision and is healthy.
+    Complete,
+    /// It will not become healthy.
+    Failed(Failure),
+    /// Another revision has taken its place.
+    Replaced(Revision),
+}
+
+/// A revision as history shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionInfo {
+    /// Its number.
+    pub revision: Revision,
+    /// The release that made it.
+    pub release: ReleaseId,
+    /// Its images.
+    pub images: BTreeMap<ContainerName, PinnedImage>,
+    /// The commit, where there is one.
+    pub commit: Option<CommitId>,
+    /// Who asked.
+    pub requested_by: String,
+    /// When it was applied.
+    pub applied_at: Timestamp,
+}
+
+/// What is live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// Its revision.
+    pub revision: Revision,
+    /// Its release.
+    pub release: ReleaseId,
+    /// Its images.
+    pub images: BTreeMap<ContainerName, PinnedImage>,
+}

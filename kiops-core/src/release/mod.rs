@@ -1,0 +1,9 @@
+//! Releases: the state machine, protection at work, and the trait [`Deployer`] that brings images to a runtime.
+
+mod deployer;
+mod record;
+mod state;
+
+pub use deployer::{DeployRequest, DeployTarget, Deployer, Live, Revision, RevisionInfo, RolloutStatus};
+pub use record::{Lane, LaneState, Origin, Release};
+pub use state::{IllegalRelease, ReleaseAsk, ReleaseInput, ReleaseState};

@@ -1,0 +1,121 @@
+//! A release as it is stored, and the lane that it goes along.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::deployer::{DeployTarget, Revision};
+use super::state::ReleaseState;
+use crate::access::{Approval, Subject};
+use crate::name::{BuildId, CommitId, ComponentName, ContainerName, EnvironmentName, PinnedImage, ReleaseId, ServiceName};
+use crate::service::Timers;
+
+/// A set of pinned images on its way to one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its id.
+    pub id: ReleaseId,
+    /// Where it goes.
+    pub target: DeployTarget,
+    /// What it came from.
+    pub origin: Origin,
+    /// Its place in the service's order: that of what it came from. An automatic release never replaces one with a higher place.
+    pub order: u64,
+    /// The image of every container.
+    pub images: BTreeMap<ContainerName, PinnedImage>,
+    /// The commit, where the images were built from one.
+    pub commit: Option<CommitId>,
+    /// Where it stands.
+    pub state: ReleaseState,
+    /// The revision that it became.
+    pub revision: Option<Revision>,
+    /// What was live before it was applied: where an automatic rollback goes.
+    pub previous: Option<Revision>,
+    /// Whether a failed rollout goes back to `previous` by itself.
+    pub rollback_on_failure: bool,
+    /// Who asked, as a member.
+    pub subject: Subject,
+    /// The name to show for them.
+    pub requested_by: String,
+    /// Who approved it, where that was needed.
+    pub approval: Option<Approval>,
+    /// Times, as they were set when it was made.
+    pub timers: Timers,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its rollout began.
+    pub deploy_started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a release came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A build that succeeded, by itself.
+    Build(BuildId),
+    /// A build, by hand.
+    ByHand(BuildId),
+    /// Images, by hand.
+    Images,
+    /// Going back to an older revision.
+    Rollback(Revision),
+}
+
+impl Origin {
+    /// The build behind it.
+    pub const fn build(&self) -> Option<&BuildId> {
+        match self {
+            Self::Build(build) | Self::ByHand(build) => Some(build),
+            Self::Images | Self::Rollback(_) => None,
+        }
+    }
+
+    /// Whether nobody asked for it by hand: then it never replaces anything newer.
+    pub const fn is_automatic(&self) -> bool {
+        matches!(self, Self::Build(_))
+    }
+}
+
+/// What releases queue up for: one is under way in a lane at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lane {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The component.
+    pub component: ComponentName,
+}
+
+/// What is live in a lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneState {
+    /// The lane.
+    pub lane: Lane,
+    /// The release that is live.
+    pub release: ReleaseId,
+    /// Its revision.
+    pub revision: Revision,
+    /// Its place in the service's order.
+    pub order: u64,
+    /// Its images.
+    pub images: BTreeMap<ContainerName, PinnedImage>,
+}
+
+impl Release {
+    /// The service it is of.
+    pub const fn service(&self) -> &ServiceName {
+        &self.target.service
+    }
+
+    /// The lane that it goes along.
+    pub fn lane(&self) -> Lane {
+        Lane { environment: self.target.environment.clone(), component: self.target.component.clone() }
+    }
+
+    /// Whether it is over.
+    pub const fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+}

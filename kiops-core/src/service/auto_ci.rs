@@ -1,0 +1,119 @@
+//! What starts a build by itself, and what keeps it from starting.
+
+use serde::{Deserialize, Serialize};
+
+use crate::filter::{RefFilter, TagFilter};
+
+/// Auto CI: the switch, and each trigger with its filter (K03-K06, K10, K31).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AutoCi {
+    /// The main switch (K10).
+    pub enabled: bool,
+    /// Commits on branches.
+    pub push: Pushes,
+    /// Tags.
+    pub tag: Tags,
+    /// Merge requests.
+    pub merge_request: MergeRequests,
+    /// Pipelines of the host's own CI.
+    pub pipeline: Pipelines,
+    /// Whether `[skip ci]`, `[ci skip]`, `[no ci]` and `***NO_CI***` in the head commit's message skip the build.
+    pub skip_markers: bool,
+    /// If set, only commits whose message contains this word are built (R11).
+    pub keyword: Option<String>,
+    /// Senders, by the host's numeric id, whose events start nothing: our own bot, an image updater (E45).
+    pub ignored_actors: Vec<String>,
+    /// What a newer push does to older builds of the same ref.
+    pub supersede: Supersede,
+}
+
+impl Default for AutoCi {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            push: Pushes::default(),
+            tag: Tags::default(),
+            merge_request: MergeRequests::default(),
+            pipeline: Pipelines::default(),
+            skip_markers: true,
+            keyword: None,
+            ignored_actors: Vec::new(),
+            supersede: Supersede::default(),
+        }
+    }
+}
+
+/// Commits on branches (K03).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pushes {
+    /// Whether they build. On by default.
+    pub enabled: bool,
+    /// Which branches; empty: the tracked branch only.
+    pub branches: RefFilter,
+}
+
+impl Default for Pushes {
+    fn default() -> Self {
+        Self { enabled: true, branches: RefFilter::default() }
+    }
+}
+
+/// Tags (K05).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tags {
+    /// Whether they build. Off by default.
+    pub enabled: bool,
+    /// Which tags; empty: all.
+    pub patterns: TagFilter,
+}
+
+/// Merge requests (K04).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MergeRequests {
+    /// Whether opened, reopened, new code and ready-for-review build. Off by default.
+    pub enabled: bool,
+    /// Only those that aim at these branches; empty: the tracked branch only.
+    pub targets: RefFilter,
+    /// Whether drafts build.
+    pub drafts: bool,
+    /// Whether a merge builds too. Off by default: the push to the target branch already builds (settled 1).
+    pub merged: bool,
+    /// What happens to those that come from forks.
+    pub forks: Forks,
+}
+
+/// What happens to a merge request from a fork.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forks {
+    /// Held until somebody approves that very commit; then built without secrets and without push.
+    #[default]
+    Hold,
+    /// Never built.
+    Never,
+}
+
+/// Pipelines of the host's own CI (K06, settled 2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pipelines {
+    /// Whether a pipeline that succeeded on a matching ref builds. Off by default.
+    pub enabled: bool,
+}
+
+/// What a newer push does to older builds of the same ref.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Supersede {
+    /// Replaces those that still wait.
+    #[default]
+    Queued,
+    /// Replaces those that run, too.
+    Running,
+    /// Replaces nothing: every push is built.
+    Never,
+}

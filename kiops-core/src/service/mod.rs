@@ -1,0 +1,188 @@
+//! What is registered, as plain data: a service, where its source is, what starts a build, where images and releases go.
+
+mod auto_ci;
+mod check;
+mod environment;
+pub mod readiness;
+mod source;
+mod workload;
+
+pub use auto_ci::{AutoCi, Forks, MergeRequests, Pipelines, Pushes, Supersede, Tags};
+pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
+pub use environment::{Environment, NamespaceRule};
+pub use source::{Component, GitSource, ImageTarget, Source};
+pub use workload::{Container, ContainerImage, EnvValue, ExistingKind, GitFile, Target, VolumeMount, Workload};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::name::{ComponentName, EnvironmentName, ServiceName};
+use crate::stage::Stage;
+
+/// A registered service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name, unique among all services; also the default namespace and image name.
+    pub name: ServiceName,
+    /// Where its source is. Fixed at registration: another repository is another service.
+    pub source: Source,
+    /// Everything that may be changed later.
+    pub settings: Settings,
+}
+
+/// Everything of a service that may be changed after registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What starts a build by itself.
+    #[serde(default)]
+    pub auto_ci: AutoCi,
+    /// What is built from the repository. At least one, names unique; an image service has one that builds nothing.
+    #[serde(default = "default_components")]
+    pub components: Vec<Component>,
+    /// Where built images go; `None`: not set yet (readiness says so).
+    #[serde(default)]
+    pub image: Option<ImageTarget>,
+    /// Where a success goes by itself.
+    #[serde(default)]
+    pub deploy: AutoDeploy,
+    /// Checks in the order they run (G01).
+    #[serde(default)]
+    pub checks: Vec<CheckSpec>,
+    /// Stall and total time.
+    #[serde(default)]
+    pub timers: Timers,
+    /// How many builds of this service run at once, 1 to 100 (K19).
+    #[serde(default = "default_builds_at_once")]
+    pub builds_at_once: u32,
+}
+
+fn default_components() -> Vec<Component> {
+    vec![Component::default()]
+}
+
+const fn default_builds_at_once() -> u32 {
+    2
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            auto_ci: AutoCi::default(),
+            components: default_components(),
+            image: None,
+            deploy: AutoDeploy::default(),
+            checks: Vec::new(),
+            timers: Timers::default(),
+            builds_at_once: default_builds_at_once(),
+        }
+    }
+}
+
+/// The auto-deploy switch (K33).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoDeploy {
+    /// Whether a successful build is released by itself.
+    #[serde(default)]
+    pub auto: bool,
+    /// To which environment; also the default for a release by hand that names none.
+    #[serde(default)]
+    pub environment: Option<EnvironmentName>,
+}
+
+/// When a run that makes no progress is given up (settled 3). Seconds; 0 is off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timers {
+    /// No sign of life for this long: failed. Half of it gives a warning in the log. 300 by default (K47).
+    pub stall_seconds: u32,
+    /// The whole build for this long: failed. 3600 by default.
+    pub total_seconds: u32,
+    /// Stages whose stall time differs.
+    pub stall_by_stage: BTreeMap<Stage, u32>,
+    /// A release that waits for approval this long expires. Seven days by default.
+    pub approval_seconds: u32,
+    /// A rollout that is not complete after this long has failed. 600 by default.
+    pub rollout_seconds: u32,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            stall_seconds: 300,
+            total_seconds: 3600,
+            stall_by_stage: BTreeMap::new(),
+            approval_seconds: 7 * 24 * 3600,
+            rollout_seconds: 600,
+        }
+    }
+}
+
+impl Timers {
+    /// The stall time of a stage in seconds; 0 is off.
+    pub fn stall(&self, stage: Stage) -> u32 {
+        self.stall_by_stage.get(&stage).copied().unwrap_or(self.stall_seconds)
+    }
+}
+
+impl Settings {
+    /// Whether the settings hold together, or the first rule that they break: what names, and what to do.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::invalid("check settings", message));
+        if self.components.is_empty() {
+            return refuse("components: at least one is needed".into());
+        }
+        for (i, component) in self.components.iter().enumerate() {
+            if self.components[..i].iter().any(|other| other.name == component.name) {
+                return refuse(format!("components: `{}` stands twice", component.name));
+            }
+            component.validate()?;
+        }
+        for (i, check) in self.checks.iter().enumerate() {
+            if self.checks[..i].iter().any(|other| other.name == check.name) {
+                return refuse(format!("checks: `{}` stands twice", check.name));
+            }
+            check.validate()?;
+        }
+        if !(1..=100).contains(&self.builds_at_once) {
+            return refuse(format!("builds_at_once: {} is not within 1 to 100", self.builds_at_once));
+        }
+        if self.deploy.auto && self.deploy.environment.is_none() {
+            return refuse("deploy: auto is on and no environment is named".into());
+        }
+        Ok(())
+    }
+
+    /// The component of this name.
+    pub fn component(&self, name: &ComponentName) -> Option<&Component> {
+        self.components.iter().find(|component| component.name == *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_have_defaults_for_everything() {
+        let settings: Settings = serde_json::from_str("{}").unwrap();
+        assert_eq!(settings, Settings::default());
+        assert!(settings.validate().is_ok());
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let mut settings = Settings::default();
+        settings.deploy.auto = true;
+        assert!(settings.validate().unwrap_err().to_string().contains("no environment"));
+        let mut settings = Settings::default();
+        settings.components.push(Component::default());
+        assert!(settings.validate().unwrap_err().to_string().contains("`main` stands twice"));
+        assert!(serde_json::from_str::<Settings>(r#"{"typo":1}"#).is_err());
+    }
+}

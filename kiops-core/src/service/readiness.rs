@@ -1,0 +1,137 @@
+//! What a service still needs before Auto CI can be switched on (K07): a pure function of given facts.
+
+use serde::Serialize;
+
+use super::{Service, Source};
+
+/// What the host knows about a service's surroundings.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ReadinessFacts {
+    /// Whose Git credential would be used; `None`: there is none. A service's own wins over the organisation's (settled 13).
+    pub git_credential: Option<CredentialOwner>,
+    /// Whose registry credential would be used.
+    pub registry_credential: Option<CredentialOwner>,
+    /// Whether the tracked branch has the Dockerfile; `None`: not looked at.
+    pub dockerfile: Option<bool>,
+    /// Whether the runtime of the auto-deploy environment is registered; `None`: no environment is set.
+    pub runtime: Option<bool>,
+    /// Whether a webhook secret is set.
+    pub webhook: bool,
+}
+
+impl ReadinessFacts {
+    /// The facts of a service that needs no credential anywhere: a plain repository, a layout on disk.
+    pub const fn local() -> Self {
+        Self {
+            git_credential: Some(CredentialOwner::NotNeeded),
+            registry_credential: Some(CredentialOwner::NotNeeded),
+            dockerfile: None,
+            runtime: None,
+            webhook: true,
+        }
+    }
+
+    /// The same knowing about the Dockerfile.
+    #[must_use]
+    pub const fn with_dockerfile(mut self, found: Option<bool>) -> Self {
+        self.dockerfile = found;
+        self
+    }
+
+    /// The same knowing about the runtime.
+    #[must_use]
+    pub const fn with_runtime(mut self, registered: Option<bool>) -> Self {
+        self.runtime = registered;
+        self
+    }
+
+    /// The same knowing about the webhook secret.
+    #[must_use]
+    pub const fn with_webhook(mut self, set: bool) -> Self {
+        self.webhook = set;
+        self
+    }
+}
+
+/// Whose credential it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialOwner {
+    /// The service's own.
+    Service,
+    /// The organisation's.
+    Organisation,
+    /// None is needed here.
+    NotNeeded,
+}
+
+/// The report: Auto CI can be on when every required item is met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether every required item is met.
+    pub ready: bool,
+    /// Every item, required ones first.
+    pub items: Vec<ReadinessItem>,
+}
+
+/// One prerequisite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadinessItem {
+    /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `webhook`, `runtime`, `dockerfile`.
+    pub name: &'static str,
+    /// Whether Auto CI needs it, or it is only advised.
+    pub required: bool,
+    /// Whether it is there.
+    pub met: bool,
+    /// What is there, or what to do.
+    pub message: String,
+}
+
+/// Judges a service by the facts (K07).
+pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
+    let mut items = vec![item("service", true, Ok("registered".into()))];
+    if let Source::Git(_) = service.source {
+        items.push(item("git_credential", true, owner(facts.git_credential, "complete the Git settings, or give the service a token")));
+        items.push(item(
+            "registry",
+            true,
+            service.settings.image.as_ref().map_or_else(
+                || Err("complete the registry settings of the service".into()),
+                |image| Ok(format!("images go to {}", image.name)),
+            ),
+        ));
+        items.push(item("registry_credential", true, owner(facts.registry_credential, "complete the registry settings, or give the service a credential")));
+        items.push(item("webhook", true, met(facts.webhook, "a secret is set", "create the webhook with its secret")));
+    }
+    if service.settings.deploy.auto {
+        items.push(item(
+            "runtime",
+            true,
+            met(facts.runtime == Some(true), "the environment's runtime is registered", "register the runtime of the auto-deploy environment"),
+        ));
+    }
+    if let (Source::Git(_), Some(found)) = (&service.source, facts.dockerfile) {
+        items.push(item("dockerfile", false, met(found, "found", "add a Dockerfile, or let the Build Wizard write one")));
+    }
+    Readiness { ready: items.iter().all(|item| item.met || !item.required), items }
+}
+
+fn item(name: &'static str, required: bool, state: Result<String, String>) -> ReadinessItem {
+    let met = state.is_ok();
+    let (Ok(message) | Err(message)) = state;
+    ReadinessItem { name, required, met, message }
+}
+
+fn met(is: bool, yes: &str, no: &str) -> Result<String, String> {
+    if is { Ok(yes.to_owned()) } else { Err(no.to_owned()) }
+}
+
+fn owner(owner: Option<CredentialOwner>, no: &str) -> Result<String, String> {
+    match owner {
+        Some(CredentialOwner::Service) => Ok("the service's own is used".into()),
+        Some(CredentialOwner::Organisation) => Ok("the organisation's is used".into()),
+        Some(CredentialOwner::NotNeeded) => Ok("none is needed".into()),
+        None => Err(no.to_owned()),
+    }
+}

@@ -1,1 +1,0 @@
-//! Signature schemes, as pure functions over raw bytes.
