@@ -27,6 +27,8 @@ pub mod service;
 pub mod stage;
 pub mod store;
 pub mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod webhook;
 
 pub use error::{Error, ErrorKind, Result, Retry};

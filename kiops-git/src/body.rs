@@ -32,8 +32,9 @@ pub(crate) fn or_empty(text: Option<&Text<'_>>) -> String {
 /// Reads a body into a payload. `what` names it in the error ("GitLab push").
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T> {
     serde_json::from_slice(without_bom(body)).map_err(|error| {
-        Error::invalid("decode webhook", format!("the body is no {what}: {error}"))
-            .with_remedy("check that the hook sends JSON and that no custom template or proxy changes its body")
+        Error::invalid("decode webhook", format!("the body is no {what}: {error}")).with_remedy(
+            "check that the hook sends JSON and that no custom template or proxy changes its body",
+        )
     })
 }
 

@@ -1,1 +1,11 @@
-//! kiops-registry
+//! Registries for kiops.
+//!
+//! [`layout`] keeps images in one directory on disk, in the OCI image layout, as a [`kiops_core::image::Registry`]; any
+//! OCI client reads that directory, and [`layout::ImageLayout::serve`] answers the pull side of the distribution API from it.
+//! With the feature `assemble`, `assemble` builds Dockerfiles that execute nothing into any registry, in this process.
+
+#[cfg(feature = "assemble")]
+pub mod assemble;
+mod disk;
+pub mod layout;
+mod manifest;

@@ -4,10 +4,8 @@ mod executor;
 mod record;
 mod spec;
 mod state;
-mod view;
 
 pub use executor::BuildExecutor;
 pub use record::{Build, BuildIdentity, CheckRecord, CheckState, Requester, Trigger};
 pub use spec::{BuildMetadata, BuildOutput, BuildSpec};
 pub use state::{Ask, BuildInput, BuildState, IllegalTransition, LOSSES_OF_OURS, RUNS_LOST, Step};
-pub use view::{BuildView, VisibleState};

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::spec::BuildSpec;
 use super::state::BuildState;
 use crate::access::{Subject, Trust};
-use crate::name::{BuildId, CheckName, CommitId, ComponentName, DeliveryId, Digest, PinnedImage, ReleaseId, RunId, ServiceName, Tag};
+use crate::name::{
+    BuildId, CheckName, CommitId, ComponentName, DeliveryId, Digest, PinnedImage, ReleaseId, RunId,
+    ServiceName, Tag,
+};
 use crate::policy::RefKey;
 use crate::service::{CheckSpec, Timers};
 use crate::stage::{Failure, Progress};
@@ -68,6 +71,8 @@ pub struct Build {
     pub warned: bool,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// When it is woken next to look at the clock, as far as that is stored.
+    pub armed: Option<Timestamp>,
 }
 
 /// What makes a build this build and no other. A push and a merge request on one commit share it.
@@ -240,7 +245,9 @@ impl Build {
         }
         self.requesters
             .iter()
-            .filter(|by| !by.late && by.superseded_by.is_none() && !matches!(by.scope, RefKey::MergeRequest(_)))
+            .filter(|by| {
+                !by.late && by.superseded_by.is_none() && !matches!(by.scope, RefKey::MergeRequest(_))
+            })
             .max_by_key(|by| by.order)
     }
 }

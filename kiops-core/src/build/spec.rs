@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Repository;
 use crate::name::{
-    BuildId, CommitId, ComponentName, GitRef, ImageName, PinnedImage, ProviderName, SecretName, ServiceName, Tag,
+    BuildId, CommitId, ComponentName, GitRef, ImageName, PinnedImage, ProviderName, SecretName, ServiceName,
+    Tag,
 };
 
 /// Everything that decides what a build makes, except secrets.
@@ -63,7 +64,9 @@ impl BuildOutput {
     /// The pinned image that a push to this output made.
     pub fn pinned(&self, digest: crate::name::Digest) -> Option<PinnedImage> {
         match self {
-            Self::Push { image, tag } => Some(PinnedImage { name: image.clone(), tag: Some(tag.clone()), digest }),
+            Self::Push { image, tag } => {
+                Some(PinnedImage { name: image.clone(), tag: Some(tag.clone()), digest })
+            }
             Self::Discard => None,
         }
     }

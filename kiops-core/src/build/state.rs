@@ -206,7 +206,9 @@ impl Build {
     pub fn stage(&self) -> Stage {
         match &self.state {
             BuildState::Running(Step::Run(stage)) => *stage,
-            BuildState::Running(Step::Check(name)) => self.check(name).map_or(Stage::Test, |check| check.spec.stage),
+            BuildState::Running(Step::Check(name)) => {
+                self.check(name).map_or(Stage::Test, |check| check.spec.stage)
+            }
             BuildState::Running(Step::Promote) | BuildState::Succeeded => Stage::Promote,
             BuildState::Failed(failure) | BuildState::Error(failure) => failure.stage,
             _ => Stage::Setup,
@@ -241,12 +243,20 @@ impl Build {
         for check in self.checks.iter_mut().filter(|check| check.spec.phase == CheckPhase::Source) {
             check.state = CheckState::Running;
             check.attempt += 1;
-            asks.push(Ask::Check(RunId::of_check(&self.id, &check.spec.name, check.attempt), check.spec.name.clone()));
+            asks.push(Ask::Check(
+                RunId::of_check(&self.id, &check.spec.name, check.attempt),
+                check.spec.name.clone(),
+            ));
         }
         Ok(asks)
     }
 
-    fn postpone(&mut self, until: Timestamp, reason: &str, now: Timestamp) -> Result<Vec<Ask>, IllegalTransition> {
+    fn postpone(
+        &mut self,
+        until: Timestamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Ask>, IllegalTransition> {
         if self.state != BuildState::Starting {
             return Err(self.illegal("postpone"));
         }
@@ -261,7 +271,12 @@ impl Build {
         Ok(asks)
     }
 
-    fn report(&mut self, run: &RunId, event: RunEvent, now: Timestamp) -> Result<Vec<Ask>, IllegalTransition> {
+    fn report(
+        &mut self,
+        run: &RunId,
+        event: RunEvent,
+        now: Timestamp,
+    ) -> Result<Vec<Ask>, IllegalTransition> {
         let running = matches!(self.state, BuildState::Starting | BuildState::Running(Step::Run(_)));
         if !running || *run != self.run() {
             return Err(self.illegal("report"));
@@ -285,9 +300,11 @@ impl Build {
         match outcome {
             RunOutcome::Succeeded(RunResult { digest, .. }) => {
                 self.digest = digest;
-                let missing = self.digest.is_none() && matches!(self.spec.output, super::BuildOutput::Push { .. });
+                let missing =
+                    self.digest.is_none() && matches!(self.spec.output, super::BuildOutput::Push { .. });
                 if missing {
-                    let failure = Failure::new(Stage::Push, FailureKind::PushFailed, "the executor told no digest");
+                    let failure =
+                        Failure::new(Stage::Push, FailureKind::PushFailed, "the executor told no digest");
                     asks.extend(self.end_with(failure, now));
                 } else {
                     asks.extend(self.advance(now));
@@ -383,7 +400,11 @@ impl Build {
             Verdict::Lost(reason) => {
                 check.lost += 1;
                 if check.lost >= RUNS_LOST {
-                    let failure = Failure::new(check.spec.stage, FailureKind::RunLost, format!("check {name}: {reason}"));
+                    let failure = Failure::new(
+                        check.spec.stage,
+                        FailureKind::RunLost,
+                        format!("check {name}: {reason}"),
+                    );
                     let mut asks = Vec::new();
                     if matches!(self.state, BuildState::Starting | BuildState::Running(Step::Run(_))) {
                         asks.push(Ask::CancelRun(self.run()));
@@ -393,7 +414,8 @@ impl Build {
                 }
                 check.attempt += 1;
                 let run = RunId::of_check(&self.id, name, check.attempt);
-                let line = Ask::Log(check.spec.stage, format!("Check {name} was lost ({reason}); starting again"));
+                let line =
+                    Ask::Log(check.spec.stage, format!("Check {name} was lost ({reason}); starting again"));
                 Ok(vec![line, Ask::Check(run, name.clone())])
             }
         }
@@ -438,7 +460,11 @@ impl Build {
         self.succeed(now)
     }
 
-    fn promoted(&mut self, result: Result<(), Failure>, now: Timestamp) -> Result<Vec<Ask>, IllegalTransition> {
+    fn promoted(
+        &mut self,
+        result: Result<(), Failure>,
+        now: Timestamp,
+    ) -> Result<Vec<Ask>, IllegalTransition> {
         if self.state != BuildState::Running(Step::Promote) {
             return Err(self.illegal("promoted"));
         }
@@ -486,7 +512,8 @@ impl Build {
         }
         let stage = self.stage();
         if self.total_deadline().is_some_and(|at| now >= at) {
-            let text = format!("the build took longer than the total time of {} s", self.timers.total_seconds);
+            let text =
+                format!("the build took longer than the total time of {} s", self.timers.total_seconds);
             let failure = Failure::new(stage, FailureKind::TimedOut, text);
             return self.stop_run().into_iter().chain(self.end_with(failure, now)).collect();
         }
@@ -495,13 +522,17 @@ impl Build {
         };
         let silent = now.duration_since(last);
         if silent >= after {
-            let text = format!("no sign of life in stage {stage} for the stall time of {} s", self.timers.stall(stage));
+            let text = format!(
+                "no sign of life in stage {stage} for the stall time of {} s",
+                self.timers.stall(stage)
+            );
             let failure = Failure::new(stage, FailureKind::Stalled, text);
             return self.stop_run().into_iter().chain(self.end_with(failure, now)).collect();
         }
         if silent >= after / 2 && !self.warned {
             self.warned = true;
-            let text = format!("No sign of life for {} s; given up after {} s", silent.as_secs(), after.as_secs());
+            let text =
+                format!("No sign of life for {} s; given up after {} s", silent.as_secs(), after.as_secs());
             return vec![Ask::Log(stage, text)];
         }
         Vec::new()

@@ -10,7 +10,10 @@ use super::step::{Reply, missing};
 use crate::access::{Action, Protection, Subject, Trust, may};
 use crate::build::{BuildInput, Trigger};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{BuildId, CommitId, ComponentName, ContainerName, DeliveryId, EnvironmentName, GitRef, MemberId, PinnedImage, ReleaseId};
+use crate::name::{
+    BuildId, CommitId, ComponentName, ContainerName, DeliveryId, EnvironmentName, GitRef, MemberId,
+    PinnedImage, ReleaseId,
+};
 use crate::policy::{Decision, HoldReason, Outcome, Planned, RefKey, Rules, Standing, decide};
 use crate::provider::Commit;
 use crate::release::{Lane, Origin, ReleaseInput, ReleaseState, Revision};
@@ -142,7 +145,8 @@ fn build(
     nonce: &str,
     by: &Subject,
 ) -> Result<Reply> {
-    let names: Vec<ComponentName> = draft.service().settings.components.iter().map(|known| known.name.clone()).collect();
+    let names: Vec<ComponentName> =
+        draft.service().settings.components.iter().map(|known| known.name.clone()).collect();
     if let Some(wanted) = component.filter(|wanted| !names.contains(wanted)) {
         return Err(missing("component", wanted.as_str()));
     }
@@ -213,11 +217,15 @@ fn request(
     let component = match (component, draft.service().settings.components.as_slice()) {
         (Some(component), _) => component,
         (None, [only]) => only.name.clone(),
-        (None, _) => return Err(Error::invalid("make release", "the service has several components: name one")),
+        (None, _) => {
+            return Err(Error::invalid("make release", "the service has several components: name one"));
+        }
     };
-    let environment = environment.or_else(|| draft.service().settings.deploy.environment.clone()).ok_or_else(|| {
-        Error::invalid("make release", "no environment is named").with_remedy("name one, or set the service's own")
-    })?;
+    let environment =
+        environment.or_else(|| draft.service().settings.deploy.environment.clone()).ok_or_else(|| {
+            Error::invalid("make release", "no environment is named")
+                .with_remedy("name one, or set the service's own")
+        })?;
     let lane = Lane { environment: environment.clone(), component: component.clone() };
     // Containers that did not change keep their pin.
     if let Some(live) = draft.lane(&lane) {
@@ -243,13 +251,19 @@ fn request(
 }
 
 /// Every container of the workload has an image, and every image a container.
-fn check_containers(draft: &Draft<'_>, component: &ComponentName, images: &BTreeMap<ContainerName, PinnedImage>) -> Result<()> {
+fn check_containers(
+    draft: &Draft<'_>,
+    component: &ComponentName,
+    images: &BTreeMap<ContainerName, PinnedImage>,
+) -> Result<()> {
     use crate::service::Target;
     let Some(component) = draft.service().settings.component(component) else {
         return Err(missing("component", component.as_str()));
     };
     let names: Vec<String> = match &component.runs {
-        Some(Target::Workload(workload)) => workload.containers.iter().map(|container| container.name.to_string()).collect(),
+        Some(Target::Workload(workload)) => {
+            workload.containers.iter().map(|container| container.name.to_string()).collect()
+        }
         Some(Target::Existing { container, .. }) => vec![container.to_string()],
         Some(Target::GitFile(file)) => vec![file.container.to_string()],
         None => vec![component.name.to_string()],
@@ -258,8 +272,13 @@ fn check_containers(draft: &Draft<'_>, component: &ComponentName, images: &BTree
         let text = format!("there is no container `{extra}`; there are {}", names.join(", "));
         return Err(Error::invalid("make release", text));
     }
-    if let Some(without) = names.iter().find(|name| !images.keys().any(|known| known.as_str() == name.as_str())) {
-        return Err(Error::invalid("make release", format!("container `{without}` has no image: name one with its digest")));
+    if let Some(without) =
+        names.iter().find(|name| !images.keys().any(|known| known.as_str() == name.as_str()))
+    {
+        return Err(Error::invalid(
+            "make release",
+            format!("container `{without}` has no image: name one with its digest"),
+        ));
     }
     Ok(())
 }
@@ -267,7 +286,10 @@ fn check_containers(draft: &Draft<'_>, component: &ComponentName, images: &BTree
 fn may_decide(draft: &Draft<'_>, id: &ReleaseId, by: &Subject) -> Result<MemberId> {
     let release = draft.release(id).ok_or_else(|| missing("release", id.as_str()))?;
     let environment = draft.environment(&release.target.environment).ok_or_else(|| {
-        Error::not_found("approve release", format!("environment `{}` is not registered any more", release.target.environment))
+        Error::not_found(
+            "approve release",
+            format!("environment `{}` is not registered any more", release.target.environment),
+        )
     })?;
     match &by.id {
         Some(member) if environment.protection.may_approve(by) => Ok(member.clone()),
@@ -284,18 +306,26 @@ fn approve_fork(draft: &mut Draft<'_>, id: &DeliveryId, commit: &CommitId, by: &
         return Err(Error::conflict("approve commit", format!("delivery {id} holds nothing"))
             .with_remedy("approve the newest delivery of the merge request"));
     };
-    let Some(Decision { outcome: Outcome::Hold(HoldReason::Fork { commit: held, number }), .. }) = &event.decision else {
+    let Some(Decision { outcome: Outcome::Hold(HoldReason::Fork { commit: held, number }), .. }) =
+        &event.decision
+    else {
         return Err(Error::internal("approve commit", "the held event is gone"));
     };
     let scope = RefKey::MergeRequest(*number);
     let mut state = draft.ref_state(&scope);
     if held != commit {
-        return Err(Error::conflict("approve commit", format!("this delivery holds commit {held}, not {commit}"))
-            .with_remedy("look at the commit that is held and approve that one"));
+        return Err(Error::conflict(
+            "approve commit",
+            format!("this delivery holds commit {held}, not {commit}"),
+        )
+        .with_remedy("look at the commit that is held and approve that one"));
     }
     if state.newest.as_ref() != Some(commit) {
-        return Err(Error::conflict("approve commit", format!("the merge request has a newer commit than {commit}"))
-            .with_remedy("look at the newest commit and approve that one"));
+        return Err(Error::conflict(
+            "approve commit",
+            format!("the merge request has a newer commit than {commit}"),
+        )
+        .with_remedy("look at the newest commit and approve that one"));
     }
     state.approved.push(commit.clone());
     draft.put_ref(scope.clone(), state.clone());
@@ -314,7 +344,11 @@ fn approve_fork(draft: &mut Draft<'_>, id: &DeliveryId, commit: &CommitId, by: &
     let builds = follow(draft, &source, &decided, Some(&scope))?;
     event.builds.clone_from(&builds);
     for build in &builds {
-        draft.log(build, Stage::Setup, format!("Commit {} of a fork approved by {}", commit.short(), by.label()));
+        draft.log(
+            build,
+            Stage::Setup,
+            format!("Commit {} of a fork approved by {}", commit.short(), by.label()),
+        );
     }
     draft.put_delivery(record);
     Ok(Reply::Builds(builds))
@@ -325,5 +359,6 @@ fn allow(by: &Subject, action: Action) -> Result<()> {
 }
 
 fn forbidden(why: &str) -> Error {
-    Error::new(ErrorKind::Forbidden, "check access", why).with_remedy("ask an Admin or the Owner of the service")
+    Error::new(ErrorKind::Forbidden, "check access", why)
+        .with_remedy("ask an Admin or the Owner of the service")
 }

@@ -10,7 +10,9 @@ use crate::error::Result;
 use crate::event::EventKind;
 use crate::name::{CommitId, DeliveryId};
 use crate::notify::DomainEvent;
-use crate::policy::{Answer, Answered, Facts, Outcome, Planned, Question, RefKey, Rules, Skip, SkipReason, Standing, decide};
+use crate::policy::{
+    Answer, Answered, Facts, Outcome, Planned, Question, RefKey, Rules, Skip, SkipReason, Standing, decide,
+};
 use crate::store::{EventOutcome, EventRecord};
 
 /// Decides every event that is not decided yet. Returns what must be answered first; then nothing was changed.
@@ -26,7 +28,9 @@ pub(super) fn decide_delivery(
     let service = draft.service();
     let mut questions = BTreeSet::new();
     for at in 0..record.events.len() {
-        let Some(event) = record.events.get_mut(at).filter(|event| event.decision.is_none()) else { continue };
+        let Some(event) = record.events.get_mut(at).filter(|event| event.decision.is_none()) else {
+            continue;
+        };
         let (scope, _) = touched(event);
         let state = scope.as_ref().map(|scope| draft.ref_state(scope)).unwrap_or_default();
         let tracked = service
@@ -133,10 +137,10 @@ fn cover_untouched(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, 
     let Some(head) = head(record) else { return };
     let mut state = draft.ref_state(scope);
     for component in &draft.service().settings.components {
-        if !planned.iter().any(|plan| plan.component == component.name) {
-            if let Some(covered) = state.covered.get_mut(&component.name) {
-                *covered = head.clone();
-            }
+        if !planned.iter().any(|plan| plan.component == component.name)
+            && let Some(covered) = state.covered.get_mut(&component.name)
+        {
+            *covered = head.clone();
         }
     }
     draft.put_ref(scope.clone(), state);
@@ -152,7 +156,9 @@ fn head(record: &EventRecord) -> Option<CommitId> {
         _ => None,
     }?;
     let told = record.answers.iter().find_map(|answered| match answered {
-        Answered { question: Question::Commit { id }, answer: Some(Answer::Commit(Some(commit))) } if *id == head => {
+        Answered { question: Question::Commit { id }, answer: Some(Answer::Commit(Some(commit))) }
+            if *id == head =>
+        {
             Some(commit.id.clone())
         }
         _ => None,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::step::missing;
-use crate::build::{Ask, Build, BuildInput, BuildState, BuildView};
+use crate::build::{Ask, Build, BuildInput, BuildState};
 use crate::effect::{Effect, Work};
 use crate::error::{Error, Result};
 use crate::log::NewLine;
@@ -13,7 +13,7 @@ use crate::name::{BuildId, EnvironmentName, ReleaseId, ServiceName, WorkId};
 use crate::notify::DomainEvent;
 use crate::policy::{RefKey, RefState};
 use crate::queue::Slot;
-use crate::release::{Lane, LaneState, Release, ReleaseAsk, ReleaseInput};
+use crate::release::{BuildView, Lane, LaneState, Release, ReleaseAsk, ReleaseInput};
 use crate::service::{Environment, Service};
 use crate::stage::Stage;
 use crate::store::{Changes, DeliveryRecord, View};
@@ -38,7 +38,8 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(view: &'a View, now: Timestamp) -> Result<Self> {
-        let service = view.service.as_ref().ok_or_else(|| Error::not_found("step", "the service is not registered"))?;
+        let service =
+            view.service.as_ref().ok_or_else(|| Error::not_found("step", "the service is not registered"))?;
         Ok(Self {
             view,
             service,
@@ -252,23 +253,27 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Stores when the changed ones must look at the clock next. A wake that comes too early looks again, so only an
+    /// earlier one than stored is stored anew.
     fn schedule_wakes(&mut self) {
-        let service = self.service.name.clone();
-        let builds = self.builds.values().map(|build| {
-            (Effect::WakeBuild { build: build.id.clone() }, build.wake_at(), self.view.builds.get(&build.id).and_then(Build::wake_at))
+        let (service, now) = (self.service.name.clone(), self.now);
+        let builds = self.builds.values_mut().map(|build| {
+            let at = build.wake_at();
+            (Effect::WakeBuild { build: build.id.clone() }, at, &mut build.armed)
         });
-        let releases = self.releases.values().map(|release| {
-            let stored = self.view.releases.get(&release.id).and_then(Release::wake_at);
-            (Effect::WakeRelease { release: release.id.clone() }, release.wake_at(), stored)
+        let releases = self.releases.values_mut().map(|release| {
+            let at = release.wake_at();
+            (Effect::WakeRelease { release: release.id.clone() }, at, &mut release.armed)
         });
-        for (effect, at, stored) in builds.chain(releases).collect::<Vec<_>>() {
+        for (effect, at, armed) in builds.chain(releases) {
             match at {
-                // A wake that comes early looks again; only an earlier or a first one must be stored.
-                Some(at) if stored.is_none_or(|stored| at < stored || stored <= self.now) => {
+                Some(at) if armed.is_none_or(|armed| at < armed || armed <= now) => {
+                    *armed = Some(at);
                     self.work.push(Work::new(&service, at, effect, ""));
                 }
-                None if stored.is_some() => {
-                    self.cancel_work.push(Work::new(&service, self.now, effect, "").id);
+                None if armed.is_some() => {
+                    *armed = None;
+                    self.cancel_work.push(Work::new(&service, now, effect, "").id);
                 }
                 _ => {}
             }

@@ -6,7 +6,8 @@ use super::decide::Source;
 use super::draft::Draft;
 use crate::access::{Subject, Trust};
 use crate::build::{
-    Build, BuildIdentity, BuildInput, BuildMetadata, BuildOutput, BuildSpec, BuildState, CheckRecord, CheckState, Requester, Trigger,
+    Build, BuildIdentity, BuildInput, BuildMetadata, BuildOutput, BuildSpec, BuildState, CheckRecord,
+    CheckState, Requester, Trigger,
 };
 use crate::error::{Error, Result};
 use crate::event::{CommitFacts, EventKind};
@@ -31,7 +32,12 @@ pub(super) struct Asked<'a> {
 
 impl Draft<'_> {
     /// Enqueues what an event planned.
-    pub(super) fn enqueue(&mut self, planned: &Planned, source: &Source<'_>, record: &EventRecord) -> Result<BuildId> {
+    pub(super) fn enqueue(
+        &mut self,
+        planned: &Planned,
+        source: &Source<'_>,
+        record: &EventRecord,
+    ) -> Result<BuildId> {
         let actor = record.event.actor.as_ref();
         let label = actor.map_or_else(|| source.subject.label().to_owned(), |actor| actor.name.clone());
         // The same body under a new key is somebody pressing the host's Test button: they expect a build (K36).
@@ -49,7 +55,9 @@ impl Draft<'_> {
 
     pub(super) fn enqueue_asked(&mut self, planned: &Planned, asked: Asked<'_>) -> Result<BuildId> {
         let service = self.service();
-        let (Some(git), Some(component)) = (service.source.git(), service.settings.component(&planned.component)) else {
+        let (Some(git), Some(component)) =
+            (service.source.git(), service.settings.component(&planned.component))
+        else {
             return Err(Error::not_found("enqueue build", format!("no component `{}`", planned.component)));
         };
         let mut identity = BuildIdentity {
@@ -70,7 +78,11 @@ impl Draft<'_> {
             label: asked.label.clone(),
             superseded_by: None,
         };
-        let known = if asked.nonce.is_empty() { self.newest_of(&identity) } else { self.build(&identity.id()).cloned() };
+        let known = if asked.nonce.is_empty() {
+            self.newest_of(&identity)
+        } else {
+            self.build(&identity.id()).cloned()
+        };
         let id = match known {
             Some(build) if !build.is_over() => self.join(build, requester),
             Some(build) if build.state == BuildState::Succeeded => self.reuse(build, requester)?,
@@ -94,7 +106,8 @@ impl Draft<'_> {
 
     /// The newest build of the same content, whatever its nonce.
     fn newest_of(&self, identity: &BuildIdentity) -> Option<Build> {
-        let mut known: Vec<&Build> = self.builds().filter(|build| build.identity.same_content(identity)).collect();
+        let mut known: Vec<&Build> =
+            self.builds().filter(|build| build.identity.same_content(identity)).collect();
         // One that goes on or succeeded serves; of those that ended otherwise the last tells the next nonce.
         known.sort_by_key(|build| (!build.is_over() || build.state == BuildState::Succeeded, build.order));
         known.last().map(|build| (*build).clone())
@@ -153,8 +166,15 @@ impl Draft<'_> {
         };
         // A merge request's image is not what is merged: only its own tag may move.
         let mut tags: Vec<Tag> = Vec::new();
-        if trusted && !matches!(planned.scope, RefKey::MergeRequest(_)) && planned.standing != Standing::Late {
-            tags.extend(target.tags.iter().filter_map(|template| template.fill(&facts)).filter(|tag| *tag != candidate));
+        if trusted && !matches!(planned.scope, RefKey::MergeRequest(_)) && planned.standing != Standing::Late
+        {
+            tags.extend(
+                target
+                    .tags
+                    .iter()
+                    .filter_map(|template| template.fill(&facts))
+                    .filter(|tag| *tag != candidate),
+            );
             tags.sort();
             tags.dedup();
         }
@@ -211,6 +231,7 @@ impl Draft<'_> {
             last_sign: None,
             warned: false,
             finished_at: None,
+            armed: None,
         })
     }
 
@@ -223,7 +244,9 @@ impl Draft<'_> {
         let older: Vec<BuildId> = self
             .builds()
             .filter(|build| !build.is_over() && build.id != *by && *build.component() == planned.component)
-            .filter(|build| build.requesters.iter().any(|other| other.scope == planned.scope && other.order < order))
+            .filter(|build| {
+                build.requesters.iter().any(|other| other.scope == planned.scope && other.order < order)
+            })
             .map(|build| build.id.clone())
             .collect();
         for id in older {

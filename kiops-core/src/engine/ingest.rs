@@ -65,6 +65,9 @@ pub struct Intake<'a> {
     body: BytesMut,
 }
 
+/// An answer that ends a delivery early.
+pub type Refused = Box<Response<Bytes>>;
+
 /// What became of a delivery, for the route that mounted the ingest.
 #[derive(Debug)]
 pub struct Taken {
@@ -78,38 +81,48 @@ pub struct Taken {
 
 impl Ingest {
     /// An ingest for these senders. `seed` makes the keys of decoy MACs: 32 random bytes that nobody else knows.
-    pub fn new(sources: impl IntoIterator<Item = Arc<dyn WebhookSource>>, limits: IngestLimits, seed: [u8; 32]) -> Self {
+    pub fn new(
+        sources: impl IntoIterator<Item = Arc<dyn WebhookSource>>,
+        limits: IngestLimits,
+        seed: [u8; 32],
+    ) -> Self {
         let sources = sources.into_iter().map(|source| (source.name(), source)).collect();
         Self { sources, limits, decoy: seed }
     }
 
     /// Looks at a request's head: `POST .../webhook/{provider}` or `.../webhook/{provider}/{hook}`. The error is the answer,
     /// given before the body is read: 404 for an unknown sender, 405, 413 for a length over the cap, 415 for an encoded body.
-    pub fn begin(&self, method: &Method, path: &str, headers: HeaderMap) -> Result<Intake<'_>, Response<Bytes>> {
-        let refuse = |status, detail: &str| Err(Problem::new(status, detail).response());
-        let (provider, hook) = match path.rsplit_once("/webhook/").map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))) {
-            Some((provider, "")) => (provider, None),
-            Some((provider, hook)) => (provider, Some(hook)),
-            None => return refuse(StatusCode::NOT_FOUND, "no webhook path"),
-        };
+    pub fn begin(&self, method: &Method, path: &str, headers: HeaderMap) -> Result<Intake<'_>, Refused> {
+        let refuse = |status, detail: &str| Err(Box::new(Problem::new(status, detail).response()));
+        let (provider, hook) =
+            match path.rsplit_once("/webhook/").map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))) {
+                Some((provider, "")) => (provider, None),
+                Some((provider, hook)) => (provider, Some(hook)),
+                None => return refuse(StatusCode::NOT_FOUND, "no webhook path"),
+            };
         let Some(source) = self.sources.get(provider) else {
             return refuse(StatusCode::NOT_FOUND, "there is no sender of this name");
         };
-        let hook = match hook.map(HookId::parse).transpose() {
-            Ok(hook) => hook,
-            Err(_) => return refuse(StatusCode::NOT_FOUND, "no hook path"),
+        let Ok(hook) = hook.map(HookId::parse).transpose() else {
+            return refuse(StatusCode::NOT_FOUND, "no hook path");
         };
         if method != Method::POST {
-            let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks are sent by POST").response();
+            let mut response =
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks are sent by POST").response();
             response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-            return Err(response);
+            return Err(Box::new(response));
         }
         // A MAC is over the bytes as sent, and a compressed body could grow without bound.
-        let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity");
+        let encoded =
+            headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity");
         if encoded {
-            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "an encoded body is not taken: send it as it is");
+            return refuse(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "an encoded body is not taken: send it as it is",
+            );
         }
-        let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let declared =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > self.limits.body as u64) {
             return Err(self.too_large());
         }
@@ -119,7 +132,7 @@ impl Ingest {
     /// A whole request at once: for a host that has the body already.
     pub async fn handle(&self, request: http::Request<Bytes>, store: &dyn Store, now: Timestamp) -> Taken {
         let (parts, body) = request.into_parts();
-        let refused = |response| Taken { response, macs: 0, accepted: Vec::new() };
+        let refused = |response: Refused| Taken { response: *response, macs: 0, accepted: Vec::new() };
         let mut intake = match self.begin(&parts.method, parts.uri.path(), parts.headers) {
             Ok(intake) => intake,
             Err(response) => return refused(response),
@@ -130,9 +143,9 @@ impl Ingest {
         intake.finish(store, now).await
     }
 
-    fn too_large(&self) -> Response<Bytes> {
+    fn too_large(&self) -> Refused {
         let text = format!("the body is larger than {} bytes", self.limits.body);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).response()
+        Box::new(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).response())
     }
 
     /// Secrets that verify nothing: `n` of them, in a form that every scheme takes.
@@ -149,7 +162,7 @@ impl Ingest {
 
 impl Intake<'_> {
     /// Takes a piece of the body. The error is the answer: 413 as soon as the cap is passed.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Response<Bytes>> {
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Refused> {
         if self.body.len() + chunk.len() > self.ingest.limits.body {
             return Err(self.ingest.too_large());
         }
@@ -165,7 +178,7 @@ impl Intake<'_> {
         let answer = ingest.take(source.as_ref(), &delivery, store, now, &mut macs).await;
         let (response, accepted) = match answer {
             Ok(accepted) => (accepted_response(&accepted), accepted),
-            Err(response) => (response, Vec::new()),
+            Err(response) => (*response, Vec::new()),
         };
         Taken { response, macs, accepted }
     }
@@ -179,7 +192,7 @@ impl Ingest {
         store: &dyn Store,
         now: Timestamp,
         macs: &mut usize,
-    ) -> Result<Vec<Accepted>, Response<Bytes>> {
+    ) -> Result<Vec<Accepted>, Refused> {
         let repository = source.repository(delivery);
         let route = HookRoute {
             provider: delivery.provider.clone(),
@@ -193,7 +206,8 @@ impl Ingest {
             let verification = source.verify(delivery, &hook.secrets, now);
             *macs += verification.macs;
             tried += hook.secrets.valid(now).count();
-            let proven = if source.signs() { verification.verdict.is_verified() } else { delivery.hook.is_some() };
+            let proven =
+                if source.signs() { verification.verdict.is_verified() } else { delivery.hook.is_some() };
             if proven && same_repository(hook, repository.as_ref()) {
                 vouched.push(hook);
             }
@@ -204,12 +218,17 @@ impl Ingest {
         }
         if vouched.is_empty() {
             tracing::info!(provider = %delivery.provider, bytes = delivery.body.len(), "delivery refused: no secret vouches for it");
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "the delivery is signed by no secret that is known here");
-            return Err(problem.with_remedy("compare the webhook's secret with the service's, and the repository with the registered one").response());
+            let problem = Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "the delivery is signed by no secret that is known here",
+            );
+            let remedy =
+                "compare the webhook's secret with the service's, and the repository with the registered one";
+            return Err(Box::new(problem.with_remedy(remedy).response()));
         }
         let events = source.decode(delivery).map_err(|error| {
             tracing::warn!(provider = %delivery.provider, %error, "delivery verified and not understood");
-            Problem::from(&error).response()
+            Box::new(Problem::from(&error).response())
         })?;
         let replay = source.replay_key(delivery);
         let body_digest = crate::name::hex(&Sha256::digest(&delivery.body));
@@ -249,13 +268,13 @@ fn same_repository(hook: &Hook, named: Option<&Repository>) -> bool {
 }
 
 /// Nothing was stored: the sender must try again. Never 2xx, and no detail of ours.
-fn unavailable(error: &crate::Error) -> Response<Bytes> {
+fn unavailable(error: &crate::Error) -> Refused {
     tracing::error!(%error, "delivery not stored");
     let (status, text) = match error.kind() {
         ErrorKind::Full => (StatusCode::INSUFFICIENT_STORAGE, "no space is left to store the delivery"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the delivery could not be stored"),
     };
-    Problem::new(status, text).with_remedy("send it again").with_retry_after(10).response()
+    Box::new(Problem::new(status, text).with_remedy("send it again").with_retry_after(10).response())
 }
 
 fn accepted_response(accepted: &[Accepted]) -> Response<Bytes> {

@@ -6,7 +6,7 @@ use super::draft::Draft;
 use crate::access::{Permission, Subject};
 use crate::build::{Build, BuildState};
 use crate::error::{Error, Result};
-use crate::name::{BuildId, CommitId, ContainerName, EnvironmentName, PinnedImage, ReleaseId};
+use crate::name::{BuildId, CommitId, ContainerName, EnvironmentName, PinnedImage, ReleaseId, ServiceName};
 use crate::policy::RefKey;
 use crate::release::{DeployTarget, Lane, LaneState, Origin, Release, ReleaseInput, ReleaseState, Revision};
 use crate::service::{Component, Container, ContainerImage, Environment, Target, Workload};
@@ -29,7 +29,9 @@ impl Draft<'_> {
     /// A build succeeded: its commit is covered, and it is released by itself where the settings say so.
     pub(super) fn build_succeeded(&mut self, id: &BuildId) -> Result<()> {
         let Some(build) = self.build(id).cloned() else { return Ok(()) };
-        for requester in build.requesters.iter().filter(|by| !by.late && !matches!(by.scope, RefKey::Manual(_))) {
+        for requester in
+            build.requesters.iter().filter(|by| !by.late && !matches!(by.scope, RefKey::Manual(_)))
+        {
             let mut state = self.ref_state(&requester.scope);
             let newest = state.newest_build.get(build.component()) == Some(id);
             // An older build that ends late must not take back what a newer one covers.
@@ -45,7 +47,9 @@ impl Draft<'_> {
     fn covered_by_newer(&self, build: &Build, covered: Option<&CommitId>) -> bool {
         covered.is_some_and(|commit| {
             self.builds().any(|other| {
-                other.commit() == commit && other.component() == build.component() && other.order > build.order
+                other.commit() == commit
+                    && other.component() == build.component()
+                    && other.order > build.order
             })
         })
     }
@@ -55,7 +59,8 @@ impl Draft<'_> {
         let Some(build) = self.build(id).cloned() else { return Ok(()) };
         let live = self.auto_lane(&build).and_then(|lane| self.lane(&lane).cloned());
         let digest = build.digest.as_ref();
-        let is_live = live.is_some_and(|live| live.images.values().any(|image| Some(&image.digest) == digest));
+        let is_live =
+            live.is_some_and(|live| live.images.values().any(|image| Some(&image.digest) == digest));
         if is_live { Ok(()) } else { self.release_by_itself(&build) }
     }
 
@@ -66,7 +71,9 @@ impl Draft<'_> {
     }
 
     fn release_by_itself(&mut self, build: &Build) -> Result<()> {
-        let (Some(lane), Some(requester), Some(image)) = (self.auto_lane(build), build.wants_release(), build.image()) else {
+        let (Some(lane), Some(requester), Some(image)) =
+            (self.auto_lane(build), build.wants_release(), build.image())
+        else {
             return Ok(());
         };
         if self.environment(&lane.environment).is_none() {
@@ -75,7 +82,8 @@ impl Draft<'_> {
             return Ok(());
         }
         // One release for each request: the same request finds its release again.
-        let id = ReleaseId::derive([build.id.as_str(), lane.environment.as_str(), &requester.order.to_string()]);
+        let id =
+            ReleaseId::derive([build.id.as_str(), lane.environment.as_str(), &requester.order.to_string()]);
         if self.release(&id).is_some() {
             return Ok(());
         }
@@ -98,7 +106,11 @@ impl Draft<'_> {
     }
 
     /// The image that the build made for its container, and for the others what is live there or what the workload says.
-    pub(super) fn images_for(&self, build: &Build, image: PinnedImage) -> Result<BTreeMap<ContainerName, PinnedImage>> {
+    pub(super) fn images_for(
+        &self,
+        build: &Build,
+        image: PinnedImage,
+    ) -> Result<BTreeMap<ContainerName, PinnedImage>> {
         let component = self.component(build)?;
         let mut images = BTreeMap::new();
         match workload_of(component) {
@@ -119,8 +131,11 @@ impl Draft<'_> {
 
     fn component(&self, build: &Build) -> Result<&Component> {
         self.service().settings.component(build.component()).ok_or_else(|| {
-            Error::conflict("make release", format!("component `{}` is not in the settings any more", build.component()))
-                .with_remedy("bring the component back, or build another")
+            Error::conflict(
+                "make release",
+                format!("component `{}` is not in the settings any more", build.component()),
+            )
+            .with_remedy("bring the component back, or build another")
         })
     }
 
@@ -142,7 +157,7 @@ impl Draft<'_> {
         }
         let release = Release {
             id: new.id,
-            target: self.target(environment, component),
+            target: target_of(self.name(), environment, component),
             origin: new.origin,
             order: new.order,
             images: new.images,
@@ -158,19 +173,10 @@ impl Draft<'_> {
             created_at: self.now,
             deploy_started_at: None,
             finished_at: None,
+            armed: None,
         };
         self.put_release(release);
         Ok(())
-    }
-
-    pub(super) fn target(&self, environment: &Environment, component: &Component) -> DeployTarget {
-        DeployTarget {
-            service: self.name().clone(),
-            component: component.name.clone(),
-            environment: environment.name.clone(),
-            namespace: environment.namespace.namespace(self.name()),
-            target: workload_of(component),
-        }
     }
 
     pub(super) fn note_live(
@@ -183,17 +189,25 @@ impl Draft<'_> {
     ) {
         let before = self.lane(lane).cloned();
         // After a rollback by itself the images are again those of what was live before.
-        let rolled_back = self.release(release).is_some_and(|release| matches!(release.state, ReleaseState::RolledBack(_)));
+        let rolled_back =
+            self.release(release).is_some_and(|release| matches!(release.state, ReleaseState::RolledBack(_)));
         let state = match before {
             Some(before) if rolled_back => LaneState { revision, ..before },
-            _ => LaneState { lane: lane.clone(), release: release.clone(), revision, order, images: images.clone() },
+            _ => LaneState {
+                lane: lane.clone(),
+                release: release.clone(),
+                revision,
+                order,
+                images: images.clone(),
+            },
         };
         self.put_lane(state);
     }
 
     /// Along every lane: what is older than something newer is superseded, and the next one starts when nothing is under way.
     pub(super) fn advance_lanes(&mut self) -> Result<()> {
-        let lanes: BTreeSet<Lane> = self.releases().filter(|release| !release.is_over()).map(Release::lane).collect();
+        let lanes: BTreeSet<Lane> =
+            self.releases().filter(|release| !release.is_over()).map(Release::lane).collect();
         for lane in lanes {
             self.advance_lane(&lane)?;
         }
@@ -221,7 +235,8 @@ impl Draft<'_> {
         // Of two that wait for approval the older gives way too.
         let newest_waiting = waiting.last().cloned();
         for (order, id) in &waiting {
-            let newer = [&newest, &newest_waiting].into_iter().flatten().filter(|(other, _)| other > order).max();
+            let newer =
+                [&newest, &newest_waiting].into_iter().flatten().filter(|(other, _)| other > order).max();
             if let Some((_, by)) = newer.cloned() {
                 self.apply_release(id, ReleaseInput::Supersede { by })?;
             }
@@ -242,29 +257,61 @@ impl Draft<'_> {
     }
 }
 
+/// Where a release of this component to this environment goes.
+pub(super) fn target_of(
+    service: &ServiceName,
+    environment: &Environment,
+    component: &Component,
+) -> DeployTarget {
+    DeployTarget {
+        service: service.clone(),
+        component: component.name.clone(),
+        environment: environment.name.clone(),
+        namespace: environment.namespace.namespace(service),
+        target: workload_of(component),
+    }
+}
+
 /// What a release of this component changes.
 fn workload_of(component: &Component) -> Target {
-    component.runs.clone().unwrap_or_else(|| {
-        Target::Workload(Workload::single(ContainerName::from(&component.name), None))
-    })
+    component
+        .runs
+        .clone()
+        .unwrap_or_else(|| Target::Workload(Workload::single(ContainerName::from(&component.name), None)))
 }
 
 fn pin(container: &Container, built: &PinnedImage) -> Result<PinnedImage> {
     match &container.image {
         ContainerImage::Built => Ok(built.clone()),
         ContainerImage::Ready(image) => image.pinned().ok_or_else(|| {
-            Error::invalid("make release", format!("container `{}`: image `{image}` has no digest", container.name))
-                .with_remedy("deploy it by hand once, with its digest")
+            Error::invalid(
+                "make release",
+                format!("container `{}`: image `{image}` has no digest", container.name),
+            )
+            .with_remedy("deploy it by hand once, with its digest")
         }),
     }
 }
 
 /// Whether a build can be released by hand, or why not.
 pub(super) fn releasable(build: &Build) -> Result<PinnedImage> {
-    let refuse = |why: String| Err(Error::conflict("make release", why).with_remedy("choose a build that succeeded"));
+    let refuse =
+        |why: String| Err(Error::conflict("make release", why).with_remedy("choose a build that succeeded"));
     match (&build.state, build.image()) {
         (BuildState::Succeeded, Some(image)) => Ok(image),
-        (BuildState::Succeeded, None) => refuse(format!("build {} made no image: a fork's build is thrown away", build.id)),
+        (BuildState::Succeeded, None) => {
+            refuse(format!("build {} made no image: a fork's build is thrown away", build.id))
+        }
         (state, _) => refuse(format!("build {} is {}", build.id, state.name())),
     }
+}
+
+/// Whether a newer build of the same ref and component has succeeded: then its tags are where they belong.
+#[cfg(feature = "runtime")]
+pub(super) fn newer_has_tags(view: &crate::store::View, build: &Build) -> bool {
+    build.requesters.iter().filter_map(|by| view.refs.get(&by.scope)).any(|state| {
+        let newest = state.newest_build.get(build.component()).filter(|newest| **newest != build.id);
+        let covered = state.covered.get(build.component()).filter(|covered| *covered != build.commit());
+        newest.is_some() && covered.is_some_and(|covered| state.newest.as_ref() == Some(covered))
+    })
 }

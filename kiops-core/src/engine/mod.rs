@@ -7,6 +7,7 @@ mod draft;
 mod enqueue;
 mod ingest;
 mod lanes;
+mod reconcile;
 mod step;
 mod wants;
 
@@ -14,7 +15,8 @@ mod wants;
 mod driver;
 
 pub use command::Command;
-pub use ingest::{Ingest, IngestLimits, Intake, Taken};
+pub use ingest::{Ingest, IngestLimits, Intake, Refused, Taken};
+pub use reconcile::orphans;
 pub use step::{Input, Next, Reply, Stepped, explain, step};
 pub use wants::{Primary, wants};
 

@@ -137,12 +137,23 @@ fn settle_refusal(draft: &Draft<'_>, build: &BuildId, input: BuildInput, executo
 /// What today's settings, or these, would make of an event that was decided before (K42). Changes nothing.
 ///
 /// The ref is taken as it was before the event: what was decided since would make it look late.
-pub fn explain(rules: &Rules, service: &Service, delivery: &DeliveryRecord, event: &EventRecord, state: RefState) -> Decision {
+pub fn explain(
+    rules: &Rules,
+    service: &Service,
+    delivery: &DeliveryRecord,
+    event: &EventRecord,
+    state: RefState,
+) -> Decision {
     let mut state = state;
     state.newest = None;
     state.decided.clear();
-    let facts =
-        Facts { state, answers: event.answers.clone(), rounds: 2, unsigned: !delivery.signed, ..Facts::default() };
+    let facts = Facts {
+        state,
+        answers: event.answers.clone(),
+        rounds: 2,
+        unsigned: !delivery.signed,
+        ..Facts::default()
+    };
     decide(rules, service, &event.event, &facts)
 }
 

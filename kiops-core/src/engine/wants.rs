@@ -28,7 +28,10 @@ impl Input {
         match self {
             Self::Start(pick) => Some(&pick.build),
             Self::Build { build, .. } => Some(build),
-            Self::Command { command: Command::CancelBuild { build } | Command::DeployBuild { build, .. }, .. } => Some(build),
+            Self::Command {
+                command: Command::CancelBuild { build } | Command::DeployBuild { build, .. },
+                ..
+            } => Some(build),
             _ => None,
         }
     }
@@ -37,7 +40,9 @@ impl Input {
     pub const fn release(&self) -> Option<&ReleaseId> {
         match self {
             Self::Release { release, .. } => Some(release),
-            Self::Command { command: Command::Approve { release } | Command::Reject { release }, .. } => Some(release),
+            Self::Command { command: Command::Approve { release } | Command::Reject { release }, .. } => {
+                Some(release)
+            }
             _ => None,
         }
     }
@@ -45,9 +50,8 @@ impl Input {
     /// The delivery that it is about.
     pub const fn delivery(&self) -> Option<&DeliveryId> {
         match self {
-            Self::Decide { delivery, .. } | Self::Command { command: Command::ApproveFork { delivery, .. }, .. } => {
-                Some(delivery)
-            }
+            Self::Decide { delivery, .. }
+            | Self::Command { command: Command::ApproveFork { delivery, .. }, .. } => Some(delivery),
             _ => None,
         }
     }

@@ -1,6 +1,12 @@
 //! The log of a build: lines with a stage, masked before they are stored, read from a cursor.
 
+mod clean;
+mod forms;
 mod mask;
+mod stream;
+
+pub use mask::Masker;
+pub use stream::MaskStream;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};

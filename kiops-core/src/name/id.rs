@@ -45,6 +45,39 @@ name!(
     ProviderName,
     |v| super::DnsLabel::parse(v).map(|_| ()).map_err(|e| NameError::new("provider name", v, e.reason))
 );
+/// A [`ProviderName`] that stands in code: in a `const` it is checked when it is compiled.
+///
+/// ```
+/// use kiops_core::name::ProviderLiteral;
+/// const NAME: ProviderLiteral = ProviderLiteral::new("gitlab");
+/// assert_eq!(NAME.name().as_str(), "gitlab");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderLiteral(&'static str);
+
+impl ProviderLiteral {
+    /// # Panics
+    /// If it is no provider name: 1 to 63 lower-case letters, digits and inner hyphens.
+    pub const fn new(name: &'static str) -> Self {
+        let bytes = name.as_bytes();
+        assert!(!bytes.is_empty() && bytes.len() <= 63, "a provider name has 1 to 63 characters");
+        assert!(bytes[0] != b'-' && bytes[bytes.len() - 1] != b'-', "a hyphen stands within a provider name");
+        let mut rest = bytes;
+        while let [byte, after @ ..] = rest {
+            assert!(
+                matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'),
+                "a provider name is lower-case letters, digits and hyphens"
+            );
+            rest = after;
+        }
+        Self(name)
+    }
+
+    /// The name.
+    pub fn name(self) -> ProviderName {
+        ProviderName(self.0.into())
+    }
+}
 name!(
     /// A named check of a service (`unit-tests`, `trivy`).
     CheckName,
@@ -131,6 +164,14 @@ mod tests {
         assert_eq!(BuildId::parse(id.as_str()).unwrap(), id);
         assert!(BuildId::parse("b-xyz").is_err());
         assert!(BuildId::parse(ReleaseId::derive(["a"]).as_str()).is_err());
+    }
+
+    #[test]
+    fn a_literal_is_a_provider_name_that_parses() {
+        let long = "a".repeat(63);
+        for good in ["gitlab", "bitbucket-dc", "3a", long.leak()] {
+            assert_eq!(ProviderLiteral::new(good).name(), ProviderName::parse(good).unwrap());
+        }
     }
 
     #[test]

@@ -4,9 +4,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::build::{BuildView, Trigger};
+use crate::build::Trigger;
 use crate::error::Result;
-use crate::name::{BuildId, CommitId, ComponentName, DeliveryId, EnvironmentName, PinnedImage, ReleaseId, ServiceName};
+use crate::name::{
+    BuildId, CommitId, ComponentName, DeliveryId, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
+};
+use crate::release::BuildView;
 
 /// Something that happened, after it was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::name::{CommitId, ComponentName, ContainerName, DnsLabel, EnvironmentName, PinnedImage, ReleaseId, ServiceName};
+use crate::name::{
+    CommitId, ComponentName, ContainerName, DnsLabel, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
+};
 use crate::service::Target;
 use crate::stage::Failure;
 

@@ -3,7 +3,9 @@
 mod deployer;
 mod record;
 mod state;
+mod view;
 
 pub use deployer::{DeployRequest, DeployTarget, Deployer, Live, Revision, RevisionInfo, RolloutStatus};
 pub use record::{Lane, LaneState, Origin, Release};
 pub use state::{IllegalRelease, ReleaseAsk, ReleaseInput, ReleaseState};
+pub use view::{BuildView, VisibleState};

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::deployer::{DeployTarget, Revision};
 use super::state::ReleaseState;
 use crate::access::{Approval, Subject};
-use crate::name::{BuildId, CommitId, ComponentName, ContainerName, EnvironmentName, PinnedImage, ReleaseId, ServiceName};
+use crate::name::{
+    BuildId, CommitId, ComponentName, ContainerName, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
+};
 use crate::service::Timers;
 
 /// A set of pinned images on its way to one environment.
@@ -48,6 +50,8 @@ pub struct Release {
     pub deploy_started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// When it is woken next to look at the clock, as far as that is stored.
+    pub armed: Option<Timestamp>,
 }
 
 /// What a release came from.

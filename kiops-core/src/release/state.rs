@@ -165,7 +165,11 @@ impl Release {
                 self.previous = previous;
                 self.deploy_started_at = Some(now);
                 self.state = S::Deploying;
-                let images: Vec<String> = self.images.iter().map(|(name, image)| format!("{name} with {image}")).collect();
+                let images: Vec<String> = self
+                    .images
+                    .iter()
+                    .map(|(name, image)| format!("container {name} with {image}"))
+                    .collect();
                 let line = format!("Updating {} in {}", images.join(", "), self.target.environment);
                 Ok(vec![ReleaseAsk::Log(line), ReleaseAsk::Deploy])
             }
@@ -198,7 +202,8 @@ impl Release {
                 let failure = failure.clone();
                 match result {
                     Ok(revision) => {
-                        let line = format!("Rolled back: revision {revision} brings back what was live before");
+                        let line =
+                            format!("Rolled back: revision {revision} brings back what was live before");
                         let mut asks = self.end(S::RolledBack(failure), line, now);
                         asks.push(ReleaseAsk::NoteLive(revision));
                         Ok(asks)
@@ -225,7 +230,9 @@ impl Release {
     pub fn wake_at(&self) -> Option<Timestamp> {
         let (from, seconds) = match self.state {
             ReleaseState::AwaitingApproval => (Some(self.created_at), self.timers.approval_seconds),
-            ReleaseState::Deploying | ReleaseState::Verifying => (self.deploy_started_at, self.timers.rollout_seconds),
+            ReleaseState::Deploying | ReleaseState::Verifying => {
+                (self.deploy_started_at, self.timers.rollout_seconds)
+            }
             _ => return None,
         };
         if seconds == 0 {

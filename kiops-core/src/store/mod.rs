@@ -4,7 +4,8 @@ mod rows;
 mod view;
 
 pub use rows::{
-    Accepted, DeliveryRecord, EventOutcome, EventRecord, Hook, HookRoute, NewDelivery, Quarantined, Registered, Stored,
+    Accepted, DeliveryRecord, EventOutcome, EventRecord, Hook, HookRoute, NewDelivery, Quarantined,
+    Registered, Stored,
 };
 pub use view::{Changes, Claim, ClaimRequest, Claims, Ledger, View, Wants};
 
@@ -36,7 +37,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     // Registration.
 
     /// Registers a service, or replaces it. `expect` is the version that was read, `None` for a new one; another version is a `Conflict`.
-    async fn put_service(&self, service: &Service, expect: Option<u64>, now: Timestamp) -> Result<Registered>;
+    async fn put_service(&self, service: &Service, expect: Option<u64>, now: Timestamp)
+    -> Result<Registered>;
 
     /// A registered service.
     async fn service(&self, name: &ServiceName) -> Result<Option<Stored<Service>>>;
@@ -76,7 +78,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// One consistent picture of a service, as far as it is wanted.
     async fn view(&self, wants: &Wants) -> Result<View>;
 
-    /// Saves changes: all or none, and only if the ledger's version and the claim still hold, else a `Conflict`. With a claim, its work is done.
+    /// Saves changes: all or none, and only if the ledger's version and the claim still hold, else a `Conflict`. With a claim,
+    /// its work is done: that first, so that the changes may add work of the same id anew.
     async fn save(&self, changes: &Changes, claim: Option<&Claim>) -> Result<()>;
 
     /// Leases due work: oldest due first, in the order in which it was stored.
@@ -130,11 +133,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn has_undecided(&self, service: &ServiceName) -> Result<bool>;
 
     /// Which of these refs were decided at these heads, in the same order: what reconcile asks before it makes up a push.
-    async fn decided(
-        &self,
-        service: &ServiceName,
-        heads: &[(RefKey, CommitId)],
-    ) -> Result<Vec<HeadStanding>>;
+    async fn decided(&self, service: &ServiceName, heads: &[(RefKey, CommitId)])
+    -> Result<Vec<HeadStanding>>;
 
     /// Notes heads as decided without a decision: what a repository had before its service was registered. Known refs are left alone.
     async fn note_heads(&self, service: &ServiceName, heads: &[(RefKey, CommitId)]) -> Result<()>;
@@ -190,4 +190,3 @@ pub struct Routes {
     /// How many secrets the repository with the most has, over all of that sender's: every delivery costs that many MACs.
     pub most_secrets: usize,
 }
-

@@ -90,6 +90,9 @@ impl Remote {
         }
         let authority = text.split_once("://").map_or("", |(_, rest)| rest);
         let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+        if authority.is_empty() {
+            return refuse("it has no host");
+        }
         if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
             return refuse("it has a user name or password in it");
         }

@@ -1,27 +1,29 @@
 //! Plain Git repositories as a [`GitProvider`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiops_core::event::Repository;
-use kiops_core::name::{BranchName, CommitId, GitRef, ProviderName};
+use kiops_core::name::{BranchName, CommitId, GitRef, ProviderLiteral, ProviderName};
 use kiops_core::provider::{
     CloneAccess, CloneCredential, Commit, Comparison, GitProvider, Head, Page, Relation, RepositoryInfo,
     Search, TreeEntry, TreeQuery,
 };
-use kiops_core::secret::{Secret, SecretSource};
+use kiops_core::secret::SecretSource;
 use kiops_core::stream::ByteStream;
 use kiops_core::{Error, ErrorKind, Result};
 use url::Url;
 
-use super::address::{self, Address, Remote};
+use super::address::Remote;
 use super::config::{PlainConfig, PlainCredential};
 use super::git::Runner;
-use super::mirror::{Access, Mirrors};
+use super::mirror::Mirrors;
+use super::reach::Place;
 use super::{archive, parse, repositories};
 
+const NAME: ProviderLiteral = ProviderLiteral::new("plain");
 const COMMIT_MAX: usize = 1024 * 1024;
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -47,7 +49,6 @@ pub struct Plain {
     pub(super) mirrors: Option<Mirrors>,
     pub(super) credentials: Vec<(Remote, PlainCredential)>,
     pub(super) secrets: Option<Arc<dyn SecretSource>>,
-    name: ProviderName,
 }
 
 impl Plain {
@@ -81,7 +82,6 @@ impl Plain {
             mirrors: config.work_dir.as_ref().map(|folder| Mirrors::new(folder.join("mirrors"))),
             credentials,
             secrets: None,
-            name: ProviderName::parse("plain")?,
             config,
         })
     }
@@ -137,7 +137,7 @@ const COMPARE: &str = "compare commits";
 #[async_trait]
 impl GitProvider for Plain {
     fn name(&self) -> ProviderName {
-        self.name.clone()
+        NAME.name()
     }
 
     /// Bare repositories below the allowed folders, in path order. Those on hosts are not listed: git has no call for that.

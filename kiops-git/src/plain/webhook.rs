@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use kiops_core::event::{Actor, ChangedFiles, CommitFacts, Event, EventKind, Push, Repository, TagPush, Tip};
-use kiops_core::name::{GitRef, NameError, ProviderName};
+use kiops_core::name::{GitRef, NameError, ProviderLiteral, ProviderName};
 use kiops_core::webhook::{Delivery, ReplayKey, SecretSet, Verification, WebhookSource, peek, scheme};
 use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::body::{ignored, parse};
+
+const NAME: ProviderLiteral = ProviderLiteral::new("plain");
 
 /// Webhooks of plain repositories, named `plain`: one POST a push, signed by Standard Webhooks, with a [`Notice`] as body.
 ///
@@ -46,25 +48,7 @@ pub struct Change<'a> {
     pub after: Cow<'a, str>,
 }
 
-impl<'a> Notice<'a> {
-    /// The notice of what a post-receive hook reads from its input: a line `before after ref` for each change. A line that
-    /// is not of that form is an error ([`kiops_core::ErrorKind::Invalid`]).
-    pub fn of_hook_input(
-        repository: impl Into<Cow<'a, str>>,
-        pusher: impl Into<Cow<'a, str>>,
-        input: &'a str,
-    ) -> Result<Self> {
-        let change = |line: &'a str| {
-            let mut words = line.splitn(3, ' ').map(Cow::Borrowed);
-            match (words.next(), words.next(), words.next()) {
-                (Some(before), Some(after), Some(git_ref)) => Ok(Change { git_ref, before, after }),
-                _ => Err(Error::invalid("read hook input", "a line is not of the form `before after ref`")),
-            }
-        };
-        let changes = input.lines().map(change).collect::<Result<_>>()?;
-        Ok(Self { repository: repository.into(), pusher: pusher.into(), changes })
-    }
-
+impl Notice<'_> {
     /// The bytes to sign and send.
     pub fn body(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
@@ -74,7 +58,7 @@ impl<'a> Notice<'a> {
 
 impl WebhookSource for PlainWebhook {
     fn name(&self) -> ProviderName {
-        super::NAME.clone()
+        NAME.name()
     }
 
     fn repository(&self, delivery: &Delivery) -> Option<Repository> {

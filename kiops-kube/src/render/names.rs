@@ -70,10 +70,12 @@ pub fn claim_name(object: &DnsLabel, container: &ContainerName, mount_path: &str
 }
 
 pub(crate) fn normal_path(path: &str) -> String {
-    path.split('/').filter(|part| !matches!(*part, "" | ".")).fold(String::new(), |path, part| path + "/" + part)
+    path.split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .fold(String::new(), |path, part| path + "/" + part)
 }
 
-/// A label's value: the text itself where Kubernetes takes it (63 characters of letters, digits, `-`, `_` and `.`, the
+/// Any text as a label's value: the text itself where Kubernetes takes it (63 characters of letters, digits, `-`, `_` and `.`, the
 /// ends a letter or digit), else a readable start and ten digits of a hash of the whole. No two texts give one value.
 pub fn label_value(text: &str) -> String {
     let alnum = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
@@ -82,16 +84,19 @@ pub fn label_value(text: &str) -> String {
         && alnum(text.chars().next_back())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     // What looks like a shortened text is shortened too, so that nothing can imitate one.
-    let imitates = text
-        .rsplit_once('-')
-        .is_some_and(|(_, end)| end.len() == 10 && end.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+    let imitates = text.rsplit_once('-').is_some_and(|(_, end)| {
+        end.len() == 10 && end.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    });
     if fits && !imitates { text.to_owned() } else { dns_label([text]).to_string() }
 }
 
 /// The labels by which Deployment and Service find the target's pods. They never change from one release to the next.
 pub fn selector_labels(target: &DeployTarget) -> BTreeMap<String, String> {
     let object = object_name(&target.service, &target.component);
-    labels_of([("app.kubernetes.io/name", target.service.as_str()), ("app.kubernetes.io/instance", object.as_str())])
+    labels_of([
+        ("app.kubernetes.io/name", target.service.as_str()),
+        ("app.kubernetes.io/instance", object.as_str()),
+    ])
 }
 
 /// The labels of the target's pods and claims: the selector's, component, environment and `managed-by`.
@@ -106,17 +111,23 @@ pub fn stable_labels(target: &DeployTarget) -> BTreeMap<String, String> {
     labels
 }
 
-/// The labels of the objects of one release: the stable ones and `version`, the first seven digits of the commit, where there is one.
+/// The labels of the objects of one release: the stable ones and `version`, which is the first seven digits of the commit
+/// or, where there is none, the tag of the only image.
 pub fn release_labels(target: &DeployTarget, request: &DeployRequest) -> BTreeMap<String, String> {
     let mut labels = stable_labels(target);
-    if let Some(commit) = &request.commit {
-        labels.extend(labels_of([("app.kubernetes.io/version", commit.short())]));
-    }
+    let mut images = request.images.values();
+    let version = match (&request.commit, images.next(), images.next()) {
+        (Some(commit), _, _) => Some(commit.short()),
+        (None, Some(only), None) => only.tag.as_ref().map(|tag| tag.as_str()),
+        _ => None,
+    };
+    labels.extend(version.map(|version| ("app.kubernetes.io/version".to_owned(), label_value(version))));
     labels
 }
 
+/// Labels whose values are DNS labels, which are label values as they are.
 fn labels_of<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), label_value(value))).collect()
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// What an object says about the release that wrote it.
@@ -146,7 +157,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn object(service: &str, component: &str) -> String {
-        object_name(&ServiceName::parse(service).unwrap(), &ComponentName::parse(component).unwrap()).to_string()
+        object_name(&ServiceName::parse(service).unwrap(), &ComponentName::parse(component).unwrap())
+            .to_string()
     }
 
     fn is_label_value(value: &str) -> bool {
@@ -181,7 +193,8 @@ mod tests {
 
     #[test]
     fn one_volume_has_one_name_however_its_path_is_written() {
-        let name = |path| claim_name(&DnsLabel::parse("shop").unwrap(), &ContainerName::parse("db").unwrap(), path);
+        let name =
+            |path| claim_name(&DnsLabel::parse("shop").unwrap(), &ContainerName::parse("db").unwrap(), path);
         assert_eq!(name("/var/lib/mysql"), name("/var//lib/./mysql/"));
         assert_ne!(name("/var/lib/mysql"), name("/var/lib-mysql"));
         assert!(name("/var/lib/mysql").as_str().starts_with("shop-db-var-lib-mysql-"));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::networking::v1::{
-    HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend, IngressSpec,
-    ServiceBackendPort,
+    HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,
+    IngressSpec, ServiceBackendPort,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kiops_core::service::Workload;
@@ -111,7 +111,8 @@ fn host_name(scope: &Scope<'_>, pattern: &str) -> Result<String> {
         .replace("{component}", target.component.as_str())
         .replace("{environment}", target.environment.as_str())
         .replace("{namespace}", target.namespace.as_str());
-    let fine = host.len() <= 253 && host.split('.').all(|part| kiops_core::name::DnsLabel::parse(part).is_ok());
+    let fine =
+        host.len() <= 253 && host.split('.').all(|part| kiops_core::name::DnsLabel::parse(part).is_ok());
     if fine {
         return Ok(host);
     }

@@ -6,10 +6,10 @@ use std::fmt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret as SecretObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kiops_core::Result;
 use kiops_core::image::{RegistryCredential, docker_config_json};
 use kiops_core::release::DeployTarget;
 use kiops_core::secret::Secret;
-use kiops_core::Result;
 
 use super::names;
 use crate::yaml;
@@ -44,7 +44,7 @@ pub fn pull_secret(target: &DeployTarget, credentials: &[RegistryCredential]) ->
     let mut labels = names::stable_labels(target);
     // It belongs to the service, not to one of its components.
     labels.remove("app.kubernetes.io/component");
-    labels.insert("app.kubernetes.io/instance".to_owned(), names::label_value(target.service.as_str()));
+    labels.insert("app.kubernetes.io/instance".to_owned(), target.service.to_string());
     SecretManifest(secret(
         target,
         labels,
@@ -59,7 +59,13 @@ pub fn pull_secret(target: &DeployTarget, credentials: &[RegistryCredential]) ->
 pub fn env_secret(target: &DeployTarget, values: &BTreeMap<String, Secret>) -> SecretManifest {
     let object = names::object_name(&target.service, &target.component);
     let data = values.iter().map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec()))).collect();
-    SecretManifest(secret(target, names::stable_labels(target), names::env_secret_name(&object), "Opaque", data))
+    SecretManifest(secret(
+        target,
+        names::stable_labels(target),
+        names::env_secret_name(&object),
+        "Opaque",
+        data,
+    ))
 }
 
 fn secret(

@@ -14,8 +14,10 @@ use kiops_core::{Error, Result};
 use super::{AccessMode, OPERATION, Scope, names};
 
 /// What keeps GitOps tools from deleting a claim, and with it the data, when its manifest goes (Argo CD, Flux).
-const KEEP: [(&str, &str); 2] =
-    [("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"), ("kustomize.toolkit.fluxcd.io/prune", "disabled")];
+const KEEP: [(&str, &str); 2] = [
+    ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
 
 /// What outlives its manifest's removal says so.
 pub(super) fn keep_annotations() -> BTreeMap<String, String> {
@@ -30,7 +32,10 @@ pub(super) fn claims(scope: &Scope<'_>, container: &Container) -> Result<Vec<Per
         let at = format!("workload.containers.{}.volumes: `{}`", container.name, volume.path.escape_debug());
         let path = names::normal_path(&volume.path);
         if path.is_empty() {
-            return Err(Error::invalid(OPERATION, format!("{at}: a volume cannot be mounted over the whole file system")));
+            return Err(Error::invalid(
+                OPERATION,
+                format!("{at}: a volume cannot be mounted over the whole file system"),
+            ));
         }
         if path.chars().any(char::is_control) {
             return Err(Error::invalid(OPERATION, format!("{at}: a path has no control characters")));
@@ -39,9 +44,11 @@ pub(super) fn claims(scope: &Scope<'_>, container: &Container) -> Result<Vec<Per
             return Err(Error::invalid(OPERATION, format!("{at} stands twice")));
         }
         seen.push(path);
-        let size = quantity(&volume.size, Fractions::No)
-            .map_err(|reason| Error::invalid(OPERATION, format!("{at}: size `{}` {reason}", volume.size.escape_debug())))?;
-        let mut metadata = scope.metadata(names::claim_name(&scope.object, &container.name, &volume.path).as_str());
+        let size = quantity(&volume.size, Fractions::No).map_err(|reason| {
+            Error::invalid(OPERATION, format!("{at}: size `{}` {reason}", volume.size.escape_debug()))
+        })?;
+        let mut metadata =
+            scope.metadata(names::claim_name(&scope.object, &container.name, &volume.path).as_str());
         metadata.labels = Some(names::stable_labels(scope.target));
         metadata.annotations = Some(keep_annotations());
         claims.push(PersistentVolumeClaim {
@@ -76,7 +83,10 @@ pub(super) fn volume(claim: &PersistentVolumeClaim) -> Volume {
     let name = claim.metadata.name.clone().unwrap_or_default();
     Volume {
         name: name.clone(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: name, read_only: None }),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: name,
+            read_only: None,
+        }),
         ..Volume::default()
     }
 }
@@ -111,7 +121,8 @@ pub(super) fn quantity(text: &str, fractions: Fractions) -> Result<Quantity, &'s
         return Err(SHAPE);
     }
     let exponent = || {
-        let digits = suffix.strip_prefix(['e', 'E']).map(|rest| rest.strip_prefix(['+', '-']).unwrap_or(rest));
+        let digits =
+            suffix.strip_prefix(['e', 'E']).map(|rest| rest.strip_prefix(['+', '-']).unwrap_or(rest));
         digits.is_some_and(|d| (1..=2).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()))
     };
     match suffix {
@@ -136,7 +147,10 @@ mod tests {
         for good in ["1Gi", "500Mi", "1.5Ti", "1", "10G", "1e9", "1E3", "2E", ".5Gi", "1E+3"] {
             assert!(quantity(good, Fractions::No).is_ok(), "{good}");
         }
-        for bad in ["", "Gi", "1gi", "1 Gi", "-1Gi", "1GiB", "0", "0.0Gi", "1.2.3", ".", "100m", "1e", "1e999", "١Gi", "1Gi\n"] {
+        for bad in [
+            "", "Gi", "1gi", "1 Gi", "-1Gi", "1GiB", "0", "0.0Gi", "1.2.3", ".", "100m", "1e", "1e999",
+            "١Gi", "1Gi\n",
+        ] {
             assert!(quantity(bad, Fractions::No).is_err(), "{bad}");
         }
         assert!(quantity("250m", Fractions::Yes).is_ok());

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Build;
-use super::state::{BuildState, Step};
-use crate::release::{Release, ReleaseState};
+use super::record::Release;
+use super::state::ReleaseState;
+use crate::build::{Build, BuildState, Step};
 use crate::stage::{Blame, Failure, Progress, Stage};
 
 /// The state that people see.
@@ -84,7 +84,9 @@ impl BuildView {
         let view = |state, stage, progress, failure| Self { state, stage, progress, failure };
         match (&build.state, release) {
             (BuildState::Queued, _) => view(VisibleState::Queued, None, build.progress, None),
-            (BuildState::Starting, _) => view(VisibleState::Starting, Some(Stage::Setup), build.progress, None),
+            (BuildState::Starting, _) => {
+                view(VisibleState::Starting, Some(Stage::Setup), build.progress, None)
+            }
             (BuildState::Running(step), _) => {
                 let stage = match step {
                     Step::Run(stage) => *stage,
@@ -115,7 +117,9 @@ impl BuildView {
             ReleaseState::Deploying => (VisibleState::Running, deploy, at(1), None),
             ReleaseState::Verifying => (VisibleState::Running, deploy, at(2), None),
             ReleaseState::Live => (VisibleState::Succeeded, None, Progress::DONE, None),
-            ReleaseState::Failed(failure) | ReleaseState::RollingBack(failure) | ReleaseState::RolledBack(failure) => {
+            ReleaseState::Failed(failure)
+            | ReleaseState::RollingBack(failure)
+            | ReleaseState::RolledBack(failure) => {
                 let state = match failure.kind.blame() {
                     Blame::User => VisibleState::Failed,
                     Blame::Infrastructure => VisibleState::Error,

@@ -1,0 +1,166 @@
+//! What people ask of the driver: commands, with what must be looked up before the engine can judge them.
+
+use std::collections::BTreeMap;
+
+use super::Driver;
+use crate::access::Subject;
+use crate::build::Trigger;
+use crate::engine::command::Command;
+use crate::engine::step::{Input, Reply, explain};
+use crate::error::{Error, Result};
+use crate::name::{BuildId, ComponentName, DeliveryId, EnvironmentName, GitRef, ReleaseId, ServiceName};
+use crate::policy::{Decision, RefState};
+use crate::release::{DeployTarget, Live, Revision};
+use crate::service::{Service, Settings, Source};
+
+impl Driver {
+    /// Carries a command out as one change, or says why not. See [`crate::engine::step`] for the kinds of error.
+    pub async fn command(&self, service: &ServiceName, command: Command, by: Subject) -> Result<Reply> {
+        self.shared.step(service, Input::Command { command, by }, None).await
+    }
+
+    /// Builds the newest commit of the tracked branch (T12). `nonce` tells the request from every other: repeating it with
+    /// the same one finds the same builds.
+    pub async fn build_newest(
+        &self,
+        service: &ServiceName,
+        component: Option<ComponentName>,
+        trigger: Trigger,
+        nonce: String,
+        by: Subject,
+    ) -> Result<Vec<BuildId>> {
+        let known = self.service(service).await?;
+        let Source::Git(git) = &known.source else {
+            return Err(Error::invalid(
+                "build",
+                format!("`{service}` is an image service: there is nothing to build"),
+            )
+            .with_remedy("deploy its images instead"));
+        };
+        let provider = self.shared.adapters.provider(&git.provider)?;
+        let git_ref = GitRef::Branch(git.branch.clone());
+        let head = provider.head(&git.repository, &git_ref).await?.ok_or_else(|| {
+            Error::conflict("build", format!("branch `{}` does not exist", git.branch))
+                .with_remedy("push to the tracked branch first, or track another")
+        })?;
+        let commit = provider.commit(&git.repository, &head).await?.ok_or_else(|| {
+            Error::conflict("build", format!("commit {head} is not in the repository any more"))
+                .with_remedy("try again")
+        })?;
+        let command = Command::Build { component, git_ref, commit: Box::new(commit), trigger, nonce };
+        match self.command(service, command, by).await? {
+            Reply::Builds(builds) => Ok(builds),
+            other => Err(Error::internal("build", format!("unexpected reply {other:?}"))),
+        }
+    }
+
+    /// Goes back to revision `to`; `None`: to the newest older one whose images differ from what is live.
+    pub async fn rollback(
+        &self,
+        service: &ServiceName,
+        component: Option<ComponentName>,
+        environment: Option<EnvironmentName>,
+        to: Option<Revision>,
+        nonce: String,
+        by: Subject,
+    ) -> Result<ReleaseId> {
+        let known = self.service(service).await?;
+        let target = self.target(&known, component, environment).await?;
+        let runtime = self.runtime_of(&target.environment).await?;
+        let deployer = self.shared.adapters.deployer(&runtime)?;
+        let live: Live = deployer.observed(&target).await?.ok_or_else(|| {
+            Error::conflict("roll back", format!("nothing is live in `{}`", target.environment))
+                .with_remedy("deploy something first")
+        })?;
+        let history = deployer.history(&target).await?;
+        let chosen = match to {
+            Some(to) => history
+                .into_iter()
+                .find(|info| info.revision == to)
+                .ok_or_else(|| Error::not_found("roll back", format!("there is no revision {to}")))?,
+            None => history
+                .into_iter()
+                .find(|info| info.revision < live.revision && info.images != live.images)
+                .ok_or_else(|| {
+                    Error::conflict("roll back", "there is no older revision")
+                        .with_remedy("deploy a build by hand")
+                })?,
+        };
+        let command = Command::Rollback {
+            component: Some(target.component),
+            environment: Some(target.environment),
+            to: chosen.revision,
+            images: chosen.images,
+            commit: chosen.commit,
+            nonce,
+        };
+        match self.command(service, command, by).await? {
+            Reply::Release(release) => Ok(release),
+            other => Err(Error::internal("roll back", format!("unexpected reply {other:?}"))),
+        }
+    }
+
+    /// What these settings, or today's, would make of a delivery's events (K42). Changes nothing.
+    pub async fn explain(&self, id: &DeliveryId, settings: Option<Settings>) -> Result<Vec<Decision>> {
+        let record = self
+            .shared
+            .store
+            .delivery(id)
+            .await?
+            .ok_or_else(|| Error::not_found("explain", format!("there is no delivery `{id}`")))?;
+        let mut service = self.service(&record.service).await?;
+        if let Some(settings) = settings {
+            settings.validate()?;
+            service.settings = settings;
+        }
+        let explained = record
+            .events
+            .iter()
+            .map(|event| explain(&self.shared.rules, &service, &record, event, RefState::default()));
+        Ok(explained.collect())
+    }
+
+    /// Where a release of this component to this environment goes; `None` stands for the only one, and the service's own.
+    pub async fn target(
+        &self,
+        service: &Service,
+        component: Option<ComponentName>,
+        environment: Option<EnvironmentName>,
+    ) -> Result<DeployTarget> {
+        let name = environment.or_else(|| service.settings.deploy.environment.clone()).ok_or_else(|| {
+            Error::invalid("find target", "no environment is named")
+                .with_remedy("name one, or set the service's own")
+        })?;
+        let environments = self.shared.store.environments().await?;
+        let environment =
+            environments.into_iter().find(|environment| environment.name == name).ok_or_else(|| {
+                Error::not_found("find target", format!("environment `{name}` is not registered"))
+            })?;
+        let component = match (component, service.settings.components.as_slice()) {
+            (Some(name), _) => service
+                .settings
+                .component(&name)
+                .ok_or_else(|| Error::not_found("find target", format!("there is no component `{name}`")))?,
+            (None, [only]) => only,
+            (None, _) => {
+                return Err(Error::invalid("find target", "the service has several components: name one"));
+            }
+        };
+        Ok(super::super::lanes::target_of(&service.name, &environment, component))
+    }
+
+    async fn runtime_of(&self, name: &EnvironmentName) -> Result<String> {
+        let environments = self.shared.store.environments().await?;
+        let found: BTreeMap<_, _> = environments.into_iter().map(|one| (one.name, one.runtime)).collect();
+        found.get(name).cloned().ok_or_else(|| {
+            Error::not_found("find runtime", format!("environment `{name}` is not registered"))
+        })
+    }
+
+    async fn service(&self, name: &ServiceName) -> Result<Service> {
+        let stored = self.shared.store.service(name).await?;
+        stored
+            .map(|stored| stored.value)
+            .ok_or_else(|| Error::not_found("find service", format!("there is no service `{name}`")))
+    }
+}

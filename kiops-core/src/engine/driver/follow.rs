@@ -1,0 +1,444 @@
+//! Starting runs and following them to their end.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::perform::overtaken;
+use super::{Shared, backoff, later};
+use crate::build::{Build, BuildExecutor, BuildInput, BuildOutput};
+use crate::checks::{CheckJob, CheckRunner};
+use crate::engine::step::Input;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::image::ImageAccess;
+use crate::log::NewLine;
+use crate::name::{BuildId, CheckName, RunId, SecretName};
+use crate::run::{Observed, ProviderSource, RunEvent, RunInputs, RunOutcome, RunReports};
+use crate::stage::{Failure, FailureKind, Stage};
+use crate::store::{Claim, Page};
+
+/// The largest Dockerfile that is read to ask an executor whether it takes it.
+const DOCKERFILE_MAX: usize = 1 << 20;
+
+/// Where a run is: executors and check runners are followed alike.
+enum Place<'a> {
+    Build(&'a Arc<dyn BuildExecutor>),
+    Check(&'a Arc<dyn CheckRunner>, &'a CheckName),
+}
+
+impl Place<'_> {
+    async fn reports(&self, run: &RunId, after: u64) -> Result<RunReports> {
+        match self {
+            Self::Build(executor) => executor.reports(run, after).await,
+            Self::Check(runner, _) => runner.reports(run, after).await,
+        }
+    }
+
+    async fn knows(&self, run: &RunId) -> Result<bool> {
+        let observed: Vec<Observed> = match self {
+            Self::Build(executor) => executor.observed().await?,
+            Self::Check(runner, _) => runner.observed().await?,
+        };
+        Ok(observed.iter().any(|one| one.run == *run))
+    }
+
+    fn input(&self, run: &RunId, event: RunEvent) -> BuildInput {
+        match self {
+            Self::Build(_) => BuildInput::Report { run: run.clone(), event },
+            Self::Check(_, check) => BuildInput::Check { run: run.clone(), check: (*check).clone(), event },
+        }
+    }
+}
+
+impl Shared {
+    pub(super) async fn follow_build(
+        &self,
+        claim: &Claim,
+        id: &BuildId,
+        run: &RunId,
+        executor: &str,
+    ) -> Result<()> {
+        let Some(build) = self.current(claim, id, |build| build.run() == *run).await? else { return Ok(()) };
+        let finished = |outcome| BuildInput::Report { run: run.clone(), event: RunEvent::Finished(outcome) };
+        let Some(executor) = self.adapters.executor(executor) else {
+            let failure = Failure::new(
+                Stage::Setup,
+                FailureKind::ExecutorUnavailable,
+                format!("`{executor}` is not registered any more"),
+            );
+            return self.build_input(claim, id, finished(RunOutcome::Refused(failure))).await;
+        };
+        let place = Place::Build(executor);
+        if claim.claimed_before > 0 {
+            // Somebody had it before: this process in an earlier life, or another one. Only what still runs is adopted.
+            if !place.knows(run).await? {
+                return self.build_input(claim, id, BuildInput::LostByUs { run: run.clone() }).await;
+            }
+        } else if let Err(stop) = self.start_build(&build, run, executor).await {
+            let input = match stop {
+                Stop::Failed(failure) => finished(RunOutcome::Failed(failure)),
+                Stop::Refused(failure) => finished(RunOutcome::Refused(failure)),
+                Stop::Later(error) => {
+                    let wait = backoff(build.attempt + 3).max(Duration::from_secs(2));
+                    BuildInput::Postpone { until: later(self.clock.now(), wait), reason: error.to_string() }
+                }
+            };
+            return self.build_input(claim, id, input).await;
+        }
+        // It may have been canceled while it was being started: then it must not go on.
+        if self.current_build(id).await?.is_none_or(|build| build.is_over() || build.run() != *run) {
+            executor.cancel(run).await?;
+            executor.forget(run).await?;
+            return self.store.finish(claim).await;
+        }
+        self.follow(claim, id, run, &place).await
+    }
+
+    pub(super) async fn follow_check(
+        &self,
+        claim: &Claim,
+        id: &BuildId,
+        name: &CheckName,
+        run: &RunId,
+    ) -> Result<()> {
+        let is_current =
+            |build: &Build| build.check(name).is_some_and(|check| build.check_run(check) == *run);
+        let Some(build) = self.current(claim, id, is_current).await? else { return Ok(()) };
+        let finished = |outcome| BuildInput::Check {
+            run: run.clone(),
+            check: name.clone(),
+            event: RunEvent::Finished(outcome),
+        };
+        let stage = build.check(name).map_or(Stage::Test, |check| check.spec.stage);
+        let Some(runner) = &self.adapters.runner else {
+            let failure =
+                Failure::new(stage, FailureKind::ExecutorUnavailable, "no check runner is registered");
+            return self.build_input(claim, id, finished(RunOutcome::Failed(failure))).await;
+        };
+        let place = Place::Check(runner, name);
+        if claim.claimed_before > 0 {
+            if !place.knows(run).await? {
+                let outcome = RunOutcome::Lost { reason: "interrupted by a restart".into() };
+                return self.build_input(claim, id, finished(outcome)).await;
+            }
+        } else if let Err(stop) = self.start_check(&build, name, run, runner).await {
+            let outcome = match stop {
+                Stop::Failed(failure) | Stop::Refused(failure) => RunOutcome::Failed(failure),
+                Stop::Later(error) => RunOutcome::Lost { reason: error.to_string() },
+            };
+            return self.build_input(claim, id, finished(outcome)).await;
+        }
+        self.follow(claim, id, run, &place).await
+    }
+
+    /// The build, if this run is still the one it is at; else the claim is done.
+    async fn current(
+        &self,
+        claim: &Claim,
+        id: &BuildId,
+        is: impl Fn(&Build) -> bool,
+    ) -> Result<Option<Build>> {
+        match self.current_build(id).await? {
+            Some(build) if !build.is_over() && is(&build) => Ok(Some(build)),
+            _ => {
+                self.store.finish(claim).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn current_build(&self, id: &BuildId) -> Result<Option<Build>> {
+        self.store.build(id).await
+    }
+
+    async fn start_build(
+        &self,
+        build: &Build,
+        run: &RunId,
+        executor: &Arc<dyn BuildExecutor>,
+    ) -> Result<(), Stop> {
+        let spec = &build.spec;
+        let provider = self.adapters.provider(&spec.provider).map_err(|error| settings(&error))?;
+        let file = provider.file(&spec.repository, &spec.commit, &spec.dockerfile, DOCKERFILE_MAX).await;
+        let dockerfile = match file {
+            Ok(Some(bytes)) => String::from_utf8(bytes.to_vec()).map_err(|_| {
+                Stop::Failed(Failure::new(
+                    Stage::Setup,
+                    FailureKind::DockerfileInvalid,
+                    format!("{} is not UTF-8", spec.dockerfile),
+                ))
+            })?,
+            Ok(None) => {
+                return Err(Stop::Failed(Failure::new(
+                    Stage::Setup,
+                    FailureKind::DockerfileNotFound,
+                    &spec.dockerfile,
+                )));
+            }
+            Err(error) => return Err(clone_failure(&error)),
+        };
+        executor.accepts(spec, &dockerfile).map_err(Stop::Refused)?;
+        let inputs = self.inputs(build, spec.secrets.iter()).await?;
+        executor.start(run, spec, inputs).await.map_err(|error| match error.retry() {
+            Retry::Never => {
+                Stop::Failed(Failure::from_error(Stage::Setup, FailureKind::ExecutorUnavailable, &error))
+            }
+            _ => Stop::Later(error),
+        })
+    }
+
+    async fn start_check(
+        &self,
+        build: &Build,
+        name: &CheckName,
+        run: &RunId,
+        runner: &Arc<dyn CheckRunner>,
+    ) -> Result<(), Stop> {
+        let Some(check) = build.check(name) else {
+            return Err(Stop::Failed(Failure::new(
+                Stage::Test,
+                FailureKind::SettingsInvalid,
+                format!("no check `{name}`"),
+            )));
+        };
+        let job = CheckJob {
+            build: build.id.clone(),
+            service: build.service().clone(),
+            check: check.spec.clone(),
+            provider: build.spec.provider.clone(),
+            repository: build.spec.repository.clone(),
+            commit: build.commit().clone(),
+            image: build.image(),
+        };
+        let inputs = self.inputs(build, check.spec.secrets.iter()).await?;
+        runner.start(run, &job, inputs).await.map_err(|error| match error.retry() {
+            Retry::Never => {
+                Stop::Failed(Failure::from_error(check.spec.stage, FailureKind::ExecutorUnavailable, &error))
+            }
+            _ => Stop::Later(error),
+        })
+    }
+
+    /// What a run needs and no store may keep.
+    async fn inputs<'a>(
+        &self,
+        build: &Build,
+        secrets: impl Iterator<Item = (&'a String, &'a SecretName)> + Send,
+    ) -> Result<RunInputs, Stop> {
+        let provider = self.adapters.provider(&build.spec.provider).map_err(|error| settings(&error))?;
+        let source =
+            ProviderSource::new(Arc::clone(provider), build.spec.repository.clone(), build.commit().clone());
+        let mut resolved = std::collections::BTreeMap::new();
+        for (id, name) in secrets {
+            let secret = self.adapters.secret(name).await.map_err(|error| match error.retry() {
+                Retry::Never => settings(&error),
+                _ => Stop::Later(error),
+            })?;
+            resolved.insert(id.clone(), secret);
+        }
+        let (mut pull, mut push) = (Vec::new(), None);
+        if let BuildOutput::Push { image, .. } = &build.spec.output {
+            let registry = self.adapters.registry(image).map_err(|error| settings(&error))?;
+            push = registry.credential(image, ImageAccess::Push).await.map_err(registry_failure)?;
+            pull.extend(registry.credential(image, ImageAccess::Pull).await.map_err(registry_failure)?);
+        }
+        Ok(RunInputs { source: Arc::new(source), pull, push, secrets: resolved })
+    }
+
+    async fn follow(&self, claim: &Claim, id: &BuildId, run: &RunId, place: &Place<'_>) -> Result<()> {
+        let mut follower = Follower { seen: 0, lines: 0, last_sign: None };
+        let mut failures = 0;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = self.held.lost(claim) => return self.hand_back(claim).await,
+                ended = self.follow_once(claim, id, run, place, &mut follower) => ended,
+            };
+            match ended {
+                Ok(true) => return Ok(()),
+                Ok(false) => failures = 0,
+                Err(error) if error.retry() == Retry::Never => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, failures, "the run's reports were interrupted");
+                }
+            }
+            if failures > self.config.tries {
+                let reason = "its reports cannot be read".to_owned();
+                return self
+                    .build_input(claim, id, place.input(run, RunEvent::Finished(RunOutcome::Lost { reason })))
+                    .await;
+            }
+            tokio::time::sleep(backoff(failures)).await;
+        }
+    }
+
+    /// Follows the reports until the run is over (`true`), the reports break off (`false`), or something fails.
+    async fn follow_once(
+        &self,
+        claim: &Claim,
+        id: &BuildId,
+        run: &RunId,
+        place: &Place<'_>,
+        follower: &mut Follower,
+    ) -> Result<bool> {
+        let mut reports = place.reports(run, follower.seen).await?;
+        while let Some(report) = next(&mut reports).await {
+            let report = report?;
+            if report.n <= follower.seen {
+                continue;
+            }
+            match report.event {
+                RunEvent::Finished(outcome) => {
+                    self.build_input(claim, id, place.input(run, RunEvent::Finished(outcome))).await?;
+                    return Ok(true);
+                }
+                RunEvent::Lines(lines) => {
+                    self.append(id, run, follower, lines).await?;
+                    if !self.sign(id, run, place, follower).await? {
+                        self.store.finish(claim).await?;
+                        return Ok(true);
+                    }
+                }
+                RunEvent::Alive => {
+                    if !self.sign(id, run, place, follower).await? {
+                        self.store.finish(claim).await?;
+                        return Ok(true);
+                    }
+                }
+                event @ (RunEvent::Stage(_) | RunEvent::Step { .. }) => {
+                    follower.last_sign = Some(Instant::now());
+                    if !self.tell(id, place.input(run, event), &claim.work.service).await? {
+                        self.store.finish(claim).await?;
+                        return Ok(true);
+                    }
+                }
+            }
+            follower.seen = report.n;
+        }
+        Ok(false)
+    }
+
+    async fn append(
+        &self,
+        id: &BuildId,
+        run: &RunId,
+        follower: &mut Follower,
+        lines: Vec<NewLine>,
+    ) -> Result<()> {
+        let count = lines.len() as u64;
+        self.logs.append(id, run.as_str(), follower.lines + 1, lines).await?;
+        follower.lines += count;
+        Ok(())
+    }
+
+    /// Stores a sign of life, not more often than the configuration says. `false`: the build is past this run.
+    async fn sign(
+        &self,
+        id: &BuildId,
+        run: &RunId,
+        place: &Place<'_>,
+        follower: &mut Follower,
+    ) -> Result<bool> {
+        if follower.last_sign.is_some_and(|last| last.elapsed() < self.config.signs) {
+            return Ok(true);
+        }
+        follower.last_sign = Some(Instant::now());
+        let service = match self.store.build(id).await? {
+            Some(build) => build.service().clone(),
+            None => return Ok(false),
+        };
+        self.tell(id, place.input(run, RunEvent::Alive), &service).await
+    }
+
+    /// One report to the build. `false`: the build is past this run.
+    async fn tell(
+        &self,
+        id: &BuildId,
+        input: BuildInput,
+        service: &crate::name::ServiceName,
+    ) -> Result<bool> {
+        let input = Input::Build { build: id.clone(), input, executors: Vec::new() };
+        match self.step(service, input, None).await {
+            Ok(_) => Ok(true),
+            Err(error) if overtaken(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs that no build stands behind any more are stopped: at start, what an earlier life left.
+    pub(super) async fn cancel_orphans(&self) {
+        for executor in &self.adapters.executors {
+            if let Err(error) = self.cancel_orphans_of(executor).await {
+                tracing::warn!(executor = executor.name(), %error, "its runs could not be looked at");
+            }
+        }
+    }
+
+    async fn cancel_orphans_of(&self, executor: &Arc<dyn BuildExecutor>) -> Result<()> {
+        let observed = executor.observed().await?;
+        if observed.is_empty() {
+            return Ok(());
+        }
+        let mut live = BTreeSet::new();
+        let mut offset = 0;
+        loop {
+            let page = self.store.builds(None, Page { limit: 200, offset }).await?;
+            live.extend(page.items.iter().filter(|build| !build.is_over()).map(Build::run));
+            offset += page.items.len() as u64;
+            if page.items.is_empty() || offset >= page.total {
+                break;
+            }
+        }
+        for run in crate::engine::reconcile::orphans(&live, &observed) {
+            tracing::info!(%run, "a run without a build is stopped");
+            executor.cancel(run).await?;
+            executor.forget(run).await?;
+        }
+        Ok(())
+    }
+}
+
+struct Follower {
+    /// The number of the last report that was taken in.
+    seen: u64,
+    /// How many log lines the run has written.
+    lines: u64,
+    last_sign: Option<Instant>,
+}
+
+/// Why a run did not start.
+enum Stop {
+    Failed(Failure),
+    Refused(Failure),
+    Later(Error),
+}
+
+fn settings(error: &Error) -> Stop {
+    Stop::Failed(Failure::from_error(Stage::Setup, FailureKind::SettingsInvalid, error))
+}
+
+fn clone_failure(error: &Error) -> Stop {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => FailureKind::CommitNotFound,
+        ErrorKind::TooLarge => FailureKind::DockerfileInvalid,
+        _ => FailureKind::GitCloneFailed,
+    };
+    Stop::Failed(Failure::from_error(Stage::Setup, kind, error))
+}
+
+fn registry_failure(error: Error) -> Stop {
+    match error.retry() {
+        Retry::Never => {
+            Stop::Failed(Failure::from_error(Stage::Push, FailureKind::RegistryAuthenticationFailed, &error))
+        }
+        _ => Stop::Later(error),
+    }
+}
+
+async fn next(reports: &mut RunReports) -> Option<Result<crate::run::RunReport>> {
+    std::future::poll_fn(|context| Pin::as_mut(reports).poll_next(context)).await
+}

@@ -1,0 +1,155 @@
+//! Finding lost webhooks: heads are listed, and one without a decision becomes a push of our own making.
+
+use std::time::Duration;
+
+use super::{Driver, Shared};
+use crate::build::Trigger;
+use crate::error::Result;
+use crate::event::{ChangedFiles, CommitFacts, Event, EventKind, Push, TagPush, Tip};
+use crate::name::{CommitId, DeliveryId, GitRef};
+use crate::policy::{Facts, Outcome, RefKey, Rules, SkipReason, decide};
+use crate::provider::Head;
+use crate::service::{GitSource, Service, Source};
+use crate::store::{Accepted, DeliveryRecord, EventRecord, HeadStanding, NewDelivery, Page};
+use crate::webhook::ReplayKey;
+
+pub(super) async fn run(driver: Driver, every: Duration) {
+    loop {
+        if let Err(error) = driver.reconcile_heads().await {
+            tracing::error!(%error, "heads could not be listed");
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+impl Driver {
+    /// Lists the heads of every service and takes in those that no delivery told of. Says how many there were.
+    pub async fn reconcile_heads(&self) -> Result<usize> {
+        let mut found = 0;
+        let mut offset = 0;
+        loop {
+            let page = self.shared.store.services(Page { limit: 100, offset }).await?;
+            for service in &page.items {
+                match self.shared.reconcile_service(&service.value).await {
+                    Ok(some) => found += some,
+                    // One repository that cannot be reached stands in no other's way.
+                    Err(error) => {
+                        tracing::warn!(service = %service.value.name, %error, "heads could not be listed")
+                    }
+                }
+            }
+            offset += page.items.len() as u64;
+            if page.items.is_empty() || offset >= page.total {
+                break;
+            }
+        }
+        if found > 0 {
+            self.wake();
+        }
+        Ok(found)
+    }
+}
+
+impl Shared {
+    async fn reconcile_service(&self, service: &Service) -> Result<usize> {
+        let Source::Git(git) = &service.source else { return Ok(0) };
+        if !service.settings.auto_ci.enabled || self.store.has_undecided(&service.name).await? {
+            return Ok(0);
+        }
+        let provider = self.adapters.provider(&git.provider)?;
+        let heads: Vec<Head> = provider.heads(&git.repository).await?;
+        let keyed: Vec<(RefKey, CommitId, GitRef)> = heads
+            .into_iter()
+            .filter_map(|head| Some((RefKey::of_ref(&head.git_ref)?, head.commit, head.git_ref)))
+            .filter(|(_, commit, git_ref)| wanted(service, git_ref, commit))
+            .collect();
+        let asked: Vec<(RefKey, CommitId)> =
+            keyed.iter().map(|(key, commit, _)| (key.clone(), commit.clone())).collect();
+        let standings = self.store.decided(&service.name, &asked).await?;
+        // What was tagged before the service was registered is history, not news.
+        let first_sight = standings.iter().all(|standing| *standing == HeadStanding::New);
+        let (mut news, mut history) = (Vec::new(), Vec::new());
+        for ((key, commit, git_ref), standing) in keyed.into_iter().zip(standings) {
+            let before = match standing {
+                HeadStanding::Decided => continue,
+                HeadStanding::Known(before) => Some(before),
+                HeadStanding::New if first_sight && matches!(key, RefKey::Tag(_)) => {
+                    history.push((key, commit));
+                    continue;
+                }
+                HeadStanding::New => None,
+            };
+            news.push(self.made_up(service, git, git_ref, before, commit));
+        }
+        if !history.is_empty() {
+            self.store.note_heads(&service.name, &history).await?;
+        }
+        let accepted = if news.is_empty() { Vec::new() } else { self.store.accept(news).await? };
+        let new = accepted.iter().filter(|accepted| matches!(accepted, Accepted::New(_))).count();
+        if new > 0 {
+            tracing::info!(service = %service.name, heads = new, "heads without a decision were found");
+        }
+        Ok(new)
+    }
+
+    fn made_up(
+        &self,
+        service: &Service,
+        git: &GitSource,
+        git_ref: GitRef,
+        before: Option<CommitId>,
+        head: CommitId,
+    ) -> NewDelivery {
+        let now = self.clock.now();
+        let replay = ReplayKey::of_head(&git_ref, before.as_ref(), &head);
+        let id = DeliveryId::derive([service.name.as_str(), "reconcile", replay.as_str()]);
+        let record = DeliveryRecord {
+            id,
+            service: service.name.clone(),
+            provider: git.provider.clone(),
+            trigger: Trigger::Reconcile,
+            received_at: now,
+            signed: true,
+            repeat: false,
+            events: vec![EventRecord::new(event(service, git_ref, before, head))],
+            quarantined: None,
+        };
+        NewDelivery { record, body_digest: replay.as_str().to_owned(), replay, body: bytes::Bytes::new() }
+    }
+}
+
+fn event(service: &Service, git_ref: GitRef, before: Option<CommitId>, head: CommitId) -> Event {
+    let repository = service.source.git().map(|git| git.repository.clone()).unwrap_or_default();
+    let kind = if git_ref.tag().is_some() {
+        EventKind::Tag(TagPush {
+            git_ref,
+            before: Tip::from(before),
+            head: Tip::At(head.clone()),
+            commit_id: Some(head),
+            message: None,
+            annotation: None,
+            files: ChangedFiles::Unknown,
+            commit: CommitFacts::default(),
+        })
+    } else {
+        EventKind::Push(Push {
+            git_ref,
+            before: Tip::from(before),
+            head: Tip::At(head),
+            files: ChangedFiles::Unknown,
+            message: None,
+            commit: CommitFacts::default(),
+        })
+    };
+    Event { repository, actor: None, kind }
+}
+
+/// Whether the filters could let this head through at all: the others are not worth a record.
+fn wanted(service: &Service, git_ref: &GitRef, commit: &CommitId) -> bool {
+    let event = event(service, git_ref.clone(), None, commit.clone());
+    let decision = decide(&Rules::none(), service, &event, &Facts::default());
+    !matches!(decision.outcome, Outcome::Skip(skip) if matches!(
+        skip.reason,
+        SkipReason::AutoCiOff | SkipReason::TriggerOff | SkipReason::RefNotMatched | SkipReason::NotRelevant
+    ))
+}

@@ -1,0 +1,448 @@
+//! The driver: claims due work, performs it, and feeds the results back. It judges nothing; what it knows it asks of the store.
+
+mod adapters;
+mod ask;
+mod follow;
+mod heads;
+mod held;
+mod perform;
+mod schedule;
+
+pub use adapters::{Adapters, AdaptersBuilder, Clock, Members, NobodyIsMember, SystemClock};
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use self::held::Held;
+use super::step::{Input, Next, Reply, step};
+use super::wants::{Primary, wants};
+use crate::effect::Effect;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::log::LogStore;
+use crate::name::ServiceName;
+use crate::notify::DomainEvent;
+use crate::policy::{Question, Rules};
+use crate::queue::Limits;
+use crate::store::{Claim, ClaimRequest, Store};
+
+/// How the driver works. Every duration is in real time of its clock.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DriverConfig {
+    /// Its name: one for each process that runs at a time. After a restart the same name takes its own leases over at once;
+    /// another name waits until they run out.
+    pub name: String,
+    /// How many builds run at once.
+    pub limits: Limits,
+    /// How long a lease holds without being renewed. 30 s by default.
+    pub lease: Duration,
+    /// How often the store is asked for work that another process stored. 1 s by default.
+    pub sweep: Duration,
+    /// How often heads are listed to find lost webhooks; `None`: only when asked. 30 s by default.
+    pub heads: Option<Duration>,
+    /// How often a sign of life of a run is stored, at most. 5 s by default.
+    pub signs: Duration,
+    /// How often a rollout is looked at. 500 ms by default.
+    pub rollouts: Duration,
+    /// How many pieces of work are performed at once, besides runs that are followed. 32 by default.
+    pub parallel: usize,
+    /// How often work that fails for reasons that may pass is tried before it counts as failed. 6 by default.
+    pub tries: u32,
+}
+
+impl DriverConfig {
+    /// The defaults under this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            limits: Limits::default(),
+            lease: Duration::from_secs(30),
+            sweep: Duration::from_secs(1),
+            heads: Some(Duration::from_secs(30)),
+            signs: Duration::from_secs(5),
+            rollouts: Duration::from_millis(500),
+            parallel: 32,
+            tries: 6,
+        }
+    }
+}
+
+/// Performs what the engine asks for. Cheap to clone; all clones are one driver.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Arc<dyn Store>,
+    logs: Arc<dyn LogStore>,
+    adapters: Adapters,
+    rules: Rules,
+    clock: Arc<dyn Clock>,
+    config: DriverConfig,
+    /// There may be due work.
+    work: Notify,
+    /// There may be a build to start.
+    queue: Notify,
+    events: broadcast::Sender<DomainEvent>,
+    held: Held,
+    /// Steps of one service go one after the other: across processes the ledger's version sees to that.
+    services: Mutex<BTreeMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
+    permits: Arc<Semaphore>,
+}
+
+/// What happens, as it happens. A reader that falls far behind misses events: the store has them all.
+#[derive(Debug)]
+pub struct Watching(broadcast::Receiver<DomainEvent>);
+
+impl Watching {
+    /// The next event; `None`: the driver is gone. Events that were missed are passed over.
+    pub async fn next(&mut self) -> Option<DomainEvent> {
+        loop {
+            match self.0.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// A driver over these. It does nothing until [`Driver::run`].
+    pub fn new(
+        store: Arc<dyn Store>,
+        logs: Arc<dyn LogStore>,
+        adapters: Adapters,
+        rules: Rules,
+        clock: Arc<dyn Clock>,
+        config: DriverConfig,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(config.parallel.max(1)));
+        let shared = Shared {
+            store,
+            logs,
+            adapters,
+            rules,
+            clock,
+            config,
+            work: Notify::new(),
+            queue: Notify::new(),
+            events: broadcast::channel(1024).0,
+            held: Held::default(),
+            services: Mutex::default(),
+            permits,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// The logs.
+    pub fn logs(&self) -> &Arc<dyn LogStore> {
+        &self.shared.logs
+    }
+
+    /// The adapters.
+    pub fn adapters(&self) -> &Adapters {
+        &self.shared.adapters
+    }
+
+    /// The host's rules.
+    pub fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
+    /// How many builds run at once.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.config.limits
+    }
+
+    /// The time by the driver's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// What happens from now on.
+    pub fn watch(&self) -> Watching {
+        Watching(self.shared.events.subscribe())
+    }
+
+    /// Looks for work now instead of at the next sweep: call it after a delivery was accepted.
+    pub fn wake(&self) {
+        self.shared.work.notify_one();
+    }
+
+    /// Works until `shutdown` resolves, then finishes what is being stored, within `grace`, and returns. Whatever is cut
+    /// goes on at the next start. Runs of executors outside this process go on by themselves.
+    pub async fn run(&self, shutdown: impl Future<Output = ()> + Send, grace: Duration) {
+        let shared = &self.shared;
+        let mut tasks = JoinSet::new();
+        let scheduler = tokio::spawn(schedule::run(Arc::clone(shared)));
+        let renewer = tokio::spawn(held::renew(Arc::clone(shared)));
+        let notifier = tokio::spawn(notify(Arc::clone(shared)));
+        let heads = shared.config.heads.map(|every| tokio::spawn(heads::run(self.clone(), every)));
+        shared.cancel_orphans().await;
+        shared.queue.notify_one();
+        tokio::pin!(shutdown);
+        let mut take_over = true;
+        loop {
+            let next = match self.claim(&mut tasks, take_over).await {
+                Ok(next) => {
+                    take_over = false;
+                    next
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no work could be claimed");
+                    Instant::now() + shared.config.sweep
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = shared.work.notified() => {}
+                Some(_) = tasks.join_next() => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+        scheduler.abort();
+        if let Some(heads) = heads {
+            heads.abort();
+        }
+        shared.held.let_go_of_runs();
+        let ended = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            tracing::warn!("shut down with work under way; it goes on at the next start");
+        }
+        tasks.shutdown().await;
+        renewer.abort();
+        notifier.abort();
+    }
+
+    /// Claims what is due and starts performing it. Says when to look again.
+    async fn claim(&self, tasks: &mut JoinSet<()>, take_over: bool) -> Result<Instant> {
+        let shared = &self.shared;
+        let limit = shared.permits.available_permits();
+        if limit == 0 {
+            return Ok(Instant::now() + shared.config.sweep);
+        }
+        let now = shared.clock.now();
+        let request = ClaimRequest {
+            driver: shared.config.name.clone(),
+            now,
+            until: later(now, shared.config.lease),
+            limit,
+            take_over,
+        };
+        let claims = shared.store.claim(&request).await?;
+        let full = claims.claims.len() >= limit;
+        for claim in claims.claims {
+            let span = tracing::info_span!("work", service = %claim.work.service, effect = claim.work.effect.name(), subject = claim.work.effect.subject());
+            if matches!(claim.work.effect, Effect::Log { .. }) {
+                // In the order in which they were stored: nothing may overtake a build's first line.
+                Arc::clone(shared).perform(claim).instrument(span).await;
+                continue;
+            }
+            let follows = matches!(
+                claim.work.effect,
+                Effect::Run { .. } | Effect::Check { .. } | Effect::Verify { .. }
+            );
+            let permit = if follows { None } else { Arc::clone(&shared.permits).acquire_owned().await.ok() };
+            let shared = Arc::clone(shared);
+            let task = async move {
+                shared.perform(claim).await;
+                drop(permit);
+            };
+            tasks.spawn(task.instrument(span));
+        }
+        if full {
+            return Ok(Instant::now());
+        }
+        let sweep = Instant::now() + shared.config.sweep;
+        let due = claims.next_due.map(|due| Instant::now() + until(shared.clock.now(), due));
+        Ok(due.map_or(sweep, |due| due.min(sweep)))
+    }
+}
+
+impl Shared {
+    /// Performs one piece of work to its end: done, given back for later, or set aside.
+    async fn perform(self: Arc<Self>, claim: Claim) {
+        self.held.hold(&claim);
+        let result = AssertUnwindSafe(self.carry_out(&claim)).catch_unwind().await;
+        let result = result.unwrap_or_else(|_| Err(Error::internal("perform work", "it panicked")));
+        self.held.release(&claim);
+        if let Err(error) = result {
+            self.failed(&claim, &error).await;
+        }
+    }
+
+    async fn failed(&self, claim: &Claim, error: &Error) {
+        let now = self.clock.now();
+        let again = match error.retry() {
+            Retry::After(seconds) => Some(Duration::from_secs(u64::from(seconds))),
+            Retry::Maybe => Some(backoff(claim.failures)),
+            // Somebody else was first, or the store is behind: look again soon.
+            Retry::Never if error.kind() == ErrorKind::Conflict => Some(backoff(claim.failures)),
+            Retry::Never => None,
+        };
+        let result = match again {
+            Some(wait) => {
+                tracing::warn!(%error, tries = claim.failures + 1, "work failed; it will be tried again");
+                self.store.give_back(claim, later(now, wait), &error.to_string()).await
+            }
+            None => {
+                tracing::error!(%error, "work cannot be done and was set aside");
+                self.set_aside(claim, error).await
+            }
+        };
+        if let Err(error) = result {
+            // The lease runs out, and the work is claimed again.
+            tracing::error!(%error, "the store did not take a failure");
+        }
+        self.work.notify_one();
+    }
+
+    /// Loads, steps and saves until nobody else was faster. `answer` gives answers to what the step asks.
+    async fn step(&self, service: &ServiceName, input: Input, claim: Option<&Claim>) -> Result<Reply> {
+        let lock = self.lock(service);
+        let _one_at_a_time = lock.lock().await;
+        let mut input = input;
+        for _ in 0..50 {
+            let wanted = self.wants(service, &input).await?;
+            let view = self.store.view(&wanted).await?;
+            match step(&self.rules, &view, input.clone(), self.clock.now())? {
+                Next::Ask(questions) => self.answer_into(&view, &mut input, questions).await?,
+                Next::Save(stepped) => {
+                    let changes = &stepped.changes;
+                    match (changes.is_empty(), claim) {
+                        (true, None) => return Ok(stepped.reply),
+                        (true, Some(claim)) => {
+                            self.store.finish(claim).await?;
+                            self.queue.notify_one();
+                            return Ok(stepped.reply);
+                        }
+                        _ => {}
+                    }
+                    match self.store.save(changes, claim).await {
+                        Ok(()) => {
+                            self.saved(changes);
+                            return Ok(stepped.reply);
+                        }
+                        Err(error) if error.kind() == ErrorKind::Conflict => {
+                            if let Some(claim) = claim
+                                && !self.still_holds(claim).await?
+                            {
+                                return Ok(Reply::Done);
+                            }
+                            tokio::task::yield_now().await;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Err(Error::conflict("save changes", "somebody else was faster fifty times").with_retry(Retry::Maybe))
+    }
+
+    async fn still_holds(&self, claim: &Claim) -> Result<bool> {
+        let until = later(self.clock.now(), self.config.lease);
+        Ok(self.store.renew(std::slice::from_ref(claim), until).await?.first().copied().unwrap_or(false))
+    }
+
+    async fn wants(&self, service: &ServiceName, input: &Input) -> Result<crate::store::Wants> {
+        let mut primary = Primary {
+            service: self.store.service(service).await?.map(|stored| stored.value),
+            ..Primary::default()
+        };
+        if let Some(id) = input.delivery() {
+            primary.delivery = self.store.delivery(id).await?.filter(|record| record.service == *service);
+        }
+        if let Some(id) = input.build() {
+            primary.build = self.store.build(id).await?.filter(|build| build.service() == service);
+        }
+        if let Some(id) = input.release() {
+            primary.release = self.store.release(id).await?.filter(|release| release.service() == service);
+        }
+        Ok(wants(service, input, &primary))
+    }
+
+    fn saved(&self, changes: &crate::store::Changes) {
+        for id in &changes.cancel_work {
+            self.held.let_go(id);
+        }
+        for event in &changes.events {
+            // Nobody has to listen.
+            let _ = self.events.send(event.clone());
+        }
+        if !changes.builds.is_empty() || !changes.free_slots.is_empty() {
+            self.queue.notify_one();
+        }
+        if !changes.work.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    fn lock(&self, service: &ServiceName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.len() > 4096 {
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        }
+        Arc::clone(locks.entry(service.clone()).or_default())
+    }
+
+    async fn answer_into(
+        &self,
+        view: &crate::store::View,
+        input: &mut Input,
+        questions: Vec<Question>,
+    ) -> Result<()> {
+        let Input::Decide { answers, rounds, .. } = input else {
+            return Err(Error::internal("step", "only a decision asks questions"));
+        };
+        for question in questions {
+            let answered = self.answer(view.service.as_ref(), question).await;
+            answers.push(answered);
+        }
+        *rounds += 1;
+        Ok(())
+    }
+}
+
+async fn notify(shared: Arc<Shared>) {
+    let mut watching = Watching(shared.events.subscribe());
+    while let Some(event) = watching.next().await {
+        for notifier in &shared.adapters.notifiers {
+            if let Err(error) = notifier.notify(&event, shared.clock.now()).await {
+                tracing::warn!(%error, "a notification was lost");
+            }
+        }
+    }
+}
+
+/// 0.2 s, 0.4 s, 0.8 s ... up to a minute.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(200).saturating_mul(1 << failures.min(9)).min(Duration::from_secs(60))
+}
+
+fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+fn until(now: Timestamp, due: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,313 @@
+//! Performing one effect.
+
+use std::time::Duration;
+
+use super::Shared;
+use crate::access::Subject;
+use crate::build::{Build, BuildInput};
+use crate::effect::Effect;
+use crate::engine::lanes::newer_has_tags;
+use crate::engine::step::Input;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::name::{BuildId, DeliveryId, ReleaseId};
+use crate::policy::{Answer, Answered, Question};
+use crate::release::{DeployRequest, Origin, Release, ReleaseInput, Revision, RolloutStatus};
+use crate::service::Service;
+use crate::stage::{Failure, FailureKind, Stage};
+use crate::store::Claim;
+
+impl Shared {
+    pub(super) async fn carry_out(&self, claim: &Claim) -> Result<()> {
+        match &claim.work.effect {
+            Effect::Decide { delivery } => self.decide(claim, delivery).await,
+            Effect::Run { build, run, executor } => self.follow_build(claim, build, run, executor).await,
+            Effect::Check { build, check, run } => self.follow_check(claim, build, check, run).await,
+            Effect::CancelRun { run, executor } => {
+                if let Some(executor) = self.adapters.executor(executor) {
+                    executor.cancel(run).await?;
+                    executor.forget(run).await?;
+                }
+                self.store.finish(claim).await
+            }
+            Effect::ForgetRun { run, executor } => {
+                if let Some(executor) = self.adapters.executor(executor) {
+                    executor.forget(run).await?;
+                }
+                self.store.finish(claim).await
+            }
+            Effect::CancelCheck { run } => {
+                if let Some(runner) = &self.adapters.runner {
+                    runner.cancel(run).await?;
+                    runner.forget(run).await?;
+                }
+                self.store.finish(claim).await
+            }
+            Effect::Promote { build } => self.promote(claim, build).await,
+            Effect::Deploy { release } => self.deploy(claim, release).await,
+            Effect::Verify { release } => self.verify(claim, release).await,
+            Effect::GoBack { release, to } => self.go_back(claim, release, *to).await,
+            Effect::Log { build, lines, close } => {
+                if !lines.is_empty() {
+                    self.logs.append(build, claim.work.id.as_str(), 1, lines.clone()).await?;
+                }
+                if *close {
+                    self.logs.close(build).await?;
+                }
+                self.store.finish(claim).await
+            }
+            Effect::WakeBuild { build } => {
+                self.build_input(claim, build, BuildInput::Tick).await?;
+                self.queue.notify_one();
+                Ok(())
+            }
+            Effect::WakeRelease { release } => self.release_input(claim, release, ReleaseInput::Tick).await,
+        }
+    }
+
+    async fn decide(&self, claim: &Claim, id: &DeliveryId) -> Result<()> {
+        let service = &claim.work.service;
+        let Some(record) = self.store.delivery(id).await? else {
+            return self.store.finish(claim).await;
+        };
+        if record.is_decided() {
+            return self.store.finish(claim).await;
+        }
+        let actor = record.events.iter().find_map(|event| event.event.actor.as_ref());
+        let subject =
+            self.adapters.members.member(service, &record.provider, actor).await.unwrap_or_else(|error| {
+                // Not knowing who pushed must not lose the push: it counts as nobody's, and waits where that matters.
+                tracing::warn!(%error, "the pusher could not be mapped to a member");
+                Subject::unknown()
+            });
+        let input = Input::Decide { delivery: id.clone(), answers: Vec::new(), rounds: 0, subject };
+        self.step(service, input, Some(claim)).await.map(|_| ())
+    }
+
+    /// Asks the provider, three times where it fails for reasons that may pass. What it cannot say stays unknown.
+    pub(super) async fn answer(&self, service: Option<&Service>, question: Question) -> Answered {
+        let mut failures = 0;
+        let answer = loop {
+            match self.ask_provider(service, &question).await {
+                Ok(answer) => break Some(answer),
+                Err(error) if error.retry() != Retry::Never && failures < 2 => {
+                    failures += 1;
+                    tokio::time::sleep(super::backoff(failures)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a question stays unanswered");
+                    break None;
+                }
+            }
+        };
+        Answered { question, answer }
+    }
+
+    async fn ask_provider(&self, service: Option<&Service>, question: &Question) -> Result<Answer> {
+        let git = service
+            .and_then(|service| service.source.git())
+            .ok_or_else(|| Error::not_found("ask provider", "the service has no Git source"))?;
+        let provider = self.adapters.provider(&git.provider)?;
+        Ok(match question {
+            Question::Compare { from, to } => {
+                Answer::Compare(provider.compare(&git.repository, from, to).await?)
+            }
+            Question::Head { git_ref } => Answer::Head(provider.head(&git.repository, git_ref).await?),
+            Question::Commit { id } => Answer::Commit(provider.commit(&git.repository, id).await?),
+        })
+    }
+
+    /// One input to a build. One that is not possible any more was overtaken: the work is done.
+    pub(super) async fn build_input(&self, claim: &Claim, build: &BuildId, input: BuildInput) -> Result<()> {
+        let executors = self.adapters.executor_names();
+        let input = Input::Build { build: build.clone(), input, executors };
+        self.input(claim, input).await
+    }
+
+    pub(super) async fn release_input(
+        &self,
+        claim: &Claim,
+        release: &ReleaseId,
+        input: ReleaseInput,
+    ) -> Result<()> {
+        self.input(claim, Input::Release { release: release.clone(), input }).await
+    }
+
+    async fn input(&self, claim: &Claim, input: Input) -> Result<()> {
+        match self.step(&claim.work.service, input, Some(claim)).await {
+            Ok(_) => Ok(()),
+            Err(error) if overtaken(&error) => {
+                tracing::debug!(%error, "overtaken");
+                self.store.finish(claim).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn promote(&self, claim: &Claim, id: &BuildId) -> Result<()> {
+        let Some(build) = self.store.build(id).await? else { return self.store.finish(claim).await };
+        // While this build's tags move, no newer build's may: the lock is the service's.
+        let lock = self.lock(build.service());
+        let guard = lock.lock().await;
+        let result = self.move_tags(&build).await;
+        drop(guard);
+        let input = match result {
+            Ok(()) => BuildInput::Promoted(Ok(())),
+            Err(error) if self.worth_another_try(claim, &error) => return Err(error),
+            Err(error) => {
+                let kind = match error.kind() {
+                    ErrorKind::Unauthorized | ErrorKind::Forbidden => {
+                        FailureKind::RegistryAuthenticationFailed
+                    }
+                    ErrorKind::Full => FailureKind::DiskFull,
+                    _ => FailureKind::PushFailed,
+                };
+                BuildInput::Promoted(Err(Failure::from_error(Stage::Promote, kind, &error)))
+            }
+        };
+        self.build_input(claim, id, input).await
+    }
+
+    async fn move_tags(&self, build: &Build) -> Result<()> {
+        let Some(image) = build.image() else { return Ok(()) };
+        let input = Input::Build { build: build.id.clone(), input: BuildInput::Tick, executors: Vec::new() };
+        let wants = self.wants(build.service(), &input).await?;
+        let view = self.store.view(&wants).await?;
+        if newer_has_tags(&view, build) {
+            return Ok(());
+        }
+        let registry = self.adapters.registry(&image.name)?;
+        for tag in &build.tags {
+            registry.tag(&image.name, tag, &image.digest).await?;
+        }
+        Ok(())
+    }
+
+    async fn deploy(&self, claim: &Claim, id: &ReleaseId) -> Result<()> {
+        let Some(release) = self.store.release(id).await? else { return self.store.finish(claim).await };
+        let applied = match self.apply(&release).await {
+            Ok(revision) => Ok(revision),
+            Err(error) if self.worth_another_try(claim, &error) => return Err(error),
+            Err(error) => Err(runtime_failure(&error)),
+        };
+        self.release_input(claim, id, ReleaseInput::Applied(applied)).await
+    }
+
+    async fn apply(&self, release: &Release) -> Result<Revision> {
+        let deployer = self.adapters.deployer(&self.runtime(release).await?)?;
+        if let Origin::Rollback(to) = release.origin {
+            return deployer.rollback(&release.target, to, &release.id).await;
+        }
+        let request = DeployRequest {
+            release: release.id.clone(),
+            images: release.images.clone(),
+            commit: release.commit.clone(),
+            requested_by: release.requested_by.clone(),
+        };
+        deployer.apply(&release.target, &request).await
+    }
+
+    async fn verify(&self, claim: &Claim, id: &ReleaseId) -> Result<()> {
+        let Some(release) = self.store.release(id).await? else { return self.store.finish(claim).await };
+        let Some(revision) = release.revision else { return self.store.finish(claim).await };
+        let deployer = self.adapters.deployer(&self.runtime(&release).await?)?;
+        let mut wait = self.config.rollouts;
+        let status = loop {
+            match deployer.status(&release.target, revision).await {
+                Ok(RolloutStatus::Progressing(text)) => tracing::debug!(%text, "rollout"),
+                Ok(settled) => break settled,
+                // The rollout's own timer ends this.
+                Err(error) if error.retry() != Retry::Never => {
+                    tracing::warn!(%error, "the rollout could not be looked at")
+                }
+                Err(error) => break RolloutStatus::Failed(runtime_failure(&error)),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
+                () = self.held.lost(claim) => return self.hand_back(claim).await,
+            }
+            let now = self.store.release(id).await?;
+            if now.is_none_or(|now| now.state != release.state) {
+                return self.store.finish(claim).await;
+            }
+        };
+        self.release_input(claim, id, ReleaseInput::Status(status)).await
+    }
+
+    async fn go_back(&self, claim: &Claim, id: &ReleaseId, to: Revision) -> Result<()> {
+        let Some(release) = self.store.release(id).await? else { return self.store.finish(claim).await };
+        let deployer = self.adapters.deployer(&self.runtime(&release).await?)?;
+        // The release's own id is the failed revision's.
+        let own = ReleaseId::derive([release.id.as_str(), "back"]);
+        let result = match deployer.rollback(&release.target, to, &own).await {
+            Ok(revision) => Ok(revision),
+            Err(error) if self.worth_another_try(claim, &error) => return Err(error),
+            Err(error) => Err(runtime_failure(&error)),
+        };
+        self.release_input(claim, id, ReleaseInput::WentBack(result)).await
+    }
+
+    async fn runtime(&self, release: &Release) -> Result<String> {
+        let name = &release.target.environment;
+        let environments = self.store.environments().await?;
+        let environment = environments.into_iter().find(|environment| environment.name == *name);
+        environment.map(|environment| environment.runtime).ok_or_else(|| {
+            Error::not_found("find runtime", format!("environment `{name}` is not registered any more"))
+        })
+    }
+
+    fn worth_another_try(&self, claim: &Claim, error: &Error) -> bool {
+        error.retry() != Retry::Never && claim.failures + 1 < self.config.tries
+    }
+
+    /// The claim was let go of on the way: at shutdown it is still ours, and free for whoever comes next.
+    pub(super) async fn hand_back(&self, claim: &Claim) -> Result<()> {
+        self.store.give_back(claim, self.clock.now(), "").await
+    }
+
+    /// Work that cannot be done is kept aside, and what it was about ends in a state that says so.
+    pub(super) async fn set_aside(&self, claim: &Claim, error: &Error) -> Result<()> {
+        let reason = error.to_string();
+        let service = &claim.work.service;
+        let executors = self.adapters.executor_names();
+        let input = match &claim.work.effect {
+            Effect::Run { build, .. }
+            | Effect::Check { build, .. }
+            | Effect::Promote { build }
+            | Effect::WakeBuild { build } => {
+                let input = BuildInput::Quarantine { reason: reason.clone() };
+                Some(Input::Build { build: build.clone(), input, executors })
+            }
+            Effect::Deploy { release }
+            | Effect::Verify { release }
+            | Effect::GoBack { release, .. }
+            | Effect::WakeRelease { release } => Some(Input::Release {
+                release: release.clone(),
+                input: ReleaseInput::Quarantine { reason: reason.clone() },
+            }),
+            _ => None,
+        };
+        if let Some(input) = input
+            && let Err(error) = self.step(service, input, None).await
+        {
+            tracing::error!(%error, "what was set aside could not be marked so");
+        }
+        self.store.quarantine(claim, &reason, self.clock.now()).await?;
+        let record = claim.work.effect.subject().to_owned();
+        let _ = self.events.send(crate::notify::DomainEvent::Quarantined { record, reason });
+        Ok(())
+    }
+}
+
+/// A transition that is not possible any more, or a record that is gone.
+pub(super) fn overtaken(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && error.retry() == Retry::Never
+}
+
+fn runtime_failure(error: &Error) -> Failure {
+    let kind = match error.kind() {
+        ErrorKind::Full => FailureKind::DiskFull,
+        ErrorKind::Invalid | ErrorKind::Unsupported => FailureKind::SettingsInvalid,
+        _ => FailureKind::RuntimeUnavailable,
+    };
+    Failure::from_error(Stage::Deploy, kind, error)
+}

@@ -1,0 +1,1 @@
+//! One conformance suite per trait: what its documentation guarantees, as a list of checks that any implementation can be put through.

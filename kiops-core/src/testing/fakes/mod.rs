@@ -1,0 +1,1 @@
+//! In-process implementations of every trait, with faults on demand.

@@ -1,0 +1,235 @@
+//! From GitLab's bodies to events.
+
+use std::borrow::Cow;
+
+use kiops_core::event::{
+    Actor, ChangedFiles, CommitFacts, Event, EventKind, FileList, Other, Pipeline, PipelineMergeRequest,
+    Push, Repository, TagPush, Tip,
+};
+use kiops_core::name::{CommitId, GitRef, NameError, RepoId};
+use kiops_core::webhook::{peek, without_bom};
+use kiops_core::{Error, Result};
+
+use super::{merge_request, payload, webhook};
+use crate::body::{Text, ignored, or_empty, parse, stated};
+
+/// The fields that name the repository: a project of its own in most events, flat fields in system hooks' others.
+pub(super) const REPOSITORY: [&[&str]; 5] = [
+    &["project", "path_with_namespace"],
+    &["project_path_with_namespace"],
+    &["path_with_namespace"],
+    &["project", "id"],
+    &["project_id"],
+];
+
+/// The repository's path among the fields found.
+pub(super) fn path<'f, const N: usize>(found: &'f [Option<Cow<'_, str>>; N]) -> Option<&'f str> {
+    found.iter().take(3).flatten().map(AsRef::as_ref).find(|path| !path.is_empty())
+}
+
+/// The repository's id among the fields found.
+pub(super) fn id<'f, const N: usize>(found: &'f [Option<Cow<'_, str>>; N]) -> Option<&'f str> {
+    found.iter().skip(3).flatten().map(AsRef::as_ref).next()
+}
+
+/// Decodes any body that GitLab sends.
+pub(super) fn decode(body: &[u8]) -> Result<Event> {
+    let kind = kind(body).ok_or_else(|| {
+        Error::invalid(
+            "decode webhook",
+            "the body has neither `object_kind` nor `event_name`, so it is no GitLab event",
+        )
+        .with_remedy("remove the hook's custom webhook template in GitLab, or let it keep these fields")
+    })?;
+    match &*kind {
+        "push" | "tag_push" => push(&parse(body, "GitLab push")?),
+        "merge_request" => merge_request::decode(&parse(body, "GitLab merge request event")?),
+        "pipeline" => pipeline(&parse(body, "GitLab pipeline event")?),
+        other => self::other(body, other),
+    }
+}
+
+/// What kind of event a body says it is. System hooks have said it in `event_name` before they had `object_kind`.
+pub(super) fn kind(body: &[u8]) -> Option<Cow<'_, str>> {
+    let [object, event] =
+        peek(body, [&["object_kind"], &["event_name"]], |found| found.iter().any(Option::is_some));
+    object.or(event)
+}
+
+/// The ref's prefix tells a tag from a branch, whatever the event is called (E52).
+fn push(push: &payload::Push<'_>) -> Result<Event> {
+    let mut repository = repository(&push.project);
+    repository.id = repository.id.or_else(|| repo_id(push.project_id));
+    let name = stated(push.user_username.as_ref()).or_else(|| stated(push.user_name.as_ref()));
+    let actor = name.map(|name| Actor { id: push.user_id.map(|id| id.to_string()), name });
+    let git_ref = match GitRef::parse(push.git_ref.as_ref()) {
+        Ok(GitRef::Other(whole)) => {
+            let note = format!("`{whole}` is neither a branch nor a tag");
+            return Ok(ignored(repository, "push", note));
+        }
+        Ok(git_ref) => git_ref,
+        Err(error) => return Ok(ignored(repository, "push", error.to_string())),
+    };
+    let (before, head) = (tip("before", &push.before)?, tip("after", &push.after)?);
+    let is_tag = git_ref.tag().is_some();
+    // A branch's `checkout_sha` is its head.
+    let commit_id = match &push.checkout_sha {
+        Some(sha) => tip("checkout_sha", sha)?.commit().cloned(),
+        None => None,
+    };
+    let built = if is_tag { commit_id.as_ref() } else { head.commit() };
+    let commits = push.commits.as_deref().unwrap_or_default();
+    let commit = built
+        .and_then(|built| commits.iter().find(|commit| commit.id.as_ref() == built.as_str()))
+        .or_else(|| commits.last());
+    let message = commit.and_then(|commit| stated(commit.message.as_ref()));
+    let facts = commit.map(facts).unwrap_or_default();
+    let files = files(push, commits, &before, &head);
+    let kind = if is_tag {
+        EventKind::Tag(TagPush {
+            git_ref,
+            before,
+            head,
+            commit_id,
+            message,
+            annotation: stated(push.message.as_ref()),
+            files: partial(files),
+            commit: facts,
+        })
+    } else {
+        EventKind::Push(Push { git_ref, before, head, files, message, commit: facts })
+    };
+    Ok(Event { repository, actor, kind })
+}
+
+/// What the listed commits say of files. It is the whole truth only where every commit from `before` to `after` is listed:
+/// not for a new branch, which has no `before` (E22); not beyond 20 commits (E19); and not where nothing is listed, which
+/// is what a push back to an older commit looks like, and every push of a system hook.
+fn files(
+    push: &payload::Push<'_>,
+    commits: &[payload::Commit<'_>],
+    before: &Tip,
+    head: &Tip,
+) -> ChangedFiles {
+    let mut list = FileList::default();
+    let (mut any, mut all) = (false, true);
+    for commit in commits {
+        let lists = [&commit.added, &commit.modified, &commit.removed];
+        any |= lists.iter().any(|paths| paths.is_some());
+        all &= lists.iter().all(|paths| paths.is_some());
+        for (whole, part) in [&mut list.added, &mut list.modified, &mut list.removed].into_iter().zip(lists) {
+            if let Some(part) = part {
+                whole.append(part);
+            }
+        }
+    }
+    let listed = u64::try_from(commits.len()).ok();
+    let moved = before.commit().is_some() && head.commit().is_some() && before != head;
+    match any {
+        false => ChangedFiles::Unknown,
+        true if all && moved && push.total_commits_count == listed => ChangedFiles::Complete(list),
+        true => ChangedFiles::Partial(list),
+    }
+}
+
+/// A tag says nothing of what changed since whatever was built before.
+fn partial(files: ChangedFiles) -> ChangedFiles {
+    match files {
+        ChangedFiles::Complete(list) => ChangedFiles::Partial(list),
+        other => other,
+    }
+}
+
+fn pipeline(event: &payload::Pipeline<'_>) -> Result<Event> {
+    let attributes = &event.object_attributes;
+    let before = match &attributes.before_sha {
+        Some(sha) => tip("before_sha", sha)?,
+        None => Tip::Absent,
+    };
+    let source = stated(attributes.source.as_ref());
+    let child = event.source_pipeline.is_some() || source.as_deref() == Some("parent_pipeline");
+    let merge_request = event.merge_request.as_ref().and_then(|request| {
+        Some(PipelineMergeRequest {
+            number: request.iid?,
+            source_branch: or_empty(request.source_branch.as_ref()),
+            target_branch: or_empty(request.target_branch.as_ref()),
+            fork: is_fork(request.source_project_id, request.target_project_id),
+        })
+    });
+    let kind = EventKind::Pipeline(Pipeline {
+        ref_name: attributes.ref_name.as_ref().to_owned(),
+        is_tag: attributes.tag.unwrap_or(false),
+        head: tip("sha", &attributes.sha)?.commit().cloned(),
+        before,
+        status: attributes.status.as_ref().to_owned(),
+        source,
+        child,
+        merge_request,
+        message: event.commit.as_ref().and_then(|commit| stated(commit.message.as_ref())),
+        commit: event.commit.as_ref().map(facts).unwrap_or_default(),
+    });
+    Ok(Event { repository: repository(&event.project), actor: event.user.as_ref().and_then(actor), kind })
+}
+
+/// Reads what is worth showing of any other event. It must be JSON; beyond that nothing is asked of it, since refusing
+/// what is only to be ignored would make GitLab disable the hook (E35).
+fn other(body: &[u8], name: &str) -> Result<Event> {
+    parse::<serde::de::IgnoredAny>(body, "JSON")?;
+    let [path, flat, own, id, flat_id, action] = peek(
+        without_bom(body),
+        [
+            REPOSITORY[0],
+            REPOSITORY[1],
+            REPOSITORY[2],
+            REPOSITORY[3],
+            REPOSITORY[4],
+            &["object_attributes", "action"],
+        ],
+        |_| false,
+    );
+    let repository = webhook::repository(&[path, flat, own, id, flat_id]);
+    let action = action.map(Cow::into_owned);
+    let name = name.chars().take(100).collect();
+    let kind = EventKind::Other(Other { name, action, note: None });
+    Ok(Event { repository, actor: None, kind })
+}
+
+pub(super) fn repository(project: &payload::Project<'_>) -> Repository {
+    Repository { id: repo_id(project.id), path: project.path_with_namespace.as_ref().to_owned() }
+}
+
+pub(super) fn repo_id(id: Option<u64>) -> Option<RepoId> {
+    id.and_then(|id| RepoId::parse(id.to_string()).ok())
+}
+
+pub(super) fn actor(user: &payload::User<'_>) -> Option<Actor> {
+    let name = stated(user.username.as_ref()).or_else(|| stated(user.name.as_ref()))?;
+    Some(Actor { id: user.id.map(|id| id.to_string()), name })
+}
+
+pub(super) fn facts(commit: &payload::Commit<'_>) -> CommitFacts {
+    CommitFacts {
+        author: commit.author.as_ref().and_then(|author| stated(author.name.as_ref())),
+        timestamp: stated(commit.timestamp.as_ref()),
+        url: stated(commit.url.as_ref()),
+    }
+}
+
+/// A source that is not known to be the target is a fork: one that was deleted is null (E28).
+pub(super) fn is_fork(source: Option<u64>, target: Option<u64>) -> bool {
+    source.is_none() || source != target
+}
+
+pub(super) fn tip(field: &str, value: &Text<'_>) -> Result<Tip> {
+    Tip::parse(value.as_ref()).map_err(|error| bad_id(field, &error))
+}
+
+pub(super) fn commit_id(field: &str, value: Option<&Text<'_>>) -> Result<Option<CommitId>> {
+    value.map_or(Ok(None), |value| {
+        CommitId::parse_optional(value.as_ref()).map_err(|error| bad_id(field, &error))
+    })
+}
+
+fn bad_id(field: &str, error: &NameError) -> Error {
+    Error::invalid("decode webhook", format!("`{field}`: {error}"))
+}

@@ -1,0 +1,97 @@
+//! Whatever is sent, nothing panics and nothing unsigned is believed.
+
+use kiops_core::webhook::{Delivery, SecretSet, WebhookSource, scheme};
+use proptest::prelude::*;
+
+use crate::deliveries::{NEW, OLD, delivery, merge_request, now, pipeline, push, secrets, tag, update};
+
+fn bodies() -> Vec<Vec<u8>> {
+    let plain = serde_json::json!({
+        "repository": "/srv/site.git", "pusher": "ada",
+        "changes": [{"ref": "refs/heads/main", "before": OLD, "after": NEW}],
+    });
+    [
+        push(),
+        tag(),
+        merge_request(),
+        update(serde_json::json!({"draft": {"previous": true}})),
+        pipeline(),
+        plain,
+    ]
+    .iter()
+    .map(|body| body.to_string().into_bytes())
+    .collect()
+}
+
+/// Every call of every source; an error is as good an answer as an event.
+fn everything(sent: &Delivery) -> Result<(), TestCaseError> {
+    let set = SecretSet::new([scheme::signing_token(&[7; 32]).unwrap()]);
+    for source in kiops_git::sources() {
+        prop_assert!(!source.verify(sent, &set, now()).verdict.is_verified());
+        prop_assert!(!source.verify(sent, &secrets(&["s3cret"]), now()).verdict.is_verified());
+        source.replay_key(sent);
+        let redacted = Delivery { body: source.redact(sent), ..sent.clone() };
+        let peeked = source.repository(sent);
+        if let Ok(events) = source.decode(sent) {
+            for event in &events {
+                serde_json::to_string(event).unwrap();
+            }
+            prop_assert_eq!(&source.decode(&redacted).unwrap(), &events);
+            if let Some(event) = events.first() {
+                prop_assert_eq!(&peeked.unwrap_or_default().path, &event.repository.path);
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn damaged_bodies_are_harmless(
+        which in 0usize..6,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut body = bodies().swap_remove(which);
+        for (at, byte) in damage {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        if let Some(cut) = cut {
+            body.truncate(cut.index(body.len()));
+        }
+        everything(&delivery(&[], body))?;
+    }
+
+    #[test]
+    fn fields_of_any_other_type_are_harmless(
+        which in 0usize..6,
+        field in any::<prop::sample::Index>(),
+        value in prop_oneof![
+            Just("null"), Just("true"), Just("-1"), Just("1e999"), Just("18446744073709551616"), Just("[]"),
+            Just("{}"), Just("\"\""), Just("[[1,{}],\"x\"]"), Just("\"\\ud800\""), Just("{\"id\":{}}"),
+        ],
+    ) {
+        let text = String::from_utf8(bodies().swap_remove(which)).unwrap();
+        let starts: Vec<usize> = text.match_indices("\":").map(|(at, _)| at + 2).collect();
+        let start = starts[field.index(starts.len())];
+        let first: serde_json::Value =
+            serde_json::Deserializer::from_str(&text[start..]).into_iter().next().unwrap().unwrap();
+        let body = format!("{}{value}{}", &text[..start], &text[start + first.to_string().len()..]);
+        everything(&delivery(&[], body))?;
+    }
+
+    #[test]
+    fn nonsense_is_harmless(body in prop::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,80}") {
+        everything(&delivery(&[], body))?;
+        let headers = [("webhook-id", "a"), ("webhook-timestamp", "1800000000"), ("webhook-signature", "v1,x"), ("X-Gitlab-Token", "x")];
+        everything(&delivery(&headers, text))?;
+    }
+}
+
+#[test]
+fn every_source_has_a_name_of_its_own() {
+    let names: Vec<String> = kiops_git::sources().iter().map(|source| source.name().to_string()).collect();
+    assert_eq!(names, ["gitlab", "plain"]);
+    assert!(kiops_git::sources().iter().all(|source: &std::sync::Arc<dyn WebhookSource>| source.signs()));
+}
