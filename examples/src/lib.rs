@@ -1,1 +1,4 @@
-//! kiops examples
+//! What the examples share: the HTTP API, and everything that runs on one machine without anything installed.
+
+pub mod http;
+pub mod local;

@@ -18,3 +18,8 @@ pub mod yaml;
 
 pub use directory::{ManifestDirectory, ManifestDirectoryConfig};
 pub use render::{Manifests, RenderConfig, render};
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -62,7 +62,8 @@ pub struct Columns<'a> {
 
 impl<'a> From<&'a Event> for Columns<'a> {
     fn from(event: &'a Event) -> Self {
-        let mut row = Self { kind: event.kind.name(), repo: stated(&event.repository.path), ..Self::default() };
+        let mut row =
+            Self { kind: event.kind.name(), repo: stated(&event.repository.path), ..Self::default() };
         match &event.kind {
             EventKind::Push(push) => {
                 row.moved(&push.git_ref, &push.before, &push.head);

@@ -1,6 +1,6 @@
 //! Takes terminal control out of text: escape sequences and control characters.
 
-/// A state machine over bytes, so that a sequence may be split anywhere. Bytes that are no UTF-8 pass through.
+/// A state machine over bytes, so that a sequence may be split anywhere. Most bytes that are no UTF-8 pass through.
 ///
 /// Dropped: escape sequences (CSI, OSC, DCS, SOS, PM, APC, character sets, single letters), in their 7-bit form and as C1
 /// characters; all other control characters of C0 and C1, and DEL. A tab becomes a space. A string sequence that nothing ends
@@ -10,6 +10,9 @@ pub(super) struct Cleaner {
     state: State,
     erased: bool,
 }
+
+/// What a 0xC2 becomes that leads nothing: were it left, what is dropped behind it could turn it into a C1 character.
+const LONE_LEAD: &[u8] = "\u{fffd}".as_bytes();
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
@@ -39,15 +42,15 @@ impl Cleaner {
         }
     }
 
-    /// The text is over: a lone lead byte was one after all.
+    /// The text is over.
     pub(super) fn end(&mut self, out: &mut Vec<u8>) {
         if self.state == State::Lead {
-            out.push(0xc2);
+            out.extend_from_slice(LONE_LEAD);
         }
         self.state = State::Ground;
     }
 
-    /// Whether an "erase in line" came before any visible character.
+    /// Whether an "erase in line" was among it.
     pub(super) const fn erased(&self) -> bool {
         self.erased
     }
@@ -60,8 +63,12 @@ impl Cleaner {
                 0x90 | 0x98 | 0x9d | 0x9e | 0x9f => State::Text,
                 _ => State::Ground,
             },
+            (State::Lead, 0xa0..=0xbf) => {
+                out.extend_from_slice(&[0xc2, byte]);
+                State::Ground
+            }
             (State::Lead, _) => {
-                out.push(0xc2);
+                out.extend_from_slice(LONE_LEAD);
                 Self::ground(byte, out)
             }
 
@@ -81,7 +88,7 @@ impl Cleaner {
 
             (State::Csi, 0x20..=0x3f) => State::Csi,
             (State::Csi, 0x40..=0x7e) => {
-                self.erased |= byte == b'K' && out.is_empty();
+                self.erased |= byte == b'K';
                 State::Ground
             }
             // Control characters within a sequence do not end it; anything else is no part of it.
@@ -107,12 +114,27 @@ impl Cleaner {
     }
 }
 
+/// How many bytes at the front are printable ASCII or newlines, to which a [`Cleaner`] does nothing.
+pub(super) fn ascii_prefix(bytes: &[u8]) -> usize {
+    let odd = |b: u8| (b.cast_signed() < 0x20) & (b != b'\n') | (b == 0x7f);
+    prefix(bytes, odd)
+}
+
 /// Whether a [`Cleaner`] would leave every byte as it is. May say no where it would.
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    prefix(bytes, |b| (b < 0x20) | (b == 0x7f) | (b == 0xc2)) == bytes.len()
+}
+
+/// How many bytes come before the first odd one.
+#[inline]
+fn prefix(bytes: &[u8], odd: impl Fn(u8) -> bool + Copy) -> usize {
+    const BLOCK: usize = 64;
     // No way out in the middle of a block: so the compiler can use vector instructions.
-    let odd = |block: &[u8]| block.iter().fold(false, |odd, &b| odd | (b < 0x20) | (b == 0x7f) | (b == 0xc2));
-    let mut blocks = bytes.chunks_exact(32);
-    blocks.by_ref().all(|block| !odd(block)) && !odd(blocks.remainder())
+    let any = |block: &[u8; BLOCK]| block.iter().fold(false, |any, &b| any | odd(b));
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let plain = BLOCK * blocks.iter().position(any).unwrap_or(blocks.len());
+    let rest = if plain == bytes.len() - rest.len() { rest } else { &bytes[plain..] };
+    plain + rest.iter().position(|&b| odd(b)).unwrap_or(rest.len())
 }
 
 #[cfg(test)]

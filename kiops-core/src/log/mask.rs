@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, Input, Match, MatchKind};
 
 use super::LINE_MAX;
-use super::clean::Cleaner;
+use super::clean::{Cleaner, is_plain};
 use super::forms::{Form, Forms};
 use super::stream::MaskStream;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +14,8 @@ use crate::secret::Secret;
 
 /// What stands in the place of a secret.
 const MASK: &str = "***";
+/// What the authority of a URL follows, as it is and as some write it in JSON.
+const AUTHORITY: [&[u8]; 2] = [b"://", b":\\/\\/"];
 /// How a line ends that was cut.
 const CUT: &str = "... [cut]";
 /// All forms of all secrets together, in bytes.
@@ -38,14 +40,14 @@ pub struct Masker(Arc<Inner>);
 
 struct Inner {
     automaton: AhoCorasick,
-    /// By pattern number; the one behind the last is the start of a URL's authority.
+    /// By pattern number; those behind the last are the starts of a URL's authority.
     forms: Vec<Form>,
     longest: usize,
 }
 
 impl Masker {
-    /// A masker for these secrets. An error of kind `TooLarge` where their forms need more than 4 MiB, which some
-    /// 200 KiB of secrets do.
+    /// A masker for these secrets; without any, it masks the user information of URLs. An error of kind `TooLarge` where
+    /// their forms need more than 4 MiB, which some 200 KiB of secrets do.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Result<Self> {
         let mut forms = Forms::default();
         for secret in secrets {
@@ -60,7 +62,7 @@ impl Masker {
         if total > FORMS_MAX {
             return Err(too_large(format!("the secrets need {total} bytes, and the limit is {FORMS_MAX}")));
         }
-        patterns.push(b"://".to_vec());
+        patterns.extend(AUTHORITY.map(<[u8]>::to_vec));
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
@@ -92,9 +94,12 @@ impl Masker {
         self.0.automaton.find(Input::new(text).range(at..))
     }
 
-    /// One line, cleaned and masked, and whether it begins by erasing what stood before. `cut` says that the line goes on
+    /// One line, cleaned and masked, and whether it erases what stood before. `cut` says that the line goes on
     /// behind `raw`.
     pub(super) fn line(&self, raw: &[u8], cut: bool) -> (String, bool) {
+        if is_plain(raw) {
+            return (self.clean_line(raw, Vec::new(), cut), false);
+        }
         let mut clean = Vec::with_capacity(raw.len());
         let mut cleaner = Cleaner::default();
         let mut spans = Vec::new();
@@ -113,11 +118,15 @@ impl Masker {
         cleaner.feed(&raw[done..], &mut clean);
         cleaner.end(&mut clean);
         spans.retain(|(start, end)| start < end);
-        spans.extend(self.spans(&clean, cut));
+        (self.clean_line(&clean, spans, cut), cleaner.erased())
+    }
+
+    fn clean_line(&self, clean: &[u8], mut spans: Vec<(usize, usize)>, cut: bool) -> String {
+        spans.extend(self.spans(clean, cut));
         merge(&mut spans);
         // A secret that the cut divides begins behind this place.
         let safe = if cut { clean.len().saturating_sub(self.0.longest - 1) } else { clean.len() };
-        (render(&clean, &spans, safe, cut), cleaner.erased())
+        render(clean, &spans, safe, cut)
     }
 
     /// What is to be masked, in order, nothing overlapping.
@@ -139,16 +148,6 @@ impl Masker {
         }
         merge(&mut spans);
         spans
-    }
-}
-
-impl Default for Masker {
-    /// Without secrets: masks the user information of URLs.
-    fn default() -> Self {
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(["://"]);
-        #[allow(clippy::expect_used, reason = "a fixed pattern of three bytes always builds")]
-        let automaton = automaton.expect("a fixed pattern builds");
-        Self(Arc::new(Inner { automaton, forms: Vec::new(), longest: 3 }))
     }
 }
 
@@ -181,10 +180,10 @@ fn widen(text: &[u8], mut start: usize, mut end: usize, form: Form) -> (usize, u
 /// bare `/` in it looks like a port that is no number; then the `@` behind it counts.
 fn user_info(text: &[u8], start: usize, cut: bool) -> Option<(usize, usize)> {
     let rest = text.get(start..)?;
-    let is_end = |b: &u8| *b <= b' ' || matches!(b, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\');
+    let is_end = |b: &u8| *b <= b' ' || matches!(b, b'"' | b'`' | b'<' | b'>');
     let word_end = rest.iter().position(is_end);
     let word = &rest[..word_end.unwrap_or(rest.len())];
-    let authority_end = word.iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
+    let authority_end = word.iter().position(|b| matches!(b, b'/' | b'\\' | b'?' | b'#'));
     let authority = &word[..authority_end.unwrap_or(word.len())];
     if let Some(at) = memchr::memrchr(b'@', authority) {
         return (at > 0).then_some((start, start + at));

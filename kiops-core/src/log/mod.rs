@@ -3,9 +3,11 @@
 mod clean;
 mod forms;
 mod mask;
+mod memory;
 mod stream;
 
 pub use mask::Masker;
+pub use memory::MemoryLogStore;
 pub use stream::MaskStream;
 
 use async_trait::async_trait;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::LINE_MAX;
-use super::clean::is_plain;
+use super::clean::{ascii_prefix, is_plain};
 use super::mask::Masker;
 
 /// Turns the output of a program into lines that may be stored and shown: masked, valid UTF-8, without escape sequences and
@@ -21,7 +21,7 @@ use super::mask::Masker;
 /// let mut stream = Masker::new(&token)?.stream();
 /// assert_eq!(stream.push(b"\x1b[32mlogin with s3cr3t-"), [""; 0]);
 /// assert_eq!(stream.push(b"token\x1b[0m ok\r\nnext"), ["login with *** ok"]);
-/// assert_eq!(stream.finish().as_deref(), Some("next"));
+/// assert_eq!(stream.finish(), ["next"]);
 /// # Ok::<(), kiops_core::Error>(())
 /// ```
 pub struct MaskStream {
@@ -32,13 +32,11 @@ pub struct MaskStream {
     pending: Option<String>,
     /// The text at hand was cut: nothing of it is wanted until it ends.
     skipping: bool,
-    /// The ends of a run of plain lines; kept for its memory.
-    ends: Vec<usize>,
 }
 
 impl MaskStream {
     pub(super) const fn new(masker: Masker) -> Self {
-        Self { masker, raw: Vec::new(), pending: None, skipping: false, ends: Vec::new() }
+        Self { masker, raw: Vec::new(), pending: None, skipping: false }
     }
 
     /// Takes a chunk and gives the lines that it completes, in order.
@@ -53,9 +51,12 @@ impl MaskStream {
         let mut rest = chunk;
         while !rest.is_empty() {
             if self.at_line_start() {
-                let plain = self.plain_run(rest);
-                self.plain_lines(&rest[..plain], &mut each);
-                rest = &rest[plain..];
+                let plain = plain_lines(rest);
+                if plain > 0 {
+                    self.masked_lines(&rest[..plain], &mut each);
+                    rest = &rest[plain..];
+                    continue;
+                }
             }
             let Some(end) = memchr::memchr2(b'\n', b'\r', rest) else {
                 self.take(rest);
@@ -70,54 +71,39 @@ impl MaskStream {
         }
     }
 
-    /// The output is over: gives the last line, if there is one that no line break ended.
-    pub fn finish(&mut self) -> Option<String> {
-        let mut before = None;
-        self.end_text(&mut |line: &str| before = Some(line.to_owned()));
-        match (before, self.pending.take()) {
-            (Some(before), Some(last)) => Some(format!("{before} {last}")),
-            (before, last) => last.or(before),
-        }
+    /// The output is over: gives what no line break has ended yet, if that shows anything.
+    pub fn finish(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.end_text(&mut |line: &str| lines.push(line.to_owned()));
+        lines.extend(self.pending.take().filter(|line| !line.is_empty()));
+        lines
     }
 
     fn at_line_start(&self) -> bool {
         self.raw.is_empty() && self.pending.is_none() && !self.skipping
     }
 
-    /// How many bytes at the front are whole lines that need no cleaning and no cutting. Notes their ends.
-    fn plain_run(&mut self, bytes: &[u8]) -> usize {
-        self.ends.clear();
+    /// Gives whole lines that need no cleaning. They are searched together: one search a line would cost more than the rest.
+    fn masked_lines(&self, lines: &[u8], each: &mut impl FnMut(&str)) {
+        let text = std::str::from_utf8(lines).ok();
+        let mut next = self.masker.find(lines, 0);
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', bytes) {
-            let line = &bytes[start..end];
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.len() > LINE_MAX || !is_plain(line) {
-                break;
-            }
-            start = end + 1;
-            self.ends.push(start);
-        }
-        start
-    }
-
-    fn plain_lines(&self, run: &[u8], each: &mut impl FnMut(&str)) {
-        let text = std::str::from_utf8(run).ok();
-        let mut next = self.masker.find(run, 0);
-        let mut start = 0;
-        for &end in &self.ends {
-            let line = start..end - 1;
-            let dirty = next.is_some_and(|found| found.start() < end);
-            match text.and_then(|text| text.get(line.clone())) {
-                Some(line) if !dirty => each(line.strip_suffix('\r').unwrap_or(line)),
+        for end in memchr::memchr_iter(b'\n', lines) {
+            let found = next.is_some_and(|found| found.start() < end);
+            match text.and_then(|text| text.get(start..end)) {
+                Some(line) if !found && line.len() <= LINE_MAX => {
+                    each(line.strip_suffix('\r').unwrap_or(line))
+                }
                 _ => {
-                    let line = &run[line];
-                    each(&self.masker.line(line.strip_suffix(b"\r").unwrap_or(line), false).0);
+                    let line = lines[start..end].strip_suffix(b"\r").unwrap_or(&lines[start..end]);
+                    let cut = line.len() > self.masker.raw_max();
+                    each(&self.masker.line(&line[..line.len().min(self.masker.raw_max())], cut).0);
                 }
             }
-            if dirty {
-                next = self.masker.find(run, end);
+            start = end + 1;
+            if found {
+                next = self.masker.find(lines, start);
             }
-            start = end;
         }
     }
 
@@ -154,6 +140,17 @@ impl MaskStream {
         }
         self.pending = Some(text);
     }
+}
+
+/// How many bytes at the front are whole lines that need no cleaning: as many as are plain ASCII, or else the first one if it
+/// is plain in other scripts or ends in `\r\n`.
+fn plain_lines(bytes: &[u8]) -> usize {
+    if let Some(last) = memchr::memrchr(b'\n', &bytes[..ascii_prefix(bytes)]) {
+        return last + 1;
+    }
+    let Some(end) = memchr::memchr(b'\n', bytes) else { return 0 };
+    let line = &bytes[..end];
+    if is_plain(line.strip_suffix(b"\r").unwrap_or(line)) { end + 1 } else { 0 }
 }
 
 impl fmt::Debug for MaskStream {

@@ -1,8 +1,10 @@
 //! What is kept, and the trait [`Store`] that keeps it: what is atomic, and what survives a crash.
 
+mod memory;
 mod rows;
 mod view;
 
+pub use memory::MemoryStore;
 pub use rows::{
     Accepted, DeliveryRecord, EventOutcome, EventRecord, Hook, HookRoute, NewDelivery, Quarantined,
     Registered, Stored,
@@ -37,6 +39,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     // Registration.
 
     /// Registers a service, or replaces it. `expect` is the version that was read, `None` for a new one; another version is a `Conflict`.
+    /// This version counts registrations and has nothing to do with the ledger's.
     async fn put_service(&self, service: &Service, expect: Option<u64>, now: Timestamp)
     -> Result<Registered>;
 
@@ -66,11 +69,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // Intake.
 
-    /// The hooks that a delivery may belong to, and the largest number of secrets that any repository of that sender's has.
+    /// The hooks of that sender that a delivery may belong to, and the largest number of secrets that any of its repositories has.
+    ///
+    /// With a hook id, those of that id; else those of the repository: by its id where both name one, else by the exact path.
     async fn routes(&self, route: &HookRoute) -> Result<Routes>;
 
-    /// Takes deliveries in, all or none, each with the work of deciding it. One whose replay key its hook has seen within 30 days is a duplicate.
-    /// Calls that wait at the same time may go in together.
+    /// Takes deliveries in, all or none, each with the work of deciding it, due when it was received. The answers stand in the
+    /// same order. Calls that wait at the same time may go in together.
+    ///
+    /// One whose replay key its service has seen from that sender within the 30 days before `received_at`, also earlier in the same
+    /// call, is a duplicate and changes nothing; so is one whose id is there. `repeat` is set where its service saw the same
+    /// `body_digest` under another key that is still kept.
     async fn accept(&self, deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>>;
 
     // The engine.
@@ -78,32 +87,41 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// One consistent picture of a service, as far as it is wanted.
     async fn view(&self, wants: &Wants) -> Result<View>;
 
-    /// Saves changes: all or none, and only if the ledger's version and the claim still hold, else a `Conflict`. With a claim,
-    /// its work is done: that first, so that the changes may add work of the same id anew.
+    /// Saves changes: all or none, and only if the ledger's version and the claim still hold and the slots are free, else a
+    /// `Conflict`. With a claim, its work is done: that first, so that the changes may add work of the same id anew.
+    ///
+    /// A claim holds until its work is done, given back, set aside, canceled or stored again, or until another claim followed it.
+    /// That its lease has run out takes nothing from it as long as nobody followed: there is no clock here.
     async fn save(&self, changes: &Changes, claim: Option<&Claim>) -> Result<()>;
 
-    /// Leases due work: oldest due first, in the order in which it was stored.
+    /// Leases due work: oldest due first, and what is due together in the order in which it was stored. Work is free when nobody
+    /// holds it, or from the lease's `until` on.
     async fn claim(&self, request: &ClaimRequest) -> Result<Claims>;
 
-    /// Keeps claims for longer. Says which are still held.
+    /// Keeps claims until then. Says which are still held, in the same order; the others are left alone. One whose lease has run
+    /// out is held as long as nobody followed.
     async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<bool>>;
 
-    /// Gives a claim back, to be performed again at `due`. A claim that is held no more is no error.
+    /// Gives a claim back, to be performed again at `due`. With an error it counts as failed; with an empty one it was only let go
+    /// of. A claim that is held no more is no error and changes nothing.
     async fn give_back(&self, claim: &Claim, due: Timestamp, error: &str) -> Result<()>;
 
-    /// Marks a claim's work as done without any change. A claim that is held no more is no error.
+    /// Marks a claim's work as done without any change. A claim that is held no more is no error and changes nothing.
     async fn finish(&self, claim: &Claim) -> Result<()>;
 
-    /// Sets work aside that cannot be handled, with the reason. It is kept, and never claimed again.
+    /// Sets work aside that cannot be handled, with the reason. It is kept, and never claimed again; work of the same id that is
+    /// added later is new work beside it. A delivery that was to be decided is marked with the reason; builds and releases are the
+    /// engine's to end. A claim that is held no more is no error and changes nothing.
     async fn quarantine(&self, claim: &Claim, reason: &str, now: Timestamp) -> Result<()>;
 
     /// What was set aside, newest first.
     async fn quarantined(&self, page: Page) -> Result<Listed<Quarantined>>;
 
-    /// Every queued build and every slot that is taken: what the queue decides by.
+    /// Every queued build, with what its service's `builds_at_once` is now, and every slot that is taken, both in any order: what
+    /// the queue decides by.
     async fn queue(&self) -> Result<(Vec<Waiting>, Vec<Slot>)>;
 
-    // Reading.
+    // Reading. Newest is what was stored last for the first time: a change does not move a record.
 
     /// A build.
     async fn build(&self, id: &BuildId) -> Result<Option<Build>>;
@@ -129,7 +147,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The redacted body of a delivery, as long as it is kept.
     async fn delivery_body(&self, id: &DeliveryId) -> Result<Option<bytes::Bytes>>;
 
-    /// Whether a service has a delivery that is not decided yet.
+    /// Whether a service has a delivery that is neither decided yet nor set aside.
     async fn has_undecided(&self, service: &ServiceName) -> Result<bool>;
 
     /// Which of these refs were decided at these heads, in the same order: what reconcile asks before it makes up a push.
@@ -139,7 +157,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Notes heads as decided without a decision: what a repository had before its service was registered. Known refs are left alone.
     async fn note_heads(&self, service: &ServiceName, heads: &[(RefKey, CommitId)]) -> Result<()>;
 
-    /// Lets go of what is older: bodies, replay keys and finished work before `before`. Records of deliveries, builds and releases stay.
+    /// Lets go of what is older: bodies and replay keys of deliveries received before `before`, and whatever is kept of finished
+    /// work. Records of deliveries, builds and releases stay. Less than 30 days ago it shortens the time in which replays are known.
     async fn expire(&self, before: Timestamp) -> Result<()>;
 
     /// Whether the store works: a write and a read of its own.
@@ -153,7 +172,7 @@ pub enum HeadStanding {
     Decided,
     /// The ref is known at this other head.
     Known(CommitId),
-    /// Nothing is known of the ref.
+    /// Nothing is known of the ref, or it was deleted and this head was never decided on.
     New,
 }
 
@@ -187,6 +206,7 @@ pub struct Listed<T> {
 pub struct Routes {
     /// The candidates, in service-name order: several services may share a repository.
     pub hooks: Vec<Hook>,
-    /// How many secrets the repository with the most has, over all of that sender's: every delivery costs that many MACs.
+    /// How many secrets the repository with the most has, over all of that sender's: every delivery costs that many MACs. Hooks that
+    /// share a repository's id, or its path, add up; a secret counts as long as it is kept, valid or not.
     pub most_secrets: usize,
 }

@@ -102,7 +102,7 @@ pub struct Changes {
     pub take_slots: Vec<Slot>,
     /// Work that is not wanted any more, whoever holds it. Done before work is added.
     pub cancel_work: Vec<WorkId>,
-    /// Work to add. Work of an id that is there is replaced, and whoever holds it loses it.
+    /// Work to add. Work of an id that is there is replaced: it is new work, free, without failures, and whoever holds it loses it.
     pub work: Vec<Work>,
     /// What is told outside once this is saved. Not stored.
     pub events: Vec<DomainEvent>,
@@ -128,7 +128,7 @@ impl Changes {
 pub struct Claim {
     /// The work.
     pub work: Work,
-    /// The fencing number: higher with each claim, and only the highest can save.
+    /// The fencing number: higher with each claim, also where work was done and added anew in between, and only the highest can save.
     pub fence: u64,
     /// How many times it was claimed before this.
     pub claimed_before: u32,
@@ -156,6 +156,7 @@ pub struct ClaimRequest {
 pub struct Claims {
     /// The claims, oldest due first.
     pub claims: Vec<Claim>,
-    /// When the next work is due, or the next foreign claim runs out; `None`: there is none.
+    /// When the next work is due that was not claimed (in the past, if the limit left some), or the next claim of another driver's
+    /// runs out; `None`: there is none.
     pub next_due: Option<Timestamp>,
 }

@@ -77,7 +77,9 @@ fn of_half_a_million_bit_flips_in_standard_webhooks_deliveries_none_is_accepted(
 fn of_a_million_bit_flips_in_hex_hmac_deliveries_none_is_accepted() {
     let set = SecretSet::new(Secret::new("It's a Secret to Everybody"));
     let digest = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-    for (seed, form, value) in [(2, HexForm::Prefixed, format!("sha256={digest}")), (3, HexForm::Bare, digest.into())] {
+    for (seed, form, value) in
+        [(2, HexForm::Prefixed, format!("sha256={digest}")), (3, HexForm::Bare, digest.into())]
+    {
         let now = Timestamp::UNIX_EPOCH;
         none_verifies(seed, &[("x-signature", value)], b"Hello, World!", |delivery| {
             scheme::hex_hmac_sha256(delivery, "x-signature", form, &set, now)

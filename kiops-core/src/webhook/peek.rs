@@ -42,7 +42,7 @@ struct Level<'f, 'p, 'a, const N: usize, F> {
 
 impl<'a, const N: usize, F> Level<'_, '_, 'a, N, F> {
     /// Keeps a scalar for every path that ends here.
-    fn keep(self, text: &Cow<'a, str>) {
+    fn keep(self, text: Cow<'a, str>) {
         for ((slot, path), live) in self.found.iter_mut().zip(self.paths).zip(self.live) {
             if live && path.len() == self.depth && slot.is_none() {
                 *slot = Some(text.clone());
@@ -96,22 +96,22 @@ where
     }
 
     fn visit_borrowed_str<E>(self, text: &'a str) -> Result<(), E> {
-        self.keep(&Cow::Borrowed(text));
+        self.keep(Cow::Borrowed(text));
         Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.keep(&Cow::Owned(text.to_owned()));
+        self.keep(Cow::Owned(text.to_owned()));
         Ok(())
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.keep(&Cow::Owned(number.to_string()));
+        self.keep(Cow::Owned(number.to_string()));
         Ok(())
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.keep(&Cow::Owned(number.to_string()));
+        self.keep(Cow::Owned(number.to_string()));
         Ok(())
     }
 
@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn the_fields_are_found_wherever_they_stand_in_their_object() {
-        let body = br#"{"a":[{"project":{"path":"no"}}],"project":{"path":"group/\u0061pp","x":{"id":1},"id":15}}"#;
+        let body =
+            br#"{"a":[{"project":{"path":"no"}}],"project":{"path":"group/\u0061pp","x":{"id":1},"id":15}}"#;
         assert_eq!(texts(project(body)), [Some("15".into()), Some("group/app".into())]);
         assert_eq!(texts(project(b"\xef\xbb\xbf{\"project\":{\"path\":\"a\"}}")), [None, Some("a".into())]);
     }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use kiops_core::event::{
-    Actor, ChangedFiles, CommitFacts, Event, EventKind, FileList, Other, Pipeline, PipelineMergeRequest,
-    Push, Repository, TagPush, Tip,
+    Actor, CommitFacts, Event, EventKind, Other, Pipeline, PipelineMergeRequest, Push, Repository, TagPush,
+    Tip,
 };
 use kiops_core::name::{CommitId, GitRef, NameError, RepoId};
 use kiops_core::webhook::{peek, without_bom};
@@ -42,7 +42,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Event> {
         .with_remedy("remove the hook's custom webhook template in GitLab, or let it keep these fields")
     })?;
     match &*kind {
-        "push" | "tag_push" => push(&parse(body, "GitLab push")?),
+        "push" | "tag_push" => push(parse(body, "GitLab push")?),
         "merge_request" => merge_request::decode(&parse(body, "GitLab merge request event")?),
         "pipeline" => pipeline(&parse(body, "GitLab pipeline event")?),
         other => self::other(body, other),
@@ -57,7 +57,7 @@ pub(super) fn kind(body: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// The ref's prefix tells a tag from a branch, whatever the event is called (E52).
-fn push(push: &payload::Push<'_>) -> Result<Event> {
+fn push(push: payload::Push<'_>) -> Result<Event> {
     let mut repository = repository(&push.project);
     repository.id = repository.id.or_else(|| repo_id(push.project_id));
     let name = stated(push.user_username.as_ref()).or_else(|| stated(push.user_name.as_ref()));
@@ -78,13 +78,16 @@ fn push(push: &payload::Push<'_>) -> Result<Event> {
         None => None,
     };
     let built = if is_tag { commit_id.as_ref() } else { head.commit() };
-    let commits = push.commits.as_deref().unwrap_or_default();
+    let commits = &push.commits.list;
     let commit = built
         .and_then(|built| commits.iter().find(|commit| commit.id.as_ref() == built.as_str()))
         .or_else(|| commits.last());
     let message = commit.and_then(|commit| stated(commit.message.as_ref()));
     let facts = commit.map(facts).unwrap_or_default();
-    let files = files(push, commits, &before, &head);
+    // Of a new branch the list has no `before` to start from (E22); beyond 20 commits it is cut (E19).
+    let listed = u64::try_from(commits.len()).ok();
+    let moved = before.commit().is_some() && head.commit().is_some() && before != head;
+    let all = moved && listed == push.total_commits_count;
     let kind = if is_tag {
         EventKind::Tag(TagPush {
             git_ref,
@@ -93,51 +96,15 @@ fn push(push: &payload::Push<'_>) -> Result<Event> {
             commit_id,
             message,
             annotation: stated(push.message.as_ref()),
-            files: partial(files),
+            // A tag says nothing of what changed since whatever was built before.
+            files: push.commits.changed(false),
             commit: facts,
         })
     } else {
+        let files = push.commits.changed(all);
         EventKind::Push(Push { git_ref, before, head, files, message, commit: facts })
     };
     Ok(Event { repository, actor, kind })
-}
-
-/// What the listed commits say of files. It is the whole truth only where every commit from `before` to `after` is listed:
-/// not for a new branch, which has no `before` (E22); not beyond 20 commits (E19); and not where nothing is listed, which
-/// is what a push back to an older commit looks like, and every push of a system hook.
-fn files(
-    push: &payload::Push<'_>,
-    commits: &[payload::Commit<'_>],
-    before: &Tip,
-    head: &Tip,
-) -> ChangedFiles {
-    let mut list = FileList::default();
-    let (mut any, mut all) = (false, true);
-    for commit in commits {
-        let lists = [&commit.added, &commit.modified, &commit.removed];
-        any |= lists.iter().any(|paths| paths.is_some());
-        all &= lists.iter().all(|paths| paths.is_some());
-        for (whole, part) in [&mut list.added, &mut list.modified, &mut list.removed].into_iter().zip(lists) {
-            if let Some(part) = part {
-                whole.append(part);
-            }
-        }
-    }
-    let listed = u64::try_from(commits.len()).ok();
-    let moved = before.commit().is_some() && head.commit().is_some() && before != head;
-    match any {
-        false => ChangedFiles::Unknown,
-        true if all && moved && push.total_commits_count == listed => ChangedFiles::Complete(list),
-        true => ChangedFiles::Partial(list),
-    }
-}
-
-/// A tag says nothing of what changed since whatever was built before.
-fn partial(files: ChangedFiles) -> ChangedFiles {
-    match files {
-        ChangedFiles::Complete(list) => ChangedFiles::Partial(list),
-        other => other,
-    }
 }
 
 fn pipeline(event: &payload::Pipeline<'_>) -> Result<Event> {

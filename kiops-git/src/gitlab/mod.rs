@@ -1,5 +1,6 @@
 //! GitLab, of gitlab.com or self-managed.
 
+mod commits;
 mod decode;
 mod merge_request;
 mod payload;

@@ -1,9 +1,9 @@
 //! What is read of GitLab's bodies. Only the fields used, and those that GitLab has not always sent are optional.
 
-use kiops_core::event::Paths;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::commits::Commits;
 use crate::body::Text;
 
 /// A push to a branch or of a tag.
@@ -29,9 +29,8 @@ pub(super) struct Push<'a> {
     pub project_id: Option<u64>,
     #[serde(borrow)]
     pub project: Project<'a>,
-    /// The newest 20, oldest first (E19).
-    #[serde(borrow)]
-    pub commits: Option<Vec<Commit<'a>>>,
+    #[serde(borrow, default)]
+    pub commits: Commits<'a>,
     pub total_commits_count: Option<u64>,
 }
 
@@ -54,9 +53,6 @@ pub(super) struct Commit<'a> {
     pub url: Option<Text<'a>>,
     #[serde(borrow)]
     pub author: Option<Author<'a>>,
-    pub added: Option<Paths>,
-    pub modified: Option<Paths>,
-    pub removed: Option<Paths>,
 }
 
 #[derive(Deserialize)]

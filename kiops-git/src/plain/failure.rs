@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kiops_core::secret::Secret;
 use kiops_core::{Error, ErrorKind, Retry};
 
 const MESSAGE_MAX: usize = 300;
@@ -14,6 +15,12 @@ const SIGNS: &[(&[&str], ErrorKind, &str)] = &[
         &[".lock': file exists"],
         ErrorKind::Conflict,
         "another git works on it, or one was killed: remove the lock file named",
+    ),
+    // Also followed by "bad object", which alone is an object that nobody has.
+    (
+        &["broken ref", "did not send all necessary objects"],
+        ErrorKind::Corrupt,
+        "run `git fsck` in the repository",
     ),
     (
         &[
@@ -109,13 +116,13 @@ const SIGNS: &[(&[&str], ErrorKind, &str)] = &[
 ];
 
 /// The error that a failed command stands for. Nothing in it is one of `hidden`.
-pub(super) fn of_git(operation: &'static str, code: Option<i32>, stderr: &[u8], hidden: &[String]) -> Error {
+pub(super) fn of_git(operation: &'static str, code: Option<i32>, stderr: &[u8], hidden: &[Secret]) -> Error {
     let text = String::from_utf8_lossy(stderr);
     // What the other side says (`remote: ...`) proves nothing.
     let ours: Vec<&str> = text.split(['\n', '\r']).filter(|line| !line.starts_with("remote:")).collect();
     let mut text = ours.join("\n");
-    for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret.as_str(), "***");
+    for secret in hidden {
+        text = text.replace(&*String::from_utf8_lossy(secret.expose()), "***");
     }
     let line = telling_line(&text);
     let lower = text.to_ascii_lowercase();
@@ -208,6 +215,10 @@ mod tests {
                 "error: inflate: data stream error (incorrect data check)\nfatal: loose object 12 is corrupt",
                 ErrorKind::Corrupt,
             ),
+            (
+                "fatal: bad object refs/heads/x\nerror: h did not send all necessary objects",
+                ErrorKind::Corrupt,
+            ),
             ("fatal: something new", ErrorKind::Internal),
         ];
         for (stderr, expected) in cases {
@@ -226,7 +237,7 @@ mod tests {
         #[test]
         fn a_secret_is_never_repeated(before in "\\PC{0,400}", secret in "[A-Za-z0-9_=-]{8,40}", after in "\\PC{0,400}") {
             let stderr = format!("remote: {before}\nfatal: {before}{secret}{after}\n{secret}");
-            let error = of_git("fetch", Some(128), stderr.as_bytes(), std::slice::from_ref(&secret));
+            let error = of_git("fetch", Some(128), stderr.as_bytes(), &[Secret::new(secret.as_str()).unwrap()]);
             prop_assert!(!error.to_string().contains(&secret));
             prop_assert!(error.message().chars().count() <= MESSAGE_MAX + 10);
         }

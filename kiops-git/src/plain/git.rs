@@ -5,12 +5,14 @@
 //! other users of the machine can read a process's arguments, not its environment.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
+use kiops_core::secret::Secret;
 use kiops_core::{Error, ErrorKind, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -47,9 +49,10 @@ impl Runner {
             directory: None,
             environment: Vec::new(),
             config: Vec::new(),
+            secrets: Vec::new(),
+            hidden: Vec::new(),
             protocols: "",
             input: Vec::new(),
-            hidden: Vec::new(),
             deadline: self.deadline,
             cap: DEFAULT_CAP,
         }
@@ -57,7 +60,6 @@ impl Runner {
 }
 
 /// One call of `git`.
-#[derive(Debug)]
 pub(super) struct Call {
     runner: Runner,
     operation: &'static str,
@@ -65,9 +67,10 @@ pub(super) struct Call {
     directory: Option<PathBuf>,
     environment: Vec<(&'static str, OsString)>,
     config: Vec<(String, String)>,
+    secrets: Vec<(&'static str, Secret)>,
+    hidden: Vec<Secret>,
     protocols: &'static str,
     input: Vec<u8>,
-    hidden: Vec<String>,
     deadline: Duration,
     cap: usize,
 }
@@ -108,10 +111,16 @@ impl Call {
         self
     }
 
-    /// Text that is never repeated from git's messages.
+    /// Sets a configuration value that nobody may see. git's messages are not repeated with any of `parts` in them.
     #[must_use]
-    pub(super) fn hidden(mut self, text: String) -> Self {
-        self.hidden.push(text);
+    pub(super) fn secret_config(
+        mut self,
+        key: &'static str,
+        value: Secret,
+        parts: impl IntoIterator<Item = Secret>,
+    ) -> Self {
+        self.secrets.push((key, value));
+        self.hidden.extend(parts);
         self
     }
 
@@ -179,11 +188,20 @@ impl Call {
         let safe =
             directory.map(|folder| ("safe.directory".to_owned(), folder.to_string_lossy().into_owned()));
         let fixed = QUIET.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let config: Vec<(String, String)> = fixed.chain(safe).chain(self.config.iter().cloned()).collect();
-        command.env("GIT_CONFIG_COUNT", config.len().to_string());
-        for (n, (key, value)) in config.iter().enumerate() {
-            command.env(format!("GIT_CONFIG_KEY_{n}"), key).env(format!("GIT_CONFIG_VALUE_{n}"), value);
+        let plain = fixed.chain(safe).chain(self.config.iter().cloned());
+        let plain = plain.map(|(key, value)| (key, OsString::from(value)));
+        let secret = self
+            .secrets
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), OsStr::from_bytes(value.expose()).to_owned()));
+        let mut count = 0;
+        for (key, value) in plain.chain(secret) {
+            command
+                .env(format!("GIT_CONFIG_KEY_{count}"), key)
+                .env(format!("GIT_CONFIG_VALUE_{count}"), value);
+            count += 1;
         }
+        command.env("GIT_CONFIG_COUNT", count.to_string());
         command.current_dir(directory.map_or_else(|| Path::new("/"), PathBuf::as_path));
         command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -335,7 +353,6 @@ pub(super) async fn read_end(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
 }
 
 /// What a call printed.
-#[derive(Debug)]
 pub(super) struct Output {
     /// The exit code; `None` if a signal ended it.
     pub(super) code: Option<i32>,
@@ -345,7 +362,7 @@ pub(super) struct Output {
     pub(super) truncated: bool,
     stderr: Vec<u8>,
     operation: &'static str,
-    hidden: Vec<String>,
+    hidden: Vec<Secret>,
 }
 
 impl Output {

@@ -169,7 +169,7 @@ impl GitProvider for Plain {
                 let page = page(lines, search, |line| line.git_ref.branch().map_or("", BranchName::as_str));
                 Ok(Page { items: self.resolve(operation, &folder, page.items).await?, next: page.next })
             }
-            host @ Place::Host(_) => {
+            host @ Place::Host(..) => {
                 let mut heads = self.refs(operation, &host, &all).await?;
                 heads.retain(|head| head.git_ref.branch().is_some());
                 heads.sort_unstable_by_key(|head| name(&head.git_ref));
@@ -328,7 +328,7 @@ impl GitProvider for Plain {
                     .map_err(|()| Error::internal("make clone address", "the path is not absolute"))?;
                 Ok(CloneAccess { url: url.into(), credential: None, expires_at: None })
             }
-            Place::Host(access) => {
+            Place::Host(access, _) => {
                 let url = access.url().to_owned();
                 let credential = access
                     .into_credential()

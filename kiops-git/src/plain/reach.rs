@@ -9,13 +9,14 @@ use kiops_core::secret::Secret;
 use kiops_core::{Error, ErrorKind, Result};
 
 use super::address::{self, Address, Remote};
-use super::mirror::Access;
+use super::git::Runner;
+use super::mirror::{Access, Mirrors};
 use super::{Plain, parse};
 
 /// Where a repository is, ready to be asked.
 pub(super) enum Place {
     Disk(PathBuf),
-    Host(Access),
+    Host(Access, Mirrors),
 }
 
 impl Plain {
@@ -29,8 +30,16 @@ impl Plain {
                     .map(Place::Disk)
             }
             Address::Remote(remote) => {
+                let Some(mirrors) = self.mirrors.clone() else {
+                    return Err(Error::new(
+                        ErrorKind::Forbidden,
+                        "open repository",
+                        "repositories on hosts are turned off",
+                    )
+                    .with_remedy("set work_dir to a folder for mirrors"));
+                };
                 let credential = self.credential(&remote).await?;
-                Access::new(&self.config, remote, credential).await.map(Place::Host)
+                Ok(Place::Host(Access::new(&self.config, remote, credential)?, mirrors))
             }
         }
     }
@@ -57,14 +66,19 @@ impl Plain {
     }
 
     /// Refs that match `patterns` (whole refs, or with a final `/*` everything below), with the commits they lead to.
-    pub(super) async fn refs(&self, operation: &'static str, place: &Place, patterns: &[String]) -> Result<Vec<Head>> {
+    pub(super) async fn refs(
+        &self,
+        operation: &'static str,
+        place: &Place,
+        patterns: &[String],
+    ) -> Result<Vec<Head>> {
         match place {
             Place::Disk(folder) => {
                 let lines = self.ref_lines(operation, folder, patterns).await?;
                 self.resolve(operation, folder, lines).await
             }
-            Place::Host(access) => {
-                let call = access.prepare(self.runner.call(operation)).cap(self.config.max_list_bytes);
+            Place::Host(access, _) => {
+                let call = access.prepare(self.runner.call(operation)).await?.cap(self.config.max_list_bytes);
                 let call = call.args(["ls-remote", "--quiet", "--end-of-options", access.url()]);
                 // Asked for a tag by name, a host adds the commit only if that is asked for too.
                 let peeled = patterns.iter().map(|pattern| format!("{pattern}^{{}}"));
@@ -94,25 +108,9 @@ impl Plain {
         lines: Vec<parse::RefLine>,
     ) -> Result<Vec<Head>> {
         let objects: Vec<&CommitId> = lines.iter().map(|line| &line.object).collect();
-        let commits = self.peel(operation, folder, &objects).await?;
+        let commits = peel(&self.runner, operation, folder, &objects).await?;
         let heads = lines.into_iter().zip(commits);
         Ok(heads.filter_map(|(line, commit)| Some(Head { git_ref: line.git_ref, commit: commit? })).collect())
-    }
-
-    /// The commit that each id leads to in a repository on disk.
-    async fn peel(
-        &self,
-        operation: &'static str,
-        folder: &Path,
-        ids: &[&CommitId],
-    ) -> Result<Vec<Option<CommitId>>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let questions: String = ids.iter().map(|id| format!("{id}^{{commit}}\n")).collect();
-        let call = self.runner.call(operation).repository(folder).cap(ids.len().saturating_mul(256));
-        let output = call.args(["cat-file", "--batch-check"]).input(questions).succeed().await?;
-        Ok(parse::peeled(&output.whole()?, ids))
     }
 
     /// The folder that holds `ids`, and the commit that each leads to; `NotFound` if one is not in the repository.
@@ -124,10 +122,14 @@ impl Plain {
     ) -> Result<(PathBuf, [CommitId; N])> {
         let (folder, found) = match self.place(repository).await? {
             Place::Disk(folder) => {
-                let found = self.peel(operation, &folder, &ids).await?;
+                let found = peel(&self.runner, operation, &folder, &ids).await?;
                 (folder, found)
             }
-            Place::Host(access) => self.mirrored(operation, &access, &ids).await?,
+            Place::Host(access, mirrors) => {
+                let folder = mirrors.hold(&self.runner, &access, &ids).await?;
+                let found = peel(&self.runner, operation, &folder, &ids).await?;
+                (folder, found)
+            }
         };
         let mut commits = Vec::with_capacity(N);
         for (id, commit) in ids.iter().zip(found) {
@@ -140,39 +142,20 @@ impl Plain {
             commits.try_into().map_err(|_| Error::internal(operation, "git answered for fewer commits"))?;
         Ok((folder, commits))
     }
+}
 
-    async fn mirrored(
-        &self,
-        operation: &'static str,
-        access: &Access,
-        ids: &[&CommitId],
-    ) -> Result<(PathBuf, Vec<Option<CommitId>>)> {
-        let (Some(mirrors), Some(first)) = (&self.mirrors, ids.first()) else {
-            return Err(Error::new(ErrorKind::Forbidden, operation, "repositories on hosts are turned off")
-                .with_remedy("set work_dir to a folder for mirrors"));
-        };
-        let mirror = mirrors.path(access, first);
-        let folder = mirror.0.clone();
-        let here = async || {
-            if !address::is_bare(&folder) {
-                return vec![None; ids.len()];
-            }
-            // A mirror that cannot be read is fetched anew.
-            self.peel(operation, &folder, ids).await.unwrap_or_else(|_| vec![None; ids.len()])
-        };
-        let mut found = here().await;
-        if found.iter().any(Option::is_none) {
-            mirrors.fetch(&self.runner, access, mirror.clone(), None).await?;
-            found = here().await;
-            for (id, commit) in ids.iter().zip(&found) {
-                if commit.is_none() {
-                    mirrors.fetch(&self.runner, access, mirror.clone(), Some((*id).clone())).await?;
-                }
-            }
-        }
-        if found.iter().any(Option::is_none) {
-            found = here().await;
-        }
-        Ok((folder, found))
+/// The commit that each id leads to in a repository on disk.
+pub(super) async fn peel(
+    runner: &Runner,
+    operation: &'static str,
+    folder: &Path,
+    ids: &[&CommitId],
+) -> Result<Vec<Option<CommitId>>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
     }
+    let questions: String = ids.iter().map(|id| format!("{id}^{{commit}}\n")).collect();
+    let call = runner.call(operation).repository(folder).cap(ids.len().saturating_mul(256));
+    let output = call.args(["cat-file", "--batch-check"]).input(questions).succeed().await?;
+    Ok(parse::peeled(&output.whole()?, ids))
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kiops_core::name::{CommitId, GitRef};
 use kiops_core::{Error, Result};
 
+use super::address::is_bare;
 use super::bare::{self, ObjectFormat};
 use super::git::{Call, Runner};
 
@@ -55,14 +56,23 @@ impl LocalGit {
         bare::init(&self.runner, &absolute(path)?, format).await
     }
 
-    /// Clones the repository at `from` into the folder `into`, which must not exist or be empty. Of an empty repository the clone
+    /// Clones the bare repository at `from` into the folder `into`, which must not exist or be empty. Of an empty repository the clone
     /// starts with the branch that its HEAD names.
     pub async fn clone(&self, from: &Path, into: &Path) -> Result<Workspace> {
-        let call = self.runner.call("clone repository").protocols("file");
+        let operation = "clone repository";
+        let (from, into) = (absolute(from)?, absolute(into)?);
+        if !is_bare(&from) {
+            let message = format!("there is no bare repository at `{}`", from.display());
+            return Err(Error::not_found(operation, message));
+        }
+        let format =
+            self.runner.call(operation).repository(&from).args(["rev-parse", "--show-object-format"]);
+        let format = String::from_utf8_lossy(&format.succeed().await?.stdout).trim_end().to_owned();
+        // Before 2.41 a clone of an empty repository does not take over its format by itself.
+        let call = self.runner.call(operation).protocols("file").env("GIT_DEFAULT_HASH", format);
         // Not as a local copy: that follows links within the repository.
         let args = ["clone", "--quiet", "--no-local", "--template=", "--no-recurse-submodules", "--"];
-        let into = absolute(into)?;
-        call.args(args).args([&absolute(from)?, &into]).succeed().await?;
+        call.args(args).args([&from, &into]).succeed().await?;
         Ok(self.workspace(into))
     }
 

@@ -95,7 +95,7 @@ pub(crate) fn commit(id: &str, message: &str, added: &[&str], modified: &[&str])
     })
 }
 
-/// Two commits pushed to `main`, in the order and with the fields that GitLab documents.
+/// Two commits pushed to `main`, with the fields that GitLab documents.
 pub(crate) fn push() -> Value {
     json!({
         "object_kind": "push", "event_name": "push", "before": OLD, "after": NEW, "ref": "refs/heads/main",

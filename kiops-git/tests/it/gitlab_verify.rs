@@ -138,9 +138,10 @@ fn no_variable_survives_in_an_odd_pipeline_body() {
 }
 
 #[test]
-fn other_bodies_are_stored_as_they_came() {
-    for body in [push().to_string(), "not JSON".to_owned(), String::new()] {
-        let sent = delivery(&[], body);
-        assert_eq!(GitLabWebhook.redact(&sent), sent.body);
+fn other_events_are_stored_as_they_came_and_of_what_is_no_event_nothing() {
+    let sent = delivery(&[], push().to_string());
+    assert_eq!(GitLabWebhook.redact(&sent), sent.body);
+    for body in ["not JSON", "", "{}"] {
+        assert_eq!(GitLabWebhook.redact(&delivery(&[], body)), "null");
     }
 }

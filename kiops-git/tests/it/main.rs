@@ -1,4 +1,11 @@
 //! The crate's integration tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 mod corpus;
 mod deliveries;

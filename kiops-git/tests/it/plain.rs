@@ -2,6 +2,7 @@
 
 mod hook;
 mod hostile;
+mod limits;
 mod local;
 mod provider;
 mod remote;
@@ -115,17 +116,22 @@ fn id(text: &str) -> CommitId {
     CommitId::parse(text).unwrap()
 }
 
+/// An id that no commit has.
+fn missing() -> CommitId {
+    id(&"1".repeat(40))
+}
+
 fn full_ref(text: &str) -> GitRef {
     GitRef::parse(text).unwrap()
 }
 
 /// A program that stands in for git: a shell script with this body.
 fn fake_git(folder: &Path, body: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
     let path = folder.join("fake-git");
-    let new = folder.join("fake-git.new");
-    std::fs::write(&new, format!("#!/bin/sh\n{body}\n")).unwrap();
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::rename(&new, &path).unwrap();
+    // Written by another process: a program cannot be run while a child that this one started just then has it open for writing.
+    let write =
+        "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0.new\" && chmod 755 \"$0.new\" && mv \"$0.new\" \"$0\"";
+    let status = Command::new("/bin/sh").arg("-c").arg(write).arg(&path).arg(body).status();
+    assert!(status.unwrap().success());
     path
 }

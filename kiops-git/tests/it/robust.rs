@@ -36,7 +36,10 @@ fn everything(sent: &Delivery) -> Result<(), TestCaseError> {
             for event in &events {
                 serde_json::to_string(event).unwrap();
             }
-            prop_assert_eq!(&source.decode(&redacted).unwrap(), &events);
+// Of a body that cannot be searched for secrets nothing is kept.
+            if redacted.body != "null" {
+                prop_assert_eq!(&source.decode(&redacted).unwrap(), &events);
+            }
             if let Some(event) = events.first() {
                 prop_assert_eq!(&peeked.unwrap_or_default().path, &event.repository.path);
             }

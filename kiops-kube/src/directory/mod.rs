@@ -178,7 +178,7 @@ impl ManifestDirectory {
             }
             secrets.push(render::env_secret(target, &values));
         }
-        render::secrets_yaml(&secrets)
+        render::secrets_yaml(manifests.namespace.as_ref(), &secrets)
     }
 
     /// The revision that a release has already, completed where it was half done.
@@ -328,10 +328,9 @@ fn complete_all(config: &ManifestDirectoryConfig) -> Result<()> {
 /// Runs file work where it holds up no other task; where there is no runtime, right here.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => runtime
-            .spawn_blocking(work)
-            .await
-            .map_err(|error| Error::internal("write manifests", "the work was cut off").with_source(error))?,
+        Ok(runtime) => runtime.spawn_blocking(work).await.map_err(|error| {
+            Error::unavailable("write manifests", "the work was cut off").with_source(error)
+        })?,
         Err(_) => work(),
     }
 }

@@ -62,7 +62,7 @@ impl Record {
     }
 
     pub(super) fn to_json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|error| {
+        serde_json::to_vec(self).map_err(|error| {
             Error::internal("write revision", "the revision cannot be written as JSON").with_source(error)
         })
     }

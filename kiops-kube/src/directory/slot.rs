@@ -61,29 +61,26 @@ impl Slot {
     pub(super) fn status(&self, owner: &Owner, revision: Revision) -> Result<RolloutStatus> {
         let names = self.names_of(owner)?;
         let known = names.iter().find(|name| name.revision == revision);
-        let newest = names.last().map(|name| name.revision);
-        let held = self.held()?.map(|(held, _)| held).filter(|_| newest.is_some());
-        let pruned = revision.0 > self.removed_after()? && newest > Some(revision);
-        match (known, held) {
-            (Some(name), Some(held)) if held == revision => {
+        let later = names.last().map(|name| name.revision).filter(|newest| *newest > revision);
+        let pruned = later.is_some() && revision.0 > self.removed_after()?;
+        if known.is_none() && !pruned {
+            return Err(self.no_such(revision, &names));
+        }
+        Ok(match (self.held()?, known, later) {
+            (Some((held, _)), ..) if held > revision => RolloutStatus::Replaced(held),
+            (Some((held, _)), Some(name), _) if held == revision => {
                 if self.holds(&self.record(name)?)? {
-                    Ok(RolloutStatus::Complete)
+                    RolloutStatus::Complete
                 } else {
-                    Ok(RolloutStatus::Progressing(format!(
-                        "`{}` was changed by hand; applying the release again brings it back",
-                        self.current.display()
-                    )))
+                    let path = self.current.display();
+                    RolloutStatus::Progressing(format!(
+                        "`{path}` was changed by hand; applying the release again brings it back"
+                    ))
                 }
             }
-            (Some(_), Some(held)) if held > revision => Ok(RolloutStatus::Replaced(held)),
-            (Some(_), _) if newest == Some(revision) => {
-                Ok(RolloutStatus::Progressing(format!("`{}` is still to be written", self.current.display())))
-            }
-            (known, held) if known.is_some() || pruned => Ok(RolloutStatus::Replaced(
-                held.filter(|held| *held > revision).or(newest).unwrap_or(revision),
-            )),
-            _ => Err(self.no_such(revision, &names)),
-        }
+            (_, _, Some(later)) => RolloutStatus::Replaced(later),
+            _ => RolloutStatus::Progressing(format!("`{}` is still to be written", self.current.display())),
+        })
     }
 
     pub(super) fn history(&self, owner: &Owner) -> Result<Vec<RevisionInfo>> {

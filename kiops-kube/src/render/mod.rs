@@ -123,9 +123,12 @@ impl Manifests {
         Ok(text)
     }
 
-    /// What stays when the workload goes, as YAML: its claims; empty where it has none.
+    /// What stays when the workload goes, as YAML: its claims and the namespace that they need; empty where it has none.
     pub fn volumes_to_yaml(&self) -> Result<String> {
         let mut text = String::new();
+        if let Some(namespace) = self.namespace.as_ref().filter(|_| !self.claims.is_empty()) {
+            yaml::push_document(&mut text, namespace)?;
+        }
         for claim in &self.claims {
             yaml::push_document(&mut text, claim)?;
         }

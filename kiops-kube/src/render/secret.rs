@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret as SecretObject;
+use k8s_openapi::api::core::v1::{Namespace, Secret as SecretObject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kiops_core::Result;
 use kiops_core::image::{RegistryCredential, docker_config_json};
@@ -88,9 +88,15 @@ fn secret(
     }
 }
 
-/// The Secrets as YAML, one document each; `None` where there are none.
-pub(crate) fn secrets_yaml(secrets: &[SecretManifest]) -> Result<Option<Secret>> {
+/// The Secrets as YAML, one document each, after the namespace that they need; `None` where there are no Secrets.
+pub(crate) fn secrets_yaml(
+    namespace: Option<&Namespace>,
+    secrets: &[SecretManifest],
+) -> Result<Option<Secret>> {
     let mut text = String::new();
+    if let Some(namespace) = namespace.filter(|_| !secrets.is_empty()) {
+        yaml::push_document(&mut text, namespace)?;
+    }
     for secret in secrets {
         yaml::push_document(&mut text, secret.expose())?;
     }

@@ -114,7 +114,8 @@ impl Adapters {
         self.executors.iter().find(|executor| executor.name() == name)
     }
 
-    pub(super) fn executor_names(&self) -> Vec<String> {
+    /// The names of all executors, in the order in which they are asked.
+    pub fn executor_names(&self) -> Vec<String> {
         self.executors.iter().map(|executor| executor.name().to_owned()).collect()
     }
 

@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn a_body_that_was_written_anew_does_not_verify() {
         let header = format!("sha256={DIGEST}");
-        for body in [&b"Hello, World"[..], b"hello, World!", b"\xef\xbb\xbfHello, World!", b"Hello, World!\n"] {
+        for body in [&b"Hello, World"[..], b"hello, World!", b"\xef\xbb\xbfHello, World!", b"Hello, World!\n"]
+        {
             let sent = delivery(&[("x-hub-signature-256", header.as_bytes())], body);
             let set = secrets(&["It's a Secret to Everybody"]);
             let found = hex_hmac_sha256(&sent, "x-hub-signature-256", HexForm::Prefixed, &set, at(0));

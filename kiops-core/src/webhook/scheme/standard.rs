@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -52,7 +52,7 @@ pub fn standard_webhooks(delivery: &Delivery, secrets: &SecretSet, now: Timestam
     };
     judge(secrets, now, claim, |secret| {
         let key = parse_key(secret);
-        let bytes = key.as_ref().map_or(secret.expose(), |key| key.as_slice());
+        let bytes = key.as_ref().map_or_else(|| secret.expose(), |key| key.as_slice());
         let mac = hmac_sha256(bytes, &[id, b".", stamp, b".", &delivery.body]);
         sent.iter().fold(false, |any, signature| any | same(signature, &mac)) & key.is_some()
     })
@@ -69,7 +69,10 @@ pub fn sign(secret: &Secret, id: &str, timestamp: Timestamp, body: &[u8]) -> Res
             .with_remedy("a signing token is `whsec_` and the base64 of 24 to 64 random bytes")
     })?;
     if !is_id(id.as_bytes()) {
-        return Err(Error::invalid(operation, "the delivery id is not 1 to 256 visible characters without a dot"));
+        return Err(Error::invalid(
+            operation,
+            "the delivery id is not 1 to 256 visible characters without a dot",
+        ));
     }
     let stamp = timestamp.as_second().to_string();
     let mac = hmac_sha256(&key, &[id.as_bytes(), b".", stamp.as_bytes(), b".", body]);

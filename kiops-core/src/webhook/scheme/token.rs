@@ -31,7 +31,9 @@ pub fn shared_token(
     };
     let whole = field.bytes();
     let bare = match whole.split_at_checked(7) {
-        Some((scheme, token)) if form == TokenForm::OrBearer && scheme.eq_ignore_ascii_case(b"bearer ") => token,
+        Some((scheme, token)) if form == TokenForm::OrBearer && scheme.eq_ignore_ascii_case(b"bearer ") => {
+            token
+        }
         _ => whole,
     };
     judge(secrets, now, claim, |secret| secret.matches(whole) | secret.matches(bare))
@@ -70,11 +72,21 @@ mod tests {
 
     #[test]
     fn harbor_may_send_the_secret_raw_or_as_a_bearer_token() {
-        for (value, known) in [("abc", "abc"), ("Bearer abc", "abc"), ("bearer abc", "abc"), ("Bearer abc", "Bearer abc")] {
-            assert_eq!(token(TokenForm::OrBearer, &[value.as_bytes()], &[known]), Verdict::Verified, "{value}");
+        for (value, known) in
+            [("abc", "abc"), ("Bearer abc", "abc"), ("bearer abc", "abc"), ("Bearer abc", "Bearer abc")]
+        {
+            assert_eq!(
+                token(TokenForm::OrBearer, &[value.as_bytes()], &[known]),
+                Verdict::Verified,
+                "{value}"
+            );
         }
         for value in ["Bearer", "Bearer ", "Bearer  abc", "Basic abc", "abcBearer "] {
-            assert_eq!(token(TokenForm::OrBearer, &[value.as_bytes()], &["abc"]), Verdict::Mismatch, "{value}");
+            assert_eq!(
+                token(TokenForm::OrBearer, &[value.as_bytes()], &["abc"]),
+                Verdict::Mismatch,
+                "{value}"
+            );
         }
     }
 

@@ -5,7 +5,7 @@ use kiops_core::name::{BranchName, CommitId, GitRef};
 use kiops_core::provider::{GitProvider as _, Search, TreeQuery};
 use kiops_git::plain::{LocalGit, Plain, PlainConfig, PlainCredential};
 
-use super::{Fixture, full_ref, git, named};
+use super::{Fixture, full_ref, named};
 
 #[tokio::test]
 async fn hostile_addresses_run_nothing_and_are_refused_as_invalid() {
@@ -201,7 +201,9 @@ async fn a_repository_of_another_user_is_read_without_asking_git_whether_it_is_s
     let fixture = Fixture::new();
     let commit = fixture.commit(&[("a", "1")], "one");
     // Only root can give files away.
-    let chown = std::process::Command::new("chown").args(["-R", "12345:12345"]).arg(fixture.bare()).status();
+    let mut chown = std::process::Command::new("chown");
+    let chown =
+        chown.args(["-R", "12345:12345"]).arg(fixture.bare()).stderr(std::process::Stdio::null()).status();
     if !chown.is_ok_and(|status| status.success()) {
         println!("skipped: files cannot be given to another user");
         return;
@@ -267,6 +269,4 @@ fn commit_ids_are_parsed_before_git_sees_them() {
     for bad in ["HEAD", "--all", "main", "deadbeef", "@{u}", ":/message"] {
         assert!(CommitId::parse(bad).is_err(), "{bad}");
     }
-    // The helper that makes these repositories is as real as the git that kiops runs.
-    assert!(git(std::path::Path::new("/")).arg("--version").status().unwrap().success());
 }

@@ -144,6 +144,8 @@ async fn a_clone_follows_no_links_and_runs_nothing() {
     let bare = folder.path().join("site.git");
     local.init_bare(&bare).await.unwrap();
     local.clone(&bare, &folder.path().join("work")).await.unwrap();
+    let absent = local.clone(&folder.path().join("absent"), &folder.path().join("x")).await.unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
     let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
     let clone = calls.lines().find(|line| line.starts_with("clone")).unwrap();
     assert!(

@@ -1,0 +1,136 @@
+//! Push-to-deploy on a machine with Rust and git alone: `cargo run --release --example quickstart`.
+
+mod hook;
+mod show;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use kiops_core::Result;
+use kiops_core::build::{Build, BuildState};
+use kiops_core::engine::Driver;
+use kiops_core::name::PinnedImage;
+use kiops_core::store::Page;
+use kiops_examples::local::{Local, Place, push_site};
+use kiops_git::plain::HookCommand;
+
+use show::Screen;
+
+/// A git push becomes a pinned image and a rollout.
+#[derive(Parser)]
+struct Args {
+    /// The folder that everything is kept in.
+    #[arg(long, default_value = "./kiops-quickstart")]
+    dir: PathBuf,
+    /// The port on 127.0.0.1; 0 is any that is free.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// End once everything is ready.
+    #[arg(long)]
+    once: bool,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// What the repository's hook runs.
+    #[command(hide = true)]
+    PostReceive,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(Sub::PostReceive) = args.command {
+        hook::deliver(&args.dir);
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.to_string()),
+    };
+    match runtime.block_on(run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn failed(error: &str) -> ExitCode {
+    show::error(error);
+    ExitCode::FAILURE
+}
+
+async fn run(args: Args) -> Result<()> {
+    let screen = Screen::new();
+    let place = Place::lock(&args.dir)?;
+    let program = std::env::current_exe()
+        .map_err(|error| kiops_core::Error::unavailable("find this program", error.to_string()))?;
+    let arguments = vec![OsString::from("--dir"), OsString::from(place.root()), OsString::from("post-receive")];
+    let local = Local::open(place, args.port, &HookCommand { program, args: arguments }).await?;
+    let (driver, place, git, address) =
+        (local.driver.clone(), Arc::clone(&local.place), local.git.clone(), local.address);
+    let pushed = local.has_main().await?;
+
+    let mut shown = show::follow(screen.clone(), driver.clone());
+    let watching = driver.watch();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(local.run(async {
+        tokio::select! {
+            Ok(()) = stopped => {}
+            () = signal() => {}
+        }
+    }));
+    if !pushed {
+        screen.line("pushing a small site to the repository");
+        push_site(&git, &place).await?;
+        show::until_over(watching).await;
+        shown.caught_up().await;
+    }
+    let image = newest_image(&driver).await?;
+    screen.keyed("repo", place.repository().display());
+    screen.keyed("server", format_args!("http://{address}"));
+    if let Some(image) = image {
+        screen.keyed("image", image);
+    }
+    screen.keyed("layout", place.layout().display());
+    screen.keyed("deploy", place.deploy().display());
+    screen.ready();
+    if args.once {
+        let _ = stop.send(());
+    }
+    let _ = running.await;
+    Ok(())
+}
+
+/// The image of the newest build that succeeded.
+async fn newest_image(driver: &Driver) -> Result<Option<PinnedImage>> {
+    let mut offset = 0;
+    loop {
+        let page = driver.store().builds(None, Page { limit: 50, offset }).await?;
+        let mut succeeded = page.items.iter().filter(|build| build.state == BuildState::Succeeded);
+        if let Some(image) = succeeded.find_map(Build::image) {
+            return Ok(Some(image));
+        }
+        offset += page.items.len() as u64;
+        if page.items.is_empty() || offset >= page.total {
+            return Ok(None);
+        }
+    }
+}
+
+/// Resolves when somebody asks the program to end.
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+}

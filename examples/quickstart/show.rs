@@ -1,0 +1,177 @@
+//! What the terminal shows: plain lines, and where it is a terminal a progress bar below them.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::SignedDuration;
+use kiops_core::engine::{Driver, Watching};
+use kiops_core::log::Cursor;
+use kiops_core::name::BuildId;
+use kiops_core::notify::DomainEvent;
+use kiops_core::release::VisibleState;
+use tokio::sync::watch;
+
+/// Standard output. A reader that went away stops nothing.
+#[derive(Clone)]
+pub(crate) struct Screen {
+    bar: Option<Arc<ProgressBar>>,
+    out: Arc<Mutex<()>>,
+}
+
+/// Something for people who look at standard error: the push prints it as `remote: ...`.
+pub(crate) fn error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        let bar = std::io::stdout().is_terminal().then(|| {
+            let bar = ProgressBar::new(100);
+            let style = ProgressStyle::with_template("  {bar:40} {pos:>3} % {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            Arc::new(bar)
+        });
+        Self { bar, out: Arc::default() }
+    }
+
+    /// A line that is for people: indented, so that it is never taken for one of [`Screen::keyed`].
+    pub(crate) fn line(&self, text: impl Display) {
+        self.write(&format!("  {text}"));
+    }
+
+    /// A `key: value` line for programs.
+    pub(crate) fn keyed(&self, key: &str, value: impl Display) {
+        self.write(&format!("{key}: {value}"));
+    }
+
+    pub(crate) fn ready(&self) {
+        self.write("ready");
+    }
+
+    fn progress(&self, percent: u8, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(u64::from(percent));
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    fn write(&self, text: &str) {
+        let _one_at_a_time = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let print = || {
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+/// Shows everything that happens.
+pub(crate) struct Shown {
+    /// How many builds' logs are still being shown.
+    open: watch::Receiver<usize>,
+}
+
+impl Shown {
+    /// Resolves when the log of every build that is over was shown.
+    pub(crate) async fn caught_up(&mut self) {
+        let all = self.open.wait_for(|open| *open == 0);
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), all).await;
+    }
+}
+
+pub(crate) fn follow(screen: Screen, driver: Driver) -> Shown {
+    let (count, open) = watch::channel(0);
+    let count = Arc::new(count);
+    let mut watching = driver.watch();
+    tokio::spawn(async move {
+        let mut followed: BTreeMap<BuildId, VisibleState> = BTreeMap::new();
+        while let Some(event) = watching.next().await {
+            if let DomainEvent::Build { build, view, .. } = &event {
+                let before = followed.insert(build.clone(), view.state);
+                if before.is_none() && !view.state.is_over() {
+                    count.send_modify(|open| *open += 1);
+                    let (screen, driver, build, count) =
+                        (screen.clone(), driver.clone(), build.clone(), Arc::clone(&count));
+                    tokio::spawn(async move {
+                        log(&screen, &driver, &build).await;
+                        count.send_modify(|open| *open -= 1);
+                    });
+                }
+                screen.progress(view.progress.percent(), view.state.label());
+                // A state is told when it changes; steps move the bar only.
+                if before == Some(view.state) {
+                    continue;
+                }
+            }
+            show(&screen, event);
+        }
+    });
+    Shown { open }
+}
+
+fn show(screen: &Screen, event: DomainEvent) {
+    match event {
+        DomainEvent::Decided { trigger, event, outcome, reason, findings, .. } => {
+            screen.line(format_args!("{event} by {}: delivery verified", trigger.title().to_lowercase()));
+            for finding in findings {
+                screen.line(format_args!("  {finding}"));
+            }
+            screen.line(format_args!("decision: {outcome}, {reason}"));
+        }
+        DomainEvent::Build { build, view, image, .. } => {
+            screen.line(format_args!("build {build}: {}", view.state.label().to_lowercase()));
+            if let Some(failure) = view.failure {
+                screen.line(format_args!("  {failure}"));
+            }
+            if let Some(image) = image.filter(|_| view.state == VisibleState::Succeeded) {
+                screen.line(format_args!("image {image}"));
+            }
+        }
+        DomainEvent::Release { release, environment, state, images, .. } => {
+            screen.line(format_args!("release {release} to {environment}: {state} ({})", images.join(", ")));
+        }
+        DomainEvent::Quarantined { record, reason } => {
+            screen.line(format_args!("{record} was set aside: {reason}"));
+        }
+        _ => {}
+    }
+}
+
+/// A build's log, line by line, until it is closed.
+async fn log(screen: &Screen, driver: &Driver, build: &BuildId) {
+    let mut cursor = Cursor(0);
+    loop {
+        let Ok(page) = driver.logs().read(build, cursor, 500).await else { return };
+        for line in &page.lines {
+            screen.line(format_args!("[{}] {}", line.stage, line.text));
+            cursor = Cursor(line.n);
+        }
+        if page.ended || (page.lines.is_empty() && is_gone(driver, build).await) {
+            return;
+        }
+        if page.lines.is_empty() && driver.logs().changed(build, cursor, SignedDuration::from_secs(5)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn is_gone(driver: &Driver, build: &BuildId) -> bool {
+    matches!(driver.store().build(build).await, Ok(None) | Err(_))
+}
+
+/// Resolves when the first build that is seen is over.
+pub(crate) async fn until_over(mut watching: Watching) {
+    while let Some(event) = watching.next().await {
+        if let DomainEvent::Build { view, .. } = event
+            && view.state.is_over()
+        {
+            return;
+        }
+    }
+}

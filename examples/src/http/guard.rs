@@ -1,0 +1,81 @@
+//! Hosts and origins: a page elsewhere must not reach this server through somebody's browser.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use kiops_core::problem::Problem;
+
+use super::App;
+use super::answer::Refusal;
+
+/// Which hosts are answered: loopback, and the public URL's.
+#[derive(Debug, Clone, Default)]
+pub struct HostPolicy {
+    /// Scheme, host and port of the public URL (`https://kiops.example.com`), where there is one.
+    pub public_url: Option<String>,
+}
+
+impl HostPolicy {
+    fn knows_host(&self, host: &str) -> bool {
+        is_loopback(host) || self.public_url.as_deref().and_then(host_of).is_some_and(|public| public.eq_ignore_ascii_case(host))
+    }
+
+    /// An origin is known if it is the public URL, or this server itself on loopback.
+    fn knows_origin(&self, origin: &str, host: Option<&str>) -> bool {
+        let public = self.public_url.as_deref().is_some_and(|url| url.trim_end_matches('/').eq_ignore_ascii_case(origin));
+        public || host_of(origin).is_some_and(|named| is_loopback(named) && Some(named) == host)
+    }
+}
+
+fn host_of(url: &str) -> Option<&str> {
+    url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    if !host.is_some_and(|host| app.hosts.knows_host(host)) {
+        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "this server does not answer for that host")
+            .with_remedy("use the server's own address, or configure its public URL");
+        return Refusal::from(problem).into_response();
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let foreign = text(header::ORIGIN).is_some_and(|origin| !app.hosts.knows_origin(origin, host))
+        || text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
+    if !reads && foreign {
+        let problem = Problem::new(StatusCode::FORBIDDEN, "a page of another origin may not change anything here");
+        return Refusal::from(problem).into_response();
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_the_public_url_are_known() {
+        let policy = HostPolicy { public_url: Some("https://kiops.example.com".into()) };
+        for known in ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:80", "127.9.9.9", "kiops.example.com"] {
+            assert!(policy.knows_host(known), "{known}");
+        }
+        for foreign in ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "", "[::2]", "10.0.0.1", "?"] {
+            assert!(!policy.knows_host(foreign), "{foreign}");
+        }
+        assert!(policy.knows_origin("https://kiops.example.com", None));
+        assert!(policy.knows_origin("http://127.0.0.1:80", Some("127.0.0.1:80")));
+        assert!(!policy.knows_origin("http://127.0.0.1:81", Some("127.0.0.1:80")));
+        assert!(!policy.knows_origin("null", Some("127.0.0.1:80")));
+    }
+}

@@ -1,0 +1,237 @@
+//! Everything on one machine: SQLite, a bare Git repository, the in-process assembler, an image layout and a directory of
+//! manifests, all below one folder.
+
+mod place;
+mod site;
+
+pub use place::{Place, write_atomically};
+pub use site::push_site;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use kiops_core::engine::{Adapters, Driver, DriverConfig, Ingest, IngestLimits, SystemClock};
+use kiops_core::event::Repository;
+use kiops_core::filter::RefFilter;
+use kiops_core::log::LogStore;
+use kiops_core::name::{
+    BranchName, ContainerName, EnvironmentName, GitRef, ImageName, MemberId, ProviderName, ServiceName,
+};
+use kiops_core::policy::Rules;
+use kiops_core::provider::GitProvider;
+use kiops_core::secret::Secret;
+use kiops_core::service::readiness::ReadinessFacts;
+use kiops_core::service::{
+    AutoDeploy, Component, Environment, GitSource, ImageTarget, Service, Settings, Source, Target, Workload,
+};
+use kiops_core::store::{Hook, Store};
+use kiops_core::webhook::SecretSet;
+use kiops_core::{Error, Result};
+use kiops_git::plain::{HookCommand, LocalGit, Plain, PlainConfig, install_hook};
+use kiops_kube::{ManifestDirectory, ManifestDirectoryConfig};
+use kiops_registry::assemble::{Assembler, AssemblerConfig};
+use kiops_registry::layout::{ImageLayout, LayoutConfig};
+use kiops_store::{LogFiles, LogFilesConfig, SqliteConfig, SqliteStore, StoreSecrets};
+use tokio::net::TcpListener;
+
+use crate::http::{App, HostPolicy, LocalOwner, Surroundings, router, serve};
+
+/// The service's name.
+pub const SERVICE: &str = "site";
+
+/// The environment's name.
+pub const ENVIRONMENT: &str = "dev";
+
+/// The word that stands where a registry's host would.
+pub const IMAGE_HOST: &str = "quickstart.local";
+
+/// A running platform below one folder.
+pub struct Local {
+    /// The folder and what lies where in it.
+    pub place: Arc<Place>,
+    /// Performs and answers.
+    pub driver: Driver,
+    /// Git, by its own identity.
+    pub git: LocalGit,
+    /// Where the API listens.
+    pub address: SocketAddr,
+    listener: TcpListener,
+    app: App,
+}
+
+impl Local {
+    /// Opens the folder, in this order: lock, listen, tell the port, write the hook; then the parts. `hook` is the program that
+    /// the repository's hook runs.
+    pub async fn open(place: Place, port: u16, hook: &HookCommand) -> Result<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        LocalOwner::check_address(address)?;
+        let listen = |error: std::io::Error| {
+            Error::unavailable("listen", format!("127.0.0.1:{port}: {error}")).with_remedy("choose another --port, or 0 for any")
+        };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        write_atomically(&place.port_file(), address.port().to_string().as_bytes(), 0o600)?;
+        let git = LocalGit::default();
+        git.init_bare(&place.repository()).await?;
+        install_hook(&place.repository(), hook)?;
+
+        let keys = kiops_store::keys_from_env_or_file(&place.key_file())?;
+        let store: Arc<SqliteStore> = Arc::new(SqliteStore::open(SqliteConfig::new(place.database()), keys).await?);
+        let logs: Arc<dyn LogStore> = Arc::new(LogFiles::open(LogFilesConfig::new(place.logs()))?);
+        let layout = Arc::new(ImageLayout::open(LayoutConfig::new(place.layout()))?);
+        let provider: Arc<dyn GitProvider> = Arc::new(Plain::new(PlainConfig::on_disk(place.root()))?);
+        let assembler = Assembler::new(AssemblerConfig::new(place.work()), layout.clone())?;
+        let manifests = ManifestDirectory::open(ManifestDirectoryConfig::new(place.deploy(), place.revisions())).await?;
+        let adapters = Adapters::builder()
+            .provider(Arc::clone(&provider))
+            .registry(IMAGE_HOST, layout.clone())
+            .executor(Arc::new(assembler))
+            .deployer(Arc::new(manifests))
+            .secrets(Arc::new(StoreSecrets::new(store.clone())))
+            .build();
+        let store: Arc<dyn Store> = store;
+        let config = DriverConfig::new("local");
+        let driver = Driver::new(store, logs, adapters, Rules::none(), Arc::new(SystemClock), config);
+        register(&driver, &place).await?;
+
+        let app = App {
+            driver: driver.clone(),
+            ingest: Arc::new(Ingest::new(kiops_git::sources(), IngestLimits::default(), random()?)),
+            authenticate: Arc::new(LocalOwner::new(MemberId::parse("owner")?)),
+            hosts: HostPolicy::default(),
+            surroundings: Arc::new(LocalSurroundings { provider, driver: driver.clone() }),
+            layout: Some(layout),
+        };
+        Ok(Self { place: Arc::new(place), driver, git, address, listener, app })
+    }
+
+    /// Whether somebody pushed to `main` already.
+    pub async fn has_main(&self) -> Result<bool> {
+        let provider = self.driver.adapters().provider(&ProviderName::parse("plain")?)?;
+        let repository = Repository { id: None, path: self.place.repository_name()? };
+        Ok(provider.head(&repository, &GitRef::parse("refs/heads/main")?).await?.is_some())
+    }
+
+    /// The router, for tests that call it without a connection.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Serves and works until `shutdown` resolves.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        let grace = Duration::from_secs(5);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let until = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        tokio::spawn(async move {
+            shutdown.await;
+            stop.send_replace(true);
+            // The sender lives as long as somebody listens.
+            stop.closed().await;
+        });
+        let served = serve(self.listener, router(self.app), until(stopped.clone()), grace);
+        let worked = self.driver.run(until(stopped), grace);
+        tokio::join!(served, worked);
+    }
+}
+
+/// Registers the environment, the service and its hook, where they are missing. Settings that somebody changed stay.
+async fn register(driver: &Driver, place: &Place) -> Result<()> {
+    let store = driver.store();
+    let name = ServiceName::parse(SERVICE)?;
+    let environment = EnvironmentName::parse(ENVIRONMENT)?;
+    if !store.environments().await?.iter().any(|known| known.name == environment) {
+        store.put_environment(&Environment::new(environment.clone(), "manifests")).await?;
+    }
+    let repository = Repository { id: None, path: place.repository_name()? };
+    if store.service(&name).await?.is_none() {
+        let service = Service {
+            name: name.clone(),
+            source: Source::Git(GitSource {
+                provider: ProviderName::parse("plain")?,
+                repository: repository.clone(),
+                branch: BranchName::parse("main")?,
+            }),
+            settings: settings(environment)?,
+        };
+        service.settings.validate()?;
+        store.put_service(&service, None, driver.now()).await?;
+    }
+    let secret = hook_secret(place)?;
+    let hook = Hook {
+        service: name,
+        provider: ProviderName::parse("plain")?,
+        repository,
+        hook: None,
+        secrets: SecretSet::new([secret]),
+    };
+    store.put_hook(&hook).await
+}
+
+/// Only `main`, no tags, every file, released by itself.
+fn settings(environment: EnvironmentName) -> Result<Settings> {
+    let mut settings = Settings::default();
+    settings.auto_ci.push.branches = RefFilter::parse(["main"])?;
+    settings.image = Some(ImageTarget {
+        name: ImageName::parse(format!("{IMAGE_HOST}/{SERVICE}"))?,
+        candidate: kiops_core::image::TagTemplate::short_commit(),
+        tags: vec![kiops_core::image::TagTemplate::parse("latest")?],
+    });
+    settings.deploy = AutoDeploy { auto: true, environment: Some(environment) };
+    let mut workload = Workload::single(ContainerName::parse("web")?, Some(8080));
+    for container in &mut workload.containers {
+        container.ingress_path = Some("/".into());
+    }
+    settings.components = vec![Component { runs: Some(Target::Workload(workload)), ..Component::default() }];
+    Ok(settings)
+}
+
+/// The secret that the hook signs with: made once, readable by its owner only.
+fn hook_secret(place: &Place) -> Result<Secret> {
+    let path = place.hook_secret();
+    let missing = || Error::corrupt("read hook secret", format!("`{}` is empty", path.display())).with_remedy("remove the file");
+    match std::fs::read(&path) {
+        Ok(found) => Secret::new(found).ok_or_else(missing),
+        Err(_) => {
+            let secret = format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(random()?));
+            write_atomically(&path, secret.as_bytes(), 0o600)?;
+            Secret::new(secret).ok_or_else(missing)
+        }
+    }
+}
+
+fn random() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| Error::unavailable("draw a secret", error.to_string()))?;
+    Ok(bytes)
+}
+
+/// What readiness asks about on this machine: no credential is needed, the Dockerfile and the runtime are looked for.
+struct LocalSurroundings {
+    provider: Arc<dyn GitProvider>,
+    driver: Driver,
+}
+
+#[async_trait]
+impl Surroundings for LocalSurroundings {
+    async fn facts(&self, service: &Service) -> Result<ReadinessFacts> {
+        let mut facts = ReadinessFacts::local().with_webhook(self.driver.store().hook(&service.name).await?.is_some());
+        if let (Some(git), Some(component)) = (service.source.git(), service.settings.components.first()) {
+            let head = self.provider.head(&git.repository, &GitRef::Branch(git.branch.clone())).await?;
+            if let Some(head) = head {
+                let file = self.provider.file(&git.repository, &head, &component.dockerfile_path(), 1 << 20).await?;
+                facts = facts.with_dockerfile(Some(file.is_some()));
+            }
+        }
+        if let Some(name) = &service.settings.deploy.environment {
+            let environments = self.driver.store().environments().await?;
+            let runtime = environments.iter().find(|environment| environment.name == *name);
+            facts = facts.with_runtime(Some(runtime.is_some_and(|one| self.driver.adapters().has_runtime(&one.runtime))));
+        }
+        Ok(facts)
+    }
+}

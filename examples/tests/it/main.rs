@@ -1,0 +1,4 @@
+//! The examples, run as programs.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod decode;

@@ -1,0 +1,4 @@
+//! The integration tests of kiops-core: one binary, one module for each area.
+
+mod log_store;
+mod store;

@@ -1,0 +1,264 @@
+//! Base images: found in the registry, read only as far as COPY makes it necessary.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::bufread::MultiGzDecoder;
+use kiops_core::image::Registry;
+use kiops_core::name::{Digest, ImageName, ImageRef};
+use kiops_core::stage::FailureKind;
+use kiops_core::{Error, stream};
+use tar::Archive;
+
+use super::archive::{EntryKind, Origin, Refused, walk};
+use super::config::ImageConfig;
+use super::outcome::{Stop, at_line, base_error, disk_error, unsupported};
+use super::run::Run;
+use super::tree::{Content, Kind, Meta, Node, Tree, join, split};
+use crate::disk::io_error;
+use crate::manifest::{Descriptor, Document, ImageManifest, Platform};
+
+/// The largest image configuration that is read.
+const CONFIG_MAX: usize = 8 * 1024 * 1024;
+
+/// How many files a base image may have.
+const FILES_MAX: usize = 2_000_000;
+
+/// A base image: its configuration and where its layers are.
+#[derive(Debug)]
+pub(super) struct BaseImage {
+    pub(super) name: ImageName,
+    pub(super) config: ImageConfig,
+    pub(super) layers: Vec<Descriptor>,
+}
+
+/// Finds an image in the registry. Of an index it takes the image for `platform`.
+///
+/// # Errors
+/// `BaseImageUnavailable` with the line where it is not there, a refusal where it has triggers (ONBUILD).
+pub(super) async fn find(
+    registry: &dyn Registry,
+    image: &ImageRef,
+    platform: &Platform,
+    line: usize,
+) -> Result<BaseImage, Stop> {
+    let unavailable = |what: &str| {
+        Stop::failed(FailureKind::BaseImageUnavailable, at_line(line, format!("{image}: {what}"))).with_remedy(
+            "check the name and tag; an image that is elsewhere has to be copied into the registry that this executor builds from (skopeo copy does it), or be built on by an executor that pulls (Kaniko, BuildKit, Docker)",
+        )
+    };
+    let error = |error: &Error| match error.kind() {
+        kiops_core::ErrorKind::NotFound => unavailable(error.message()),
+        _ => base_error(error),
+    };
+    let digest = registry
+        .resolve(image)
+        .await
+        .map_err(|e| error(&e))?
+        .ok_or_else(|| unavailable("the registry has no such image"))?;
+    let name = &image.name;
+    let mut manifest = registry.manifest(name, &digest).await.map_err(|e| error(&e))?;
+    let parse = |manifest: &kiops_core::image::Manifest| {
+        Document::parse(&manifest.media_type, &manifest.bytes).map_err(|e| unavailable(e.message()))
+    };
+    let mut document = parse(&manifest)?;
+    if let Document::Index(index) = &document {
+        let fits = |descriptor: &&Descriptor| {
+            descriptor.platform.as_ref().is_some_and(|found| {
+                found.os == platform.os
+                    && found.architecture == platform.architecture
+                    && (platform.variant.is_none() || found.variant == platform.variant)
+            })
+        };
+        let child = index.manifests.iter().find(fits).ok_or_else(|| {
+            unavailable(&format!("it has no image for {}/{}", platform.os, platform.architecture))
+        })?;
+        manifest = registry.manifest(name, &child.digest).await.map_err(|e| error(&e))?;
+        document = parse(&manifest)?;
+    }
+    let Document::Manifest(ImageManifest { config: descriptor, layers }) = document else {
+        return Err(unavailable("its index leads to another index"));
+    };
+    let bytes = registry.blob(name, &descriptor.digest).await.map_err(|e| error(&e))?;
+    let bytes = stream::collect(bytes, CONFIG_MAX).await.map_err(|e| error(&e))?;
+    let config: ImageConfig = serde_json::from_slice(&bytes)
+        .map_err(|e| unavailable(&format!("its configuration cannot be read: {e}")))?;
+    if config.rootfs.diff_ids.len() != layers.len() {
+        return Err(unavailable("its configuration and its manifest count different layers"));
+    }
+    if let Some(trigger) = config.config.on_build().first() {
+        return Err(unsupported(line, format!("{image} has the trigger `ONBUILD {trigger}`"))
+            .with_remedy("choose a base without triggers, or use an executor that runs commands (Kaniko, BuildKit, Docker)"));
+    }
+    Ok(BaseImage { name: name.clone(), config: config.as_base(), layers })
+}
+
+/// Copies a layer into the working directory, checked against its digest on the way by the registry.
+pub(super) async fn fetch(
+    registry: &dyn Registry,
+    name: &ImageName,
+    layer: &Descriptor,
+    target: &Path,
+    run: &Run,
+) -> Result<(), Stop> {
+    let io = |error| disk_error(&io_error("write base layer", target, error));
+    let mut content = registry.blob(name, &layer.digest).await.map_err(|error| base_error(&error))?;
+    let mut file = super::spool::Spool::create(target.to_owned()).map_err(io)?;
+    while let Some(chunk) = stream::next(&mut content).await {
+        run.tick()?;
+        file.write(&chunk.map_err(|error| base_error(&error))?).await?;
+        if file.written() > layer.size {
+            break;
+        }
+    }
+    let written = file.finish().await?;
+    if written != layer.size {
+        return Err(Stop::failed(
+            FailureKind::BaseImageUnavailable,
+            format!("layer {} of {name} has {written} bytes instead of {}", layer.digest, layer.size),
+        ));
+    }
+    Ok(())
+}
+
+/// Applies a fetched layer to the tree of the layers below it.
+pub(super) fn apply(tree: &mut Tree, path: &Path, layer: &Digest, max_bytes: u64, run: &Run) -> Result<(), Stop> {
+    let mut new: BTreeMap<String, Node> = BTreeMap::new();
+    let (mut removed, mut emptied) = (Vec::new(), Vec::new());
+    read_layer(path, layer, max_bytes, |entry, _| {
+        run.tick()?;
+        let (folder, name) = split(entry.path);
+        if name == ".wh..wh..opq" {
+            emptied.push(folder.to_owned());
+            return Ok(());
+        }
+        if let Some(hidden) = name.strip_prefix(".wh.") {
+            removed.push(join(folder, hidden));
+            return Ok(());
+        }
+        let kind = match entry.kind {
+            EntryKind::Dir => Kind::Dir,
+            EntryKind::Link(target) => Kind::Link(target),
+            EntryKind::Special => Kind::Special,
+            EntryKind::File(size) => {
+                Kind::File(Content::Layer { layer: layer.clone(), path: entry.path.into(), size })
+            }
+            EntryKind::HardLink(target) => {
+                // The other name is as good as the first one: it leads to the same content.
+                if let Some(node) = new.get(&target).or_else(|| tree.get(&target)).cloned() {
+                    new.insert(entry.path.to_owned(), node);
+                }
+                return Ok(());
+            }
+        };
+        let meta =
+            Meta { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs: entry.xattrs };
+        new.insert(entry.path.to_owned(), Node { kind, meta });
+        if tree.len() + new.len() > FILES_MAX {
+            return Err(Stop::failed(
+                FailureKind::BaseImageUnavailable,
+                format!("the base image has more than {FILES_MAX} files"),
+            ));
+        }
+        Ok(())
+    })?;
+    removed.iter().for_each(|path| tree.remove(path));
+    emptied.iter().for_each(|folder| tree.remove_below(folder));
+    for (path, node) in new {
+        if node.kind != Kind::Dir {
+            tree.remove_below(&path);
+        }
+        tree.insert(path, node);
+    }
+    Ok(())
+}
+
+/// Appends the content of the files named to `spool`, and says where each one is. A name that stands twice counts as its last.
+pub(super) fn extract(
+    path: &Path,
+    layer: &Digest,
+    wanted: &BTreeSet<Arc<str>>,
+    spool: &Arc<PathBuf>,
+    max_bytes: u64,
+    run: &Run,
+) -> Result<BTreeMap<Arc<str>, Content>, Stop> {
+    let io = |error| disk_error(&io_error("copy out of base layer", spool, error));
+    let mut file = File::options().create(true).append(true).open(&**spool).map_err(io)?;
+    let mut offset = file.seek(io::SeekFrom::End(0)).map_err(io)?;
+    let mut out = BufWriter::with_capacity(128 * 1024, file);
+    let mut found = BTreeMap::new();
+    read_layer(path, layer, max_bytes, |entry, content| {
+        run.tick()?;
+        let (EntryKind::File(size), Some(name)) = (&entry.kind, wanted.get(entry.path)) else { return Ok(()) };
+        let mut buffer = vec![0; 128 * 1024];
+        let mut left = *size;
+        while left > 0 {
+            run.tick()?;
+            let want = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
+            let chunk = buffer.get_mut(..want).unwrap_or_default();
+            content.read_exact(chunk).map_err(io)?;
+            out.write_all(chunk).map_err(io)?;
+            left -= want as u64;
+        }
+        found.insert(Arc::clone(name), Content::Spooled { file: Arc::clone(spool), offset, size: *size });
+        offset += *size;
+        Ok(())
+    })?;
+    out.flush().map_err(io)?;
+    Ok(found)
+}
+
+/// Shows the entries of a layer, which is plain or compressed by gzip.
+fn read_layer(
+    path: &Path,
+    layer: &Digest,
+    max_bytes: u64,
+    visit: impl FnMut(super::archive::Entry<'_>, &mut dyn Read) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let io = |error| disk_error(&io_error("read base layer", path, error));
+    let unreadable = |what: &str| {
+        Stop::failed(FailureKind::BaseImageUnavailable, format!("layer {layer} of the base image cannot be read: {what}"))
+    };
+    let mut file = File::open(path).map_err(io)?;
+    let mut magic = [0; 4];
+    let length = file.read(&mut magic).map_err(io)?;
+    file.rewind().map_err(io)?;
+    if magic == [0x28, 0xb5, 0x2f, 0xfd] {
+        return Err(Stop::Refused(kiops_core::stage::Failure::new(
+            kiops_core::stage::Stage::Build,
+            FailureKind::UnsupportedInstruction,
+            format!("layer {layer} of the base image is compressed with zstd, and this COPY has to read it"),
+        ))
+        .with_remedy("use a base with gzip layers (`skopeo copy --dest-compress-format gzip`), or another executor"));
+    }
+    let buffered = BufReader::with_capacity(128 * 1024, file);
+    let is_gzip = length >= 2 && magic.starts_with(&[0x1f, 0x8b]);
+    let reader: Box<dyn Read> =
+        if is_gzip { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) };
+    let mut archive = Archive::new(Bounded { inner: reader, left: max_bytes });
+    let entries = archive.entries().map_err(|error| unreadable(&error.to_string()))?;
+    walk(entries, Origin::Layer, visit).map_err(|error| match error {
+        Refused::Visitor(stop) => stop,
+        Refused::Bad(what) => unreadable(&what),
+        Refused::Io(error) => unreadable(&error.to_string()),
+    })
+}
+
+/// A reader that fails, instead of going on, after a number of bytes.
+struct Bounded {
+    inner: Box<dyn Read>,
+    left: u64,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::other("unpacked it is larger than the limit for base images (limits.max_base_bytes)")
+        })?;
+        Ok(read)
+    }
+}

@@ -1,0 +1,514 @@
+//! Building a planned Dockerfile: stage after stage, instruction after instruction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiops_core::image::Registry;
+use kiops_core::name::{Digest, ImageName};
+use kiops_core::stage::FailureKind;
+
+use super::base::{self, BaseImage};
+use super::config::ImageConfig;
+use super::context::{Context, read};
+use super::copy::{Look, Overlay};
+use super::dockerfile::{Copy, Op, Source, Step, word_error};
+use super::layer::{self, LayerFile};
+use super::outcome::{Stop, invalid, unsupported};
+use super::owner::{Owner, parse_mode};
+use super::place::{Placing, refused};
+use super::plan::{Base, Plan, PlannedStage};
+use super::run::Run;
+use super::tree::{Content, Edge, Kind, Tree};
+use super::words::{self, Reading, WORD_MAX};
+use crate::manifest::{Descriptor, Platform};
+
+/// The most bytes of a here-document.
+const DOCUMENT_MAX: usize = 1024 * 1024;
+
+/// Everything that a build works with.
+pub(super) struct Builder {
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) run: Arc<Run>,
+    /// The run's own directory.
+    pub(super) dir: PathBuf,
+    pub(super) context: Arc<Context>,
+    /// The commit's time in seconds, and as images write it.
+    pub(super) mtime: u64,
+    pub(super) created: String,
+    pub(super) platform: Platform,
+    pub(super) level: u32,
+    pub(super) max_base_bytes: u64,
+    pub(super) build_args: BTreeMap<String, String>,
+    /// Images that were found, by their name and platform.
+    pub(super) images: HashMap<String, Arc<BaseImage>>,
+    /// Layers of base images that were fetched.
+    pub(super) fetched: HashMap<Digest, PathBuf>,
+}
+
+/// What comes out: an image that is nowhere yet.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) config: ImageConfig,
+    pub(super) layers: Vec<Layer>,
+}
+
+/// A layer of an image that is being built.
+#[derive(Debug, Clone)]
+pub(super) enum Layer {
+    /// One of a base image, where it is.
+    Base { from: ImageName, descriptor: Descriptor },
+    /// One that was made here.
+    Own(LayerFile),
+}
+
+/// A stage as far as it is built.
+#[derive(Debug, Clone)]
+struct State {
+    config: ImageConfig,
+    layers: Vec<Layer>,
+    files: Files,
+    /// ARG values of this stage.
+    args: BTreeMap<String, String>,
+    cmd_is_own: bool,
+}
+
+/// The files of a stage: read only when an instruction needs them.
+#[derive(Debug, Clone)]
+enum Files {
+    Unread(Arc<BaseImage>),
+    Read(Arc<Tree>),
+}
+
+impl Builder {
+    /// Builds the plan's last stage.
+    pub(super) async fn build(&mut self, plan: Plan) -> Result<Image, Stop> {
+        let of = plan.steps();
+        let mut n = 0;
+        let mut states: Vec<State> = Vec::with_capacity(plan.stages.len());
+        for stage in &plan.stages {
+            n += 1;
+            self.announce(n, of, &stage.text)?;
+            let mut state = self.begin(stage, &mut states).await?;
+            for step in &stage.steps {
+                n += 1;
+                self.announce(n, of, &step.text)?;
+                self.step(&plan, stage, step, &mut state, &mut states).await?;
+            }
+            states.push(state);
+        }
+        for name in &plan.unused_args {
+            self.run.line(&format!("Build argument {name} is set, and no ARG takes it"));
+        }
+        let State { config, layers, .. } = states
+            .pop()
+            .ok_or_else(|| Stop::failed(FailureKind::DockerfileInvalid, "it has no stage"))?;
+        Ok(Image { config, layers })
+    }
+
+    fn announce(&self, n: u32, of: u32, text: &str) -> Result<(), Stop> {
+        self.run.tick()?;
+        self.run.step(n, of);
+        self.run.line(&format!("Step {n}/{of}: {text}"));
+        Ok(())
+    }
+
+    async fn begin(&mut self, stage: &PlannedStage, states: &mut [State]) -> Result<State, Stop> {
+        match &stage.base {
+            Base::Scratch => {
+                let Platform { os, architecture, variant } = &self.platform;
+                Ok(State {
+                    config: ImageConfig::scratch(os, architecture, variant.as_deref()),
+                    layers: Vec::new(),
+                    files: Files::Read(Arc::new(Tree::default())),
+                    args: BTreeMap::new(),
+                    cmd_is_own: false,
+                })
+            }
+            Base::Stage(at) => {
+                let base = states.get(*at).ok_or_else(|| invalid(stage.line, "the stage it is built on is not there"))?;
+                Ok(State { args: BTreeMap::new(), cmd_is_own: false, ..base.clone() })
+            }
+            Base::Image { .. } => {
+                let image = self.image(&stage.base, stage.line).await?;
+                let layer = |descriptor: &Descriptor| Layer::Base {
+                    from: image.name.clone(),
+                    descriptor: Descriptor::new(oci_layer(&descriptor.media_type), descriptor.digest.clone(), descriptor.size),
+                };
+                Ok(State {
+                    config: image.config.clone(),
+                    layers: image.layers.iter().map(layer).collect(),
+                    files: Files::Unread(image),
+                    args: BTreeMap::new(),
+                    cmd_is_own: false,
+                })
+            }
+        }
+    }
+
+    async fn step(
+        &mut self,
+        plan: &Plan,
+        stage: &PlannedStage,
+        step: &Step,
+        state: &mut State,
+        states: &mut [State],
+    ) -> Result<(), Stop> {
+        let line = step.line;
+        let mut layer = None;
+        match &step.op {
+            Op::Arg(args) => {
+                for (name, default) in args {
+                    let value = match (self.build_args.get(name), default, plan.globals.get(name)) {
+                        (Some(given), ..) => Some(given.clone()),
+                        (None, Some(word), _) => Some(expand(plan, state, line, word)?),
+                        (None, None, global) => global.cloned(),
+                    };
+                    state.args.extend(value.map(|value| (name.clone(), value)));
+                }
+            }
+            Op::Env(pairs) => {
+                let pairs = expand_pairs(plan, state, line, pairs)?;
+                pairs.iter().for_each(|(name, value)| state.config.config.set_env(name, value));
+            }
+            Op::Label(pairs) => {
+                let pairs = expand_pairs(plan, state, line, pairs)?;
+                pairs.iter().for_each(|(name, value)| state.config.config.set_label(name, value));
+            }
+            Op::Workdir(path) => {
+                let path = expand(plan, state, line, path)?;
+                let path = absolute(state.config.config.working_dir(), &path, line)?;
+                state.config.config.set_working_dir(path.clone());
+                let tree = self.tree(state).await?;
+                let mut overlay = Overlay::new(&tree, self.look());
+                let real = overlay.make_folder(&path).map_err(|refusal| refused(refusal, line))?;
+                let new = (!tree.is_dir(&real)).then(|| overlay.finish());
+                drop(tree);
+                if let Some(new) = new {
+                    layer = self.layer(stage, state, new).await?;
+                }
+            }
+            Op::User(user) => {
+                let user = expand(plan, state, line, user)?;
+                state.config.config.set_user(user);
+            }
+            Op::Expose(ports) => {
+                for word in ports {
+                    let words = expand(plan, state, line, word)?;
+                    for port in words.split_whitespace() {
+                        state.config.config.expose(port).map_err(|what| invalid(line, what))?;
+                    }
+                }
+            }
+            Op::Volume(paths) => {
+                for path in paths {
+                    let path = expand(plan, state, line, path)?;
+                    if path.is_empty() {
+                        return Err(invalid(line, "a volume's path is empty"));
+                    }
+                    state.config.config.add_volume(path);
+                }
+            }
+            Op::Entrypoint(command) => state.config.config.set_entrypoint(command, state.cmd_is_own),
+            Op::Cmd(command) => {
+                state.config.config.set_cmd(command);
+                state.cmd_is_own = true;
+            }
+            Op::Shell(words) => state.config.config.set_shell(words.clone()),
+            Op::Healthcheck(health) => state.config.config.set_healthcheck(health),
+            Op::StopSignal(signal) => {
+                let signal = expand(plan, state, line, signal)?;
+                state.config.config.set_stop_signal(signal);
+            }
+            Op::Maintainer(name) => state.config.author = Some(name.clone()),
+            Op::Copy(copy) => layer = self.copy(plan, stage, line, copy, state, states).await?,
+            Op::Refused(what) => return Err(unsupported(line, what)),
+        }
+        state.config.record(&self.created, &step.text, layer.as_ref());
+        Ok(())
+    }
+
+    async fn copy(
+        &mut self,
+        plan: &Plan,
+        stage: &PlannedStage,
+        line: usize,
+        copy: &Copy,
+        state: &mut State,
+        states: &mut [State],
+    ) -> Result<Option<Digest>, Stop> {
+        let from = copy.from.as_ref().and_then(|from| stage.sources.get(from));
+        let (from_tree, edge) = match from {
+            None => (Arc::clone(&self.context.tree), Edge::Refuse),
+            Some(Base::Scratch) => (Arc::default(), Edge::Clamp),
+            Some(Base::Stage(at)) => match states.get_mut(*at) {
+                Some(other) => (self.tree(other).await?, Edge::Clamp),
+                None => return Err(invalid(line, "the stage it copies from is not there")),
+            },
+            Some(image @ Base::Image { .. }) => {
+                let image = self.image(image, line).await?;
+                (self.read(&image).await?, Edge::Clamp)
+            }
+        };
+        let tree = self.tree(state).await?;
+        let mut look = self.look();
+        if let Some(chmod) = &copy.chmod {
+            let mode = expand(plan, state, line, chmod)?;
+            look.mode = Some(parse_mode(&mode).map_err(|what| unsupported(line, what))?);
+        }
+        if let Some(chown) = &copy.chown {
+            let owner = expand(plan, state, line, chown)?;
+            look.owner = Some(self.owner(&tree, &owner, line).await?);
+        }
+        let dest = expand(plan, state, line, &copy.dest)?;
+        if dest.is_empty() {
+            return Err(invalid(line, "the destination is empty"));
+        }
+        let mut placing = Placing {
+            line,
+            add: copy.add,
+            from: copy.from.clone(),
+            from_tree,
+            edge,
+            context: Arc::clone(&self.context),
+            tree,
+            look,
+            into: dest.ends_with('/') || matches!(dest.rsplit('/').next(), Some("." | "..")),
+            dest: absolute(state.config.config.working_dir(), &dest, line)?,
+            paths: Vec::new(),
+            documents: Vec::new(),
+        };
+        for source in &copy.sources {
+            match source {
+                Source::Inline { name, text, expand: false } => {
+                    placing.documents.push((name.clone(), text.clone()));
+                }
+                Source::Inline { name, text, .. } => {
+                    let lookup = |name: &str| value(state, name);
+                    let reading = Reading { escape: '\\', lookup: &lookup, quotes: false, max: DOCUMENT_MAX };
+                    let text = words::expand(text, reading).map_err(|error| word_error(line, error))?;
+                    placing.documents.push((name.clone(), text));
+                }
+                Source::Path(path) => placing.paths.push(expand(plan, state, line, path)?),
+            }
+        }
+        let new = work(move || placing.place()).await??;
+        self.layer(stage, state, new).await
+    }
+
+    async fn owner(&mut self, tree: &Tree, text: &str, line: usize) -> Result<(u64, u64), Stop> {
+        let owner = Owner::parse(text).map_err(|what| invalid(line, what))?;
+        let (mut passwd, mut group) = (String::new(), String::new());
+        if owner.has_names() {
+            passwd = self.small_file(tree, "etc/passwd").await?;
+            group = self.small_file(tree, "etc/group").await?;
+        }
+        owner.ids(&passwd, &group).map_err(|what| invalid(line, what).with_remedy("use numbers: --chown=1000:1000"))
+    }
+
+    /// The text of a small file of an image; empty where there is none.
+    async fn small_file(&mut self, tree: &Tree, path: &str) -> Result<String, Stop> {
+        let Ok(path) = tree.resolve(path, true, Edge::Clamp) else { return Ok(String::new()) };
+        let Some(node) = tree.get(&path).filter(|node| matches!(&node.kind, Kind::File(content) if content.size() <= DOCUMENT_MAX as u64))
+        else {
+            return Ok(String::new());
+        };
+        let mut one = Tree::default();
+        one.insert(path.clone(), node.clone());
+        self.fill(&mut one).await?;
+        match one.get(&path).map(|node| &node.kind) {
+            Some(Kind::File(content)) => Ok(String::from_utf8_lossy(&read(content)?).into_owned()),
+            _ => Ok(String::new()),
+        }
+    }
+
+    const fn look(&self) -> Look {
+        Look { owner: None, mode: None, mtime: self.mtime }
+    }
+
+    /// Adds new entries to a stage, as a layer where the stage is a part of the image. Says the layer's uncompressed digest.
+    async fn layer(&mut self, stage: &PlannedStage, state: &mut State, mut new: Tree) -> Result<Option<Digest>, Stop> {
+        if new.len() == 0 {
+            return Ok(None);
+        }
+        self.fill(&mut new).await?;
+        let mut tree = self.tree(state).await?;
+        let mut written = None;
+        if stage.in_image {
+            let path = self.dir.join(format!("layer-{}", state.layers.len()));
+            let (level, run) = (self.level, Arc::clone(&self.run));
+            let (entries, result) = work(move || {
+                let result = layer::write(&path, &new, level, &run);
+                (new, result)
+            })
+            .await?;
+            new = entries;
+            let layer = result?;
+            self.run.line(&format!("  layer {} ({} bytes)", layer.digest, layer.size));
+            written = Some(layer.diff_id.clone());
+            state.layers.push(Layer::Own(layer));
+        }
+        state.files = Files::Read(Arc::new(Tree::default()));
+        Arc::make_mut(&mut tree).extend(new);
+        state.files = Files::Read(tree);
+        Ok(written)
+    }
+
+    async fn tree(&mut self, state: &mut State) -> Result<Arc<Tree>, Stop> {
+        let tree = self.tree_of(state.files.clone()).await?;
+        state.files = Files::Read(Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    async fn tree_of(&mut self, files: Files) -> Result<Arc<Tree>, Stop> {
+        match files {
+            Files::Read(tree) => Ok(tree),
+            Files::Unread(image) => self.read(&image).await,
+        }
+    }
+
+    /// Finds an image, once.
+    async fn image(&mut self, base: &Base, line: usize) -> Result<Arc<BaseImage>, Stop> {
+        let Base::Image { image, platform } = base else {
+            return Err(invalid(line, "this is no image"));
+        };
+        let platform = platform.as_ref().unwrap_or(&self.platform);
+        let key = format!("{image} {platform:?}");
+        if let Some(found) = self.images.get(&key) {
+            return Ok(Arc::clone(found));
+        }
+        let found = tokio::select! {
+            found = base::find(&*self.registry, image, platform, line) => Arc::new(found?),
+            () = self.run.canceled() => return Err(Stop::Canceled),
+        };
+        self.images.insert(key, Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// Reads which files an image has.
+    async fn read(&mut self, image: &BaseImage) -> Result<Arc<Tree>, Stop> {
+        self.run.line(&format!("  reading the {} layers of {}", image.layers.len(), image.name));
+        let mut layers = Vec::with_capacity(image.layers.len());
+        for layer in &image.layers {
+            let path = self.dir.join(format!("base-{}", layer.digest.hex()));
+            if !self.fetched.contains_key(&layer.digest) {
+                tokio::select! {
+                    fetched = base::fetch(&*self.registry, &image.name, layer, &path, &self.run) => fetched?,
+                    () = self.run.canceled() => return Err(Stop::Canceled),
+                }
+                self.fetched.insert(layer.digest.clone(), path.clone());
+            }
+            layers.push((path, layer.digest.clone()));
+        }
+        let (run, max) = (Arc::clone(&self.run), self.max_base_bytes);
+        work(move || {
+            let mut tree = Tree::default();
+            for (path, digest) in &layers {
+                base::apply(&mut tree, path, digest, max, &run)?;
+            }
+            Ok(Arc::new(tree))
+        })
+        .await?
+    }
+
+    /// Fetches the content of entries that are still in layers of base images.
+    async fn fill(&mut self, tree: &mut Tree) -> Result<(), Stop> {
+        let mut wanted: BTreeMap<Digest, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for (_, node) in tree.iter() {
+            if let Kind::File(Content::Layer { layer, path, .. }) = &node.kind {
+                wanted.entry(layer.clone()).or_default().insert(Arc::clone(path));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let layers: Vec<_> = wanted
+            .into_iter()
+            .filter_map(|(layer, paths)| Some((self.fetched.get(&layer)?.clone(), layer, paths)))
+            .collect();
+        let spool = Arc::new(self.dir.join("extracted"));
+        let (run, max) = (Arc::clone(&self.run), self.max_base_bytes);
+        let found = work(move || -> Result<_, Stop> {
+            let mut found = BTreeMap::new();
+            for (path, layer, wanted) in layers {
+                let extracted = base::extract(&path, &layer, &wanted, &spool, max, &run)?;
+                found.extend(extracted.into_iter().map(|(path, content)| ((layer.clone(), path), content)));
+            }
+            Ok(found)
+        })
+        .await??;
+        tree.replace_content(|layer, path| found.get(&(layer.clone(), Arc::clone(path))).cloned());
+        Ok(())
+    }
+}
+
+/// Blocking work, off the runtime's own threads.
+pub(super) async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stop> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Stop::failed(FailureKind::Internal, error.to_string()))
+}
+
+/// A variable: what ENV says, else what ARG says.
+fn value(state: &State, name: &str) -> Option<String> {
+    state.config.config.env(name).map(str::to_owned).or_else(|| state.args.get(name).cloned())
+}
+
+fn expand(plan: &Plan, state: &State, line: usize, word: &str) -> Result<String, Stop> {
+    let lookup = |name: &str| value(state, name);
+    let reading = Reading { escape: plan.escape, lookup: &lookup, quotes: true, max: WORD_MAX };
+    words::expand(word, reading).map_err(|error| word_error(line, error))
+}
+
+/// Every value sees the variables as they were before the instruction.
+fn expand_pairs(
+    plan: &Plan,
+    state: &State,
+    line: usize,
+    pairs: &[(String, String)],
+) -> Result<Vec<(String, String)>, Stop> {
+    pairs
+        .iter()
+        .map(|(name, word)| {
+            let name = expand(plan, state, line, name)?;
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(invalid(line, format!("`{name}` is no name")));
+            }
+            Ok((name, expand(plan, state, line, word)?))
+        })
+        .collect()
+}
+
+/// A path of the image, absolute and without `.` and `..`. A slash at its end is not kept.
+fn absolute(folder: &str, path: &str, line: usize) -> Result<String, Stop> {
+    if path.contains('\0') {
+        return Err(invalid(line, "a path has a zero byte"));
+    }
+    let whole = if path.starts_with('/') { path.to_owned() } else { format!("{folder}/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in super::tree::parts(&whole) {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    if parts.iter().any(|part| part.len() > 255) || whole.len() > 4096 {
+        return Err(invalid(line, "a path is longer than 4096 bytes, or a part of it longer than 255"));
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+/// OCI's name of a layer's media type: the bytes are the same as under Docker's.
+fn oci_layer(media_type: &str) -> &str {
+    match media_type {
+        "application/vnd.docker.image.rootfs.diff.tar.gzip" => layer_media_type(),
+        "application/vnd.docker.image.rootfs.diff.tar" => "application/vnd.oci.image.layer.v1.tar",
+        other => other,
+    }
+}
+
+/// The media type of the layers that are made here.
+pub(super) const fn layer_media_type() -> &'static str {
+    "application/vnd.oci.image.layer.v1.tar+gzip"
+}

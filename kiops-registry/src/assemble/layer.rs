@@ -1,0 +1,213 @@
+//! Writing a layer: the same entries give the same bytes, whoever writes them.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, GzBuilder, write::GzEncoder};
+use kiops_core::name::Digest;
+use kiops_core::stage::FailureKind;
+use sha2::{Digest as _, Sha256};
+use tar::{EntryType, Header};
+
+use super::archive::pax_record;
+use super::outcome::{Stop, disk_error};
+use super::run::Run;
+use super::tree::{Content, Kind, Meta, Node, Tree};
+use crate::disk::io_error;
+
+/// A compressed layer in the working directory.
+#[derive(Debug, Clone)]
+pub(super) struct LayerFile {
+    pub(super) path: PathBuf,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// The digest of the uncompressed archive.
+    pub(super) diff_id: Digest,
+}
+
+/// How many bytes are copied at once.
+const CHUNK: usize = 128 * 1024;
+
+/// Writes the entries of a tree as a compressed archive, in their order: folders before what is in them.
+pub(super) fn write(path: &Path, entries: &Tree, level: u32, run: &Run) -> Result<LayerFile, Stop> {
+    let io = |error| disk_error(&io_error("write layer", path, error));
+    let file = Hashing { hasher: Sha256::new(), size: 0, inner: BufWriter::new(File::create(path).map_err(io)?) };
+    // Without a time and a name in its header, and for no particular system, the compressed bytes depend on the content alone.
+    let gzip: GzEncoder<_> = GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(level));
+    let mut archive = Hashing { hasher: Sha256::new(), size: 0, inner: gzip };
+    let mut buffer = vec![0; CHUNK];
+    for (name, node) in entries.iter() {
+        run.tick()?;
+        entry(&mut archive, name, node, &mut buffer, run, &io)?;
+    }
+    archive.write_all(&[0; 1024]).map_err(io)?;
+    let diff_id = Digest::from_sha256(&archive.hasher.finalize().into());
+    let mut file = archive.inner.finish().map_err(io)?;
+    file.flush().map_err(io)?;
+    let digest = Digest::from_sha256(&file.hasher.finalize().into());
+    Ok(LayerFile { path: path.to_owned(), digest, size: file.size, diff_id })
+}
+
+fn entry(
+    out: &mut impl Write,
+    name: &str,
+    node: &Node,
+    buffer: &mut [u8],
+    run: &Run,
+    io: &impl Fn(io::Error) -> Stop,
+) -> Result<(), Stop> {
+    let (kind, size, link) = match &node.kind {
+        Kind::Dir => (EntryType::Directory, 0, None),
+        Kind::File(content) => (EntryType::Regular, content.size(), None),
+        Kind::Link(target) => (EntryType::Symlink, 0, Some(target.as_str())),
+        Kind::Special => return Ok(()),
+    };
+    let name = if kind == EntryType::Directory { format!("{name}/") } else { name.to_owned() };
+    let mut records = Vec::new();
+    if name.len() > 100 {
+        records.extend(pax_record("path", name.as_bytes()));
+    }
+    if let Some(link) = link.filter(|link| link.len() > 100) {
+        records.extend(pax_record("linkpath", link.as_bytes()));
+    }
+    for (key, value) in &node.meta.xattrs {
+        records.extend(pax_record(key, value));
+    }
+    if !records.is_empty() {
+        let meta = Meta { mode: 0o644, ..Meta::default() };
+        let header = header("PaxHeaders", EntryType::XHeader, records.len() as u64, None, &meta);
+        out.write_all(header.as_bytes()).map_err(io)?;
+        records.resize(records.len().next_multiple_of(512), 0);
+        out.write_all(&records).map_err(io)?;
+    }
+    out.write_all(header(&name, kind, size, link, &node.meta).as_bytes()).map_err(io)?;
+    let Kind::File(content) = &node.kind else { return Ok(()) };
+    match content {
+        Content::Inline(bytes) => out.write_all(bytes).map_err(io)?,
+        Content::Spooled { file, offset, size } => {
+            let mut reader = File::open(&**file).map_err(io)?;
+            reader.seek(SeekFrom::Start(*offset)).map_err(io)?;
+            let mut left = *size;
+            while left > 0 {
+                run.tick()?;
+                let want = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+                let chunk = buffer.get_mut(..want).unwrap_or_default();
+                reader.read_exact(chunk).map_err(io)?;
+                out.write_all(chunk).map_err(io)?;
+                left -= want as u64;
+            }
+        }
+        Content::Layer { path, .. } => {
+            return Err(Stop::failed(FailureKind::Internal, format!("`{path}` was not fetched from its layer")));
+        }
+    }
+    let padding = size.next_multiple_of(512) - size;
+    io::copy(&mut io::repeat(0).take(padding), out).map_err(io)?;
+    Ok(())
+}
+
+/// A header whose name is cut where a PAX record before it has the whole.
+fn header(name: &str, kind: EntryType, size: u64, link: Option<&str>, meta: &Meta) -> Header {
+    let mut header = Header::new_ustar();
+    if let Some(ustar) = header.as_ustar_mut() {
+        for (slot, byte) in ustar.name.iter_mut().zip(name.bytes()) {
+            *slot = byte;
+        }
+        for (slot, byte) in ustar.linkname.iter_mut().zip(link.unwrap_or_default().bytes()) {
+            *slot = byte;
+        }
+    }
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(meta.mode);
+    header.set_uid(meta.uid);
+    header.set_gid(meta.gid);
+    header.set_mtime(meta.mtime);
+    header.set_cksum();
+    header
+}
+
+/// A writer that knows the digest and the number of the bytes that went through it.
+struct Hashing<W> {
+    hasher: Sha256,
+    size: u64,
+    inner: W,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::io::Read as _;
+
+    fn node(kind: Kind) -> Node {
+        Node { kind, meta: Meta { mode: 0o644, uid: 3_000_000, gid: 7, mtime: 9, ..Meta::default() } }
+    }
+
+    #[test]
+    fn a_layer_reads_back_with_long_names_links_and_attributes() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = format!("{}/{}", "d".repeat(90), "f".repeat(90));
+        let mut tree = Tree::default();
+        let mut file = node(Kind::File(Content::Inline(Bytes::from_static(b"hello"))));
+        file.meta.xattrs.push(("SCHILY.xattr.security.capability".into(), b"\x01\n\0=".to_vec()));
+        tree.insert(long.clone(), file);
+        tree.insert("link".into(), node(Kind::Link("t".repeat(150))));
+        tree.insert("dir".into(), node(Kind::Dir));
+        let layer = write(&dir.path().join("l"), &tree, 6, &Run::new()).unwrap();
+        let packed = std::fs::read(&layer.path).unwrap();
+        assert_eq!((Digest::of(&packed), packed.len() as u64), (layer.digest.clone(), layer.size));
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(Digest::of(&plain), layer.diff_id);
+        let mut archive = tar::Archive::new(&plain[..]);
+        let mut seen = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            assert_eq!((entry.header().uid().unwrap(), entry.header().gid().unwrap()), (3_000_000, 7));
+            let link = entry.link_name().unwrap().map(|link| link.to_str().unwrap().len());
+            seen.push((entry.path().unwrap().to_str().unwrap().to_owned(), link, text));
+        }
+        assert_eq!(seen, [
+            (long, None, "hello".to_owned()),
+            ("dir/".to_owned(), None, String::new()),
+            ("link".to_owned(), Some(150), String::new()),
+        ]);
+    }
+
+    #[test]
+    fn the_same_entries_give_the_same_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::default();
+        tree.insert("a".into(), node(Kind::File(Content::Inline(Bytes::from(vec![b'x'; 70_000])))));
+        let first = write(&dir.path().join("1"), &tree, 6, &Run::new()).unwrap();
+        let second = write(&dir.path().join("2"), &tree, 6, &Run::new()).unwrap();
+        assert_eq!((first.digest, first.diff_id), (second.digest, second.diff_id));
+    }
+
+    #[test]
+    fn a_canceled_run_writes_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::default();
+        tree.insert("a".into(), node(Kind::Dir));
+        let run = Run::new();
+        run.cancel();
+        assert!(matches!(write(&dir.path().join("1"), &tree, 6, &run), Err(Stop::Canceled)));
+    }
+}

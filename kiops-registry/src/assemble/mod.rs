@@ -1,0 +1,358 @@
+//! [`Assembler`]: builds Dockerfiles that execute nothing, in this process, into any registry.
+//!
+//! It is the fast path for static sites and prebuilt binaries, not a sandbox: files are read from the source's archive and from
+//! layers as data, and written into layers; nothing is unpacked to a path that a name chooses, and nothing is run.
+//!
+//! What it reads: FROM (scratch, an image of the registry, a stage), COPY and ADD of files with `--from`, `--chown`, `--chmod`
+//! and here-documents, ENV, ARG, LABEL, WORKDIR, USER, EXPOSE, VOLUME, ENTRYPOINT, CMD, SHELL, HEALTHCHECK, STOPSIGNAL,
+//! MAINTAINER, `.dockerignore`, variables, a target stage. What it refuses, so that a router can ask another executor: RUN,
+//! ONBUILD, ADD of archives and addresses, the flags that only BuildKit has, other frontends.
+//!
+//! The same commit gives the same digest on every machine with the same version of this crate and its compressor: times are the
+//! commit's, owners 0:0, modes 0755 and 0644, entries sorted.
+
+mod archive;
+mod base;
+mod build;
+mod config;
+mod context;
+mod copy;
+mod dockerfile;
+mod glob;
+mod ignore;
+mod layer;
+mod outcome;
+mod owner;
+mod place;
+mod plan;
+mod push;
+mod run;
+mod spool;
+mod tree;
+mod words;
+mod workdir;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::stream as streams;
+use jiff::Timestamp;
+use kiops_core::build::{BuildExecutor, BuildOutput, BuildSpec};
+use kiops_core::image::Registry;
+use kiops_core::name::RunId;
+use kiops_core::run::{Observed, ObservedState, RunEvent, RunInputs, RunOutcome, RunReport, RunReports, RunResult};
+use kiops_core::stage::{Failure, FailureKind, Stage};
+use kiops_core::{Error, ErrorKind, Result, stream};
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Platform;
+use build::Builder;
+use context::Source;
+use outcome::{Stop, disk_error, source_error};
+use plan::Plan;
+use run::Run;
+use spool::Spool;
+use workdir::{RunDir, WorkDir};
+
+/// How an [`Assembler`] works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AssemblerConfig {
+    /// Where sources and layers lie while they are worked on. Each process makes a folder of its own in it.
+    pub work_dir: PathBuf,
+    /// How hard layers are compressed: 0 (not) to 9. 6 by default. Another level gives other digests.
+    #[serde(default = "default_level")]
+    pub compression_level: u32,
+    /// The platform of images from scratch, and the one taken of a base that has several. `linux/amd64` by default.
+    #[serde(default = "default_platform")]
+    pub platform: String,
+    /// What a build may be made of.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What a build may be made of; more is refused with [`FailureKind::ContextRefused`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The bytes of a commit's archive. 4 GiB by default.
+    pub max_source_bytes: u64,
+    /// The files and folders of a commit. 500,000 by default.
+    pub max_source_files: usize,
+    /// The bytes of the build context, after `.dockerignore`. 2 GiB by default.
+    pub max_context_bytes: u64,
+    /// The files and folders of the build context. 100,000 by default.
+    pub max_context_files: usize,
+    /// The bytes of one unpacked layer of a base image, where COPY makes it necessary to read it. 16 GiB by default.
+    pub max_base_bytes: u64,
+}
+
+const fn default_level() -> u32 {
+    6
+}
+
+fn default_platform() -> String {
+    "linux/amd64".to_owned()
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_source_bytes: 4 << 30,
+            max_source_files: 500_000,
+            max_context_bytes: 2 << 30,
+            max_context_files: 100_000,
+            max_base_bytes: 16 << 30,
+        }
+    }
+}
+
+impl AssemblerConfig {
+    /// Working in this directory, everything else by default.
+    pub fn new(work_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            work_dir: work_dir.into(),
+            compression_level: default_level(),
+            platform: default_platform(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Builds images in this process. It reads base images from the registry that it pushes to.
+///
+/// Runs live in memory: after a restart none of them is known, and `reports` says so. How many run at once is the queue's to say.
+/// `cancel` waits for the call to the registry that is under way, at most one; build secrets are not used, since nothing runs
+/// that could read them.
+#[derive(Debug, Clone)]
+pub struct Assembler {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: AssemblerConfig,
+    platform: Platform,
+    registry: Arc<dyn Registry>,
+    work_dir: WorkDir,
+    runs: Mutex<HashMap<RunId, Arc<Run>>>,
+}
+
+impl Assembler {
+    /// An assembler that builds into `registry`. Makes its working directory, and removes what a crash left there.
+    ///
+    /// # Errors
+    /// `Invalid` for a compression level above 9 or a platform that is none; `Full` and `Forbidden` as the disk says.
+    pub fn new(config: AssemblerConfig, registry: Arc<dyn Registry>) -> Result<Self> {
+        const OPERATION: &str = "set up assembler";
+        if config.compression_level > 9 {
+            return Err(Error::invalid(OPERATION, format!("compression_level: {} is not within 0 to 9", config.compression_level)));
+        }
+        let platform = plan::parse_platform(&config.platform).ok_or_else(|| {
+            Error::invalid(OPERATION, format!("platform: `{}` is no platform such as linux/amd64", config.platform))
+        })?;
+        let work_dir = WorkDir::open(&config.work_dir)?;
+        let runs = Mutex::new(HashMap::new());
+        Ok(Self { shared: Arc::new(Shared { config, platform, registry, work_dir, runs }) })
+    }
+}
+
+impl Shared {
+    fn runs(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Run>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, run: &RunId) -> Option<Arc<Run>> {
+        self.runs().get(run).map(Arc::clone)
+    }
+}
+
+#[async_trait]
+impl BuildExecutor for Assembler {
+    fn name(&self) -> &str {
+        "assembler"
+    }
+
+    fn accepts(&self, spec: &BuildSpec, dockerfile: &str) -> Result<(), Failure> {
+        match Plan::new(spec, dockerfile, &self.shared.platform) {
+            Ok(_) | Err(Stop::Canceled) => Ok(()),
+            Err(Stop::Failed(failure) | Stop::Refused(failure)) => Err(failure),
+        }
+    }
+
+    async fn start(&self, id: &RunId, spec: &BuildSpec, inputs: RunInputs) -> Result<()> {
+        let run = {
+            let mut runs = self.shared.runs();
+            if runs.contains_key(id) {
+                return Ok(());
+            }
+            let run = Arc::new(Run::new());
+            runs.insert(id.clone(), Arc::clone(&run));
+            run
+        };
+        let dir = match self.shared.work_dir.run(id) {
+            Ok(dir) => dir,
+            Err(error) => {
+                self.shared.runs().remove(id);
+                return Err(error);
+            }
+        };
+        let job = Job { shared: Arc::clone(&self.shared), run: Arc::clone(&run), spec: spec.clone(), inputs, dir };
+        tokio::spawn(async move {
+            // A task of its own, so that even a defect of ours ends the run.
+            let outcome = match tokio::spawn(job.run()).await {
+                Ok(Ok(result)) => RunOutcome::Succeeded(result),
+                Ok(Err(Stop::Failed(failure))) => RunOutcome::Failed(failure),
+                Ok(Err(Stop::Refused(failure))) => RunOutcome::Refused(failure),
+                Ok(Err(Stop::Canceled)) => RunOutcome::Canceled,
+                Err(error) => {
+                    RunOutcome::Failed(Failure::new(Stage::Build, FailureKind::Internal, error.to_string()))
+                }
+            };
+            run.finish(outcome);
+        });
+        Ok(())
+    }
+
+    async fn reports(&self, id: &RunId, after: u64) -> Result<RunReports> {
+        if let Some(run) = self.shared.run(id) {
+            return Ok(run.reports(after));
+        }
+        let reason = format!("the assembler knows no run {id}: its process was started again meanwhile");
+        let lost = RunReport { n: after.saturating_add(1), event: RunEvent::Finished(RunOutcome::Lost { reason }) };
+        Ok(Box::pin(streams::iter([Ok(lost)])))
+    }
+
+    async fn cancel(&self, id: &RunId) -> Result<()> {
+        if let Some(run) = self.shared.run(id) {
+            run.cancel();
+            run.finished().await;
+        }
+        Ok(())
+    }
+
+    async fn observed(&self) -> Result<Vec<Observed>> {
+        let state = |run: &Run| if run.is_finished() { ObservedState::Finished } else { ObservedState::Running };
+        Ok(self.shared.runs().iter().map(|(id, run)| Observed { run: id.clone(), state: state(run) }).collect())
+    }
+
+    async fn forget(&self, id: &RunId) -> Result<()> {
+        let mut runs = self.shared.runs();
+        if runs.get(id).is_some_and(|run| !run.is_finished()) {
+            return Err(Error::new(ErrorKind::Conflict, "forget run", format!("{id} is not over"))
+                .with_remedy("cancel it first"));
+        }
+        runs.remove(id);
+        Ok(())
+    }
+}
+
+/// One run from its start to its outcome.
+struct Job {
+    shared: Arc<Shared>,
+    run: Arc<Run>,
+    spec: BuildSpec,
+    inputs: RunInputs,
+    dir: RunDir,
+}
+
+impl Job {
+    async fn run(self) -> Result<RunResult, Stop> {
+        let run = &self.run;
+        run.stage(Stage::Setup);
+        let mtime = commit_time(&self.spec);
+        let (dockerfile, context) = self.setup(mtime).await?;
+        let plan =
+            Plan::new(&self.spec, &dockerfile, &self.shared.platform).map_err(|stop| stop.at(Stage::Build))?;
+
+        run.stage(Stage::Build);
+        let config = &self.shared.config;
+        let mut builder = Builder {
+            registry: Arc::clone(&self.shared.registry),
+            run: Arc::clone(run),
+            dir: self.dir.path().to_owned(),
+            context: Arc::new(context),
+            mtime,
+            created: created(mtime),
+            platform: self.shared.platform.clone(),
+            level: config.compression_level,
+            max_base_bytes: config.limits.max_base_bytes,
+            build_args: self.spec.build_args.clone(),
+            images: HashMap::new(),
+            fetched: HashMap::new(),
+        };
+        let mut image = builder.build(plan).await?;
+        image.config.created = Some(builder.created.clone());
+        for (name, value) in &self.spec.labels {
+            image.config.config.set_label(name, value);
+        }
+        let sealed = push::seal(image)?;
+        let mut digest = sealed.digest();
+        if let BuildOutput::Push { image, tag } = &self.spec.output {
+            run.stage(Stage::Push);
+            run.line(&format!("Pushing {image}:{tag}"));
+            digest = builder.push(&sealed, image, tag).await?;
+            run.line(&format!("Successfully pushed {image}:{tag}@{digest}"));
+        } else {
+            run.line(&format!("Built {digest}; it is not pushed"));
+        }
+        Ok(RunResult { digest: Some(digest), ..RunResult::default() })
+    }
+
+    /// Spools the source, and cuts the context out of it.
+    async fn setup(&self, mtime: u64) -> Result<(String, context::Context), Stop> {
+        let archive = Arc::new(self.dir.path().join("source.tar"));
+        tokio::select! {
+            spooled = self.spool(&archive) => spooled?,
+            () = self.run.canceled() => return Err(Stop::Canceled),
+        }
+        self.run.line(&format!("Checked out commit {}", self.spec.commit.short()));
+        let (run, limits, spec) = (Arc::clone(&self.run), self.shared.config.limits.clone(), self.spec.clone());
+        build::work(move || {
+            let source = Source::open(&archive, mtime, &limits, &run)?;
+            let dockerfile = source.dockerfile(&spec.dockerfile)?;
+            let context = source.context(&spec.context, &spec.dockerfile, &limits)?;
+            Ok((dockerfile, context))
+        })
+        .await?
+    }
+
+    async fn spool(&self, archive: &std::path::Path) -> Result<(), Stop> {
+        let limit = self.shared.config.limits.max_source_bytes;
+        let io = |error| disk_error(&crate::disk::io_error("write source archive", archive, error)).at(Stage::Setup);
+        let mut content = self.inputs.source.archive().await.map_err(|error| source_error(&error))?;
+        let mut spool = Spool::create(archive.to_owned()).map_err(io)?;
+        while let Some(chunk) = stream::next(&mut content).await {
+            self.run.tick()?;
+            spool.write(&chunk.map_err(|error| source_error(&error))?).await.map_err(|stop| stop.at(Stage::Setup))?;
+            if spool.written() > limit {
+                return Err(Stop::Failed(Failure::new(
+                    Stage::Setup,
+                    FailureKind::ContextRefused,
+                    format!("the commit's archive is larger than the limit of {limit} bytes"),
+                )));
+            }
+        }
+        spool.finish().await.map_err(|stop| stop.at(Stage::Setup))?;
+        Ok(())
+    }
+}
+
+/// The commit's time in seconds since 1970; 0 where it is not known or earlier.
+fn commit_time(spec: &BuildSpec) -> u64 {
+    let time: Option<Timestamp> = spec.metadata.git_commit_timestamp.parse().ok();
+    time.and_then(|time| u64::try_from(time.as_second()).ok()).unwrap_or(0)
+}
+
+/// A time as image configurations write it.
+fn created(mtime: u64) -> String {
+    i64::try_from(mtime)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
+}

@@ -1,0 +1,153 @@
+//! The end of a build: an image becomes a manifest, and goes to the registry.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream as streams;
+use kiops_core::image::Manifest;
+use kiops_core::name::{Digest, ImageName, Tag};
+use kiops_core::stage::FailureKind;
+use kiops_core::stream::{self, ByteStream};
+use kiops_core::{Error, ErrorKind};
+use serde::Serialize;
+
+use super::build::{Builder, Image, Layer, layer_media_type};
+use super::outcome::{Stop, push_error};
+use super::run::Run;
+use crate::disk::{blocking, io_error};
+use crate::manifest::{Descriptor, OCI_MANIFEST};
+
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// How many bytes of a layer are read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// An image with its manifest: nothing of it can change any more.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    config: Bytes,
+    layers: Vec<Layer>,
+    manifest: Manifest,
+}
+
+/// Writes configuration and manifest.
+pub(super) fn seal(image: Image) -> Result<Sealed, Stop> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Form<'a> {
+        schema_version: u32,
+        media_type: &'a str,
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+    }
+    let internal = |error: serde_json::Error| Stop::failed(FailureKind::Internal, error.to_string());
+    let Image { config, layers } = image;
+    let config = serde_json::to_vec(&config).map_err(internal)?;
+    let form = Form {
+        schema_version: 2,
+        media_type: OCI_MANIFEST,
+        config: Descriptor::new(CONFIG, Digest::of(&config), config.len() as u64),
+        layers: layers.iter().map(descriptor).collect(),
+    };
+    let bytes = serde_json::to_vec(&form).map_err(internal)?;
+    let manifest = Manifest { media_type: OCI_MANIFEST.to_owned(), bytes: bytes.into() };
+    Ok(Sealed { config: config.into(), layers, manifest })
+}
+
+fn descriptor(layer: &Layer) -> Descriptor {
+    match layer {
+        Layer::Base { descriptor, .. } => descriptor.clone(),
+        Layer::Own(file) => Descriptor::new(layer_media_type(), file.digest.clone(), file.size),
+    }
+}
+
+impl Sealed {
+    /// The manifest's digest.
+    pub(super) fn digest(&self) -> Digest {
+        self.manifest.digest()
+    }
+}
+
+impl Builder {
+    /// Pushes layers, configuration and manifest, and last the tag. Whether to go on is asked before every call that writes, and
+    /// within every content that is sent, so that a canceled run sends no more; a call that is under way is waited for.
+    pub(super) async fn push(&self, sealed: &Sealed, image: &ImageName, tag: &Tag) -> Result<Digest, Stop> {
+        let of = u32::try_from(sealed.layers.len() + 2).unwrap_or(u32::MAX);
+        for (layer, n) in sealed.layers.iter().zip(1..) {
+            self.run.tick()?;
+            self.run.step(n, of);
+            self.push_layer(layer, image).await?;
+        }
+        self.run.step(of - 1, of);
+        let (digest, size) = (Digest::of(&sealed.config), sealed.config.len() as u64);
+        self.run.tick()?;
+        let config = stream::once(sealed.config.clone());
+        self.registry.put_blob(image, &digest, size, config).await.map_err(|error| push_error(&error))?;
+        self.run.step(of, of);
+        self.run.tick()?;
+        let digest =
+            self.registry.put_manifest(image, &sealed.manifest).await.map_err(|error| push_error(&error))?;
+        self.run.tick()?;
+        self.registry.tag(image, tag, &digest).await.map_err(|error| push_error(&error))?;
+        Ok(digest)
+    }
+
+    async fn push_layer(&self, layer: &Layer, image: &ImageName) -> Result<(), Stop> {
+        let error = |error: Error| push_error(&error);
+        let Descriptor { digest, size, .. } = descriptor(layer);
+        if self.registry.blob_size(image, &digest).await.map_err(error)? == Some(size) {
+            return Ok(());
+        }
+        self.run.tick()?;
+        let content = match layer {
+            Layer::Own(file) => self.file(&file.path).await?,
+            Layer::Base { from, .. } => {
+                if self.registry.mount_blob(image, from, &digest).await.map_err(error)? {
+                    return Ok(());
+                }
+                match self.fetched.get(&digest) {
+                    Some(path) => self.file(path).await?,
+                    None => self.registry.blob(from, &digest).await.map_err(error)?,
+                }
+            }
+        };
+        self.run.tick()?;
+        let content = watched(content, Arc::clone(&self.run));
+        self.registry.put_blob(image, &digest, size, content).await.map_err(error)
+    }
+
+    /// A file of the working directory as a stream.
+    async fn file(&self, path: &Path) -> Result<ByteStream, Stop> {
+        let path = path.to_owned();
+        let open = move || {
+            std::fs::File::open(&path).map(|file| (file, path.clone())).map_err(|error| io_error("read layer", &path, error))
+        };
+        let state = blocking(open).await.map_err(|error| push_error(&error))?;
+        Ok(Box::pin(streams::try_unfold(state, |(mut file, path)| {
+            blocking(move || {
+                use std::io::Read as _;
+                let mut bytes = Vec::with_capacity(CHUNK);
+                file.by_ref()
+                    .take(CHUNK as u64)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| io_error("read layer", &path, error))?;
+                Ok((!bytes.is_empty()).then(|| (bytes.into(), (file, path))))
+            })
+        })))
+    }
+}
+
+/// A stream that ends in an error once the run is canceled.
+fn watched(content: ByteStream, run: Arc<Run>) -> ByteStream {
+    Box::pin(streams::unfold(Some((content, run)), |state| async move {
+        let (mut content, run) = state?;
+        if run.tick().is_err() {
+            let canceled = Error::new(ErrorKind::Canceled, "push layer", "the run was canceled");
+            return Some((Err(canceled), None));
+        }
+        let chunk = stream::next(&mut content).await?;
+        let next = chunk.is_ok().then_some((content, run));
+        Some((chunk, next))
+    }))
+}

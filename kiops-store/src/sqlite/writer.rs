@@ -1,0 +1,106 @@
+//! The one connection that writes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use kiops_core::{Error, Result};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::row::{Outcome, Place};
+
+/// What a transaction does.
+pub(super) type Doing<'c, T> = Pin<Box<dyn Future<Output = Outcome<T>> + Send + 'c>>;
+
+/// Gives the writing connection to one transaction at a time, in the order in which they ask.
+///
+/// A transaction that began is carried to its end even where whoever asked for it has gone. sqlx's own transactions are not
+/// used: SQLite ends a transaction by itself when the disk is full, and sqlx would go on counting it.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    /// `None`: it has to be opened again.
+    connection: Arc<Mutex<Option<SqliteConnection>>>,
+    options: Arc<SqliteConnectOptions>,
+    place: Arc<Place>,
+}
+
+/// The writing connection, held by one transaction.
+pub(super) struct Held {
+    guard: OwnedMutexGuard<Option<SqliteConnection>>,
+    options: Arc<SqliteConnectOptions>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions, place: Arc<Place>) -> Self {
+        Self { connection: Arc::new(Mutex::new(Some(connection))), options: Arc::new(options), place }
+    }
+
+    /// Carries out `work` in one transaction: durable when this returns `Ok`, without any trace when it returns an error.
+    pub(super) async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Doing<'c, T> + Send + 'static,
+    {
+        let mut held = self.hold().await;
+        let task = tokio::spawn(async move {
+            held.carry_out(|connection| {
+                Box::pin(async move {
+                    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+                    let value = work(connection).await?;
+                    sqlx::query("COMMIT").execute(connection).await?;
+                    Ok(value)
+                })
+            })
+            .await
+        });
+        match task.await {
+            Ok(outcome) => outcome.map_err(|fault| self.place.failed(operation, fault)),
+            Err(gone) if gone.is_panic() => Err(Error::internal(operation, "it panicked")),
+            Err(_) => Err(Error::unavailable(operation, "the store is being shut down")),
+        }
+    }
+
+    /// Waits for its turn.
+    pub(super) async fn hold(&self) -> Held {
+        Held { guard: Arc::clone(&self.connection).lock_owned().await, options: Arc::clone(&self.options) }
+    }
+
+    /// Closes the connection once what is being written is written.
+    pub(super) async fn close(&self) {
+        if let Some(connection) = self.hold().await.guard.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database was not closed cleanly; its next start makes up for it");
+        }
+    }
+}
+
+impl Held {
+    /// Carries out `work`, which begins and commits by itself; after an error nothing of it is left.
+    pub(super) async fn carry_out<T, F>(&mut self, work: F) -> Outcome<T>
+    where
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Doing<'c, T>,
+    {
+        // Until the work has ended well, the connection is not given back: one that is left in the middle (by a panic, or
+        // with its task) is closed, which takes everything back.
+        let mut connection = match self.guard.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        let outcome = work(&mut connection).await;
+        if outcome.is_ok() || is_rolled_back(&mut connection).await {
+            *self.guard = Some(connection);
+        }
+        outcome
+    }
+}
+
+/// Takes back what was begun. SQLite may have done so itself, and then says that there is nothing.
+async fn is_rolled_back(connection: &mut SqliteConnection) -> bool {
+    match sqlx::query("ROLLBACK").execute(connection).await {
+        Ok(_) => true,
+        Err(error) => error.as_database_error().and_then(|error| error.code()).as_deref() == Some("1"),
+    }
+}
