@@ -85,7 +85,7 @@ fn answer<'s>(line: &[u8], source: impl Fn(&ProviderName) -> Option<&'s dyn Webh
         let delivery =
             Delivery::new(provider, headers(line.headers)?, body(line.body, line.body_file)?.into());
         if let Some(secrets) = line.secrets {
-            let secrets = SecretSet::new(secrets.into_iter().filter_map(|secret| Secret::new(secret)));
+            let secrets = SecretSet::new(secrets.into_iter().filter_map(Secret::new));
             let now = line.now.unwrap_or_else(Timestamp::now);
             answer.verified = Some(source.verify(&delivery, &secrets, now).verdict.is_verified());
         }

@@ -7,7 +7,9 @@ use std::path::Path;
 use kiops_core::{Error, ErrorKind, Result};
 
 /// Runs blocking work on the runtime's threads for it. A panic in it is an error of kind `Internal`.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::internal("run blocking work", error.to_string())),

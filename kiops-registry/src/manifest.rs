@@ -81,7 +81,8 @@ impl Document {
             media_type: Option<String>,
         }
         let refuse = |message: String| {
-            Error::invalid("read manifest", message).with_remedy("push an OCI image manifest or index, or Docker's schema 2")
+            Error::invalid("read manifest", message)
+                .with_remedy("push an OCI image manifest or index, or Docker's schema 2")
         };
         if bytes.len() > MANIFEST_MAX {
             return Err(refuse(format!("{} bytes are more than the limit of {MANIFEST_MAX}", bytes.len())));

@@ -1,6 +1,6 @@
 -- How a row is kept: what it holds is a JSON document, `doc`; beside it stand only the columns that are looked up by.
 -- `sum` is a checksum over table, key, version numbers and document: a damaged row is an error, never a wrong answer.
--- Times are microseconds since 1970.
+-- Times are microseconds since 1970. `seq` is the order in which rows were first stored: lists go by it.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -29,7 +29,7 @@ CREATE TABLE environment (
     sum  INTEGER NOT NULL
 ) STRICT;
 
--- `reach` is how many secrets all hooks have that a delivery of this hook's repository may belong to.
+-- `reach` is how many secrets all hooks of its repository have.
 CREATE TABLE hook (
     service       TEXT PRIMARY KEY,
     provider      TEXT NOT NULL,
@@ -52,7 +52,8 @@ CREATE TABLE secret (
     sealed BLOB NOT NULL
 ) STRICT;
 
--- Intake. `replay` and `digest` are hashes over the service and the delivery's key or body; both go when they expire.
+-- Intake. `replay` and `digest` are hashes over the service and the delivery's key or body. Both go when they expire, and so
+-- does the body; a record without a body is one that has expired.
 
 CREATE TABLE delivery (
     seq         INTEGER PRIMARY KEY,
@@ -66,8 +67,7 @@ CREATE TABLE delivery (
     sum         INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX delivery_by_digest ON delivery (digest) WHERE digest IS NOT NULL;
-CREATE INDEX delivery_by_service ON delivery (service, received_at);
-CREATE INDEX delivery_by_time ON delivery (received_at);
+CREATE INDEX delivery_by_service ON delivery (service);
 CREATE INDEX delivery_undecided ON delivery (service) WHERE undecided = 1;
 
 CREATE TABLE delivery_body (
@@ -89,14 +89,12 @@ CREATE TABLE build (
     id         TEXT NOT NULL UNIQUE,
     service    TEXT NOT NULL,
     commit_id  TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
     over       INTEGER NOT NULL,
     doc        TEXT NOT NULL,
     sum        INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX build_by_commit ON build (service, commit_id);
-CREATE INDEX build_by_service ON build (service, created_at);
-CREATE INDEX build_by_time ON build (created_at);
+CREATE INDEX build_by_service ON build (service);
 CREATE INDEX build_live ON build (service) WHERE over = 0;
 
 -- What the queue decides by: small, so that looking at it reads no build.
@@ -120,13 +118,11 @@ CREATE TABLE release (
     seq        INTEGER PRIMARY KEY,
     id         TEXT NOT NULL UNIQUE,
     service    TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
     over       INTEGER NOT NULL,
     doc        TEXT NOT NULL,
     sum        INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX release_by_service ON release (service, created_at);
-CREATE INDEX release_by_time ON release (created_at);
+CREATE INDEX release_by_service ON release (service);
 CREATE INDEX release_live ON release (service) WHERE over = 0;
 
 CREATE TABLE lane (
@@ -167,7 +163,7 @@ CREATE INDEX work_held ON work (until) WHERE state = 1;
 
 CREATE TABLE quarantine (
     seq INTEGER PRIMARY KEY,
-    id  TEXT NOT NULL UNIQUE,
+    id  TEXT NOT NULL,
     doc TEXT NOT NULL,
     sum INTEGER NOT NULL
 ) STRICT;

@@ -154,7 +154,7 @@ fn create(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut random = Zeroizing::new([0; 40]);
     getrandom::fill(&mut *random)
-        .map_err(|error| failed("the system gives no random bytes", path).with_source(std::io::Error::from(error)))?;
+        .map_err(|error| failed("the system gives no random bytes", path).with_source(error.to_string()))?;
     let (key, name) = random.split_at(32);
     let key = Zeroizing::new(format!("{}\n", *hex(key)));
     let beside = folder.join(format!(".key-{}", *hex(name)));

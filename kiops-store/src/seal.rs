@@ -44,7 +44,7 @@ impl Sealer {
         let key = self.keys.current()?;
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(|error| {
-            Error::unavailable("seal", "the system gives no random bytes").with_source(std::io::Error::from(error))
+            Error::unavailable("seal", "the system gives no random bytes").with_source(error.to_string())
         })?;
         let mut sealed = header(key.id())?;
         let data = place.associated_data(&sealed);

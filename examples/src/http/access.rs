@@ -12,7 +12,7 @@ use super::App;
 use super::answer::Refusal;
 
 /// Says who asks: a session, a token, a client certificate, or, as in the quickstart, everybody on this machine.
-pub trait Authenticate: Send + Sync {
+pub trait Authenticate: Send + Sync + std::fmt::Debug {
     /// The member behind a request. An error of kind `Unauthorized` is a 401.
     fn subject(&self, parts: &Parts, peer: Option<SocketAddr>) -> Result<Subject>;
 }

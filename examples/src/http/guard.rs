@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use kiops_core::problem::Problem;
@@ -43,21 +43,24 @@ fn is_loopback(host: &str) -> bool {
 }
 
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text(header::HOST).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-    if !host.is_some_and(|host| app.hosts.knows_host(host)) {
-        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "this server does not answer for that host")
-            .with_remedy("use the server's own address, or configure its public URL");
-        return Refusal::from(problem).into_response();
+    match refusal(&app.hosts, &request) {
+        Some(problem) => Refusal::from(problem).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn refusal(hosts: &HostPolicy, request: &Request) -> Option<Problem> {
+    let text = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text("host").or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    if !host.is_some_and(|host| hosts.knows_host(host)) {
+        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "this server does not answer for that host");
+        return Some(problem.with_remedy("use the server's own address, or configure its public URL"));
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let foreign = text(header::ORIGIN).is_some_and(|origin| !app.hosts.knows_origin(origin, host))
-        || text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
-    if !reads && foreign {
-        let problem = Problem::new(StatusCode::FORBIDDEN, "a page of another origin may not change anything here");
-        return Refusal::from(problem).into_response();
-    }
-    next.run(request).await
+    let foreign = text("origin").is_some_and(|origin| !hosts.knows_origin(origin, host))
+        || text("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    (!reads && foreign)
+        .then(|| Problem::new(StatusCode::FORBIDDEN, "a page of another origin may not change anything here"))
 }
 
 #[cfg(test)]

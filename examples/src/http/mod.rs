@@ -28,13 +28,13 @@ use kiops_registry::layout::ImageLayout;
 
 /// What the host knows of a service's surroundings.
 #[async_trait]
-pub trait Surroundings: Send + Sync {
+pub trait Surroundings: Send + Sync + std::fmt::Debug {
     /// The facts that readiness is judged by.
     async fn facts(&self, service: &Service) -> kiops_core::Result<ReadinessFacts>;
 }
 
 /// What the routes work with.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct App {
     /// Performs and answers.
     pub driver: Driver,

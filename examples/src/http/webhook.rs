@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::StreamExt as _;
+use kiops_core::engine::Refused;
 use kiops_core::problem::Problem;
 
 use super::App;
@@ -26,7 +27,7 @@ pub(super) async fn take(State(app): State<App>, request: Request) -> Response {
             let broken = |_| Box::new(Problem::new(StatusCode::BAD_REQUEST, "the body broke off").response());
             intake.push(&chunk.map_err(broken)?)?;
         }
-        Ok(())
+        Ok::<(), Refused>(())
     };
     match tokio::time::timeout(BODY_TIME, read).await {
         Ok(Ok(())) => {}

@@ -49,6 +49,7 @@ pub const ENVIRONMENT: &str = "dev";
 pub const IMAGE_HOST: &str = "quickstart.local";
 
 /// A running platform below one folder.
+#[derive(Debug)]
 pub struct Local {
     /// The folder and what lies where in it.
     pub place: Arc<Place>,
@@ -211,6 +212,7 @@ fn random() -> Result<[u8; 32]> {
 }
 
 /// What readiness asks about on this machine: no credential is needed, the Dockerfile and the runtime are looked for.
+#[derive(Debug)]
 struct LocalSurroundings {
     provider: Arc<dyn GitProvider>,
     driver: Driver,

@@ -1,11 +1,10 @@
 //! The folder: one instance at a time, and what lies where in it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use fs4::fs_std::FileExt as _;
 use kiops_core::{Error, ErrorKind, Result};
 
 /// A folder that this process alone works in, for as long as it keeps the value.
@@ -26,11 +25,11 @@ impl Place {
         let root = folder.canonicalize().map_err(failed)?;
         let path = root.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
-        match lock.try_lock_exclusive() {
-            Ok(true) => Ok(Self { root, _lock: lock }),
-            Ok(false) => Err(Error::conflict(operation, format!("another instance works in `{}`", root.display()))
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::conflict(operation, format!("another instance works in `{}`", root.display()))
                 .with_remedy("stop it, or choose another --dir")),
-            Err(error) => Err(failed(error)),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 

@@ -25,7 +25,7 @@ pub async fn push_site(git: &LocalGit, place: &Place) -> Result<()> {
     if let Some(parent) = folder.parent() {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }
-    let workspace = git.clone(&place.repository(), &folder).await?;
+    let workspace = git.clone_to(&place.repository(), &folder).await?;
     for (name, content) in FILES {
         std::fs::write(folder.join(name), content).map_err(failed)?;
     }

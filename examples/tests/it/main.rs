@@ -2,3 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod decode;
+mod kill;
+mod pushes;
+mod support;

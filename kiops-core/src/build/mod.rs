@@ -1,9 +1,13 @@
 //! Builds: the state machine, what is to be built, and the trait [`BuildExecutor`] that builds it.
 
+mod clock;
 mod executor;
 mod record;
+mod running;
 mod spec;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use executor::BuildExecutor;
 pub use record::{Build, BuildIdentity, CheckRecord, CheckState, Requester, Trigger};

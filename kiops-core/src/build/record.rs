@@ -243,11 +243,13 @@ impl Build {
         if self.identity.trust != Trust::Trusted {
             return None;
         }
-        self.requesters
-            .iter()
-            .filter(|by| {
-                !by.late && by.superseded_by.is_none() && !matches!(by.scope, RefKey::MergeRequest(_))
-            })
-            .max_by_key(|by| by.order)
+        self.requesters.iter().filter(|by| by.wants_release()).max_by_key(|by| by.order)
+    }
+}
+
+impl Requester {
+    /// Whether a success is released for it by itself: it is no merge request, not late, and nothing newer took its place.
+    pub const fn wants_release(&self) -> bool {
+        !self.late && self.superseded_by.is_none() && !matches!(self.scope, RefKey::MergeRequest(_))
     }
 }

@@ -32,10 +32,10 @@ pub fn judge(check: &CheckSpec, outcome: &RunOutcome) -> Judged {
     match outcome {
         RunOutcome::Lost { reason } => alone(Verdict::Lost(reason.clone())),
         RunOutcome::Canceled => alone(Verdict::Lost("the runner canceled it".into())),
-        RunOutcome::Refused(failure) => alone(failed(failure.kind, failure.message.clone())),
-        RunOutcome::Failed(failure) if check.gate == Gate::Advisory => {
+        RunOutcome::Failed(failure) | RunOutcome::Refused(failure) if check.gate == Gate::Advisory => {
             alone(Verdict::Passed(format!("advisory, failed: {}", failure.message)))
         }
+        RunOutcome::Refused(failure) => alone(failed(failure.kind, failure.message.clone())),
         RunOutcome::Failed(failure) => alone(Verdict::Failed(failure.clone())),
         RunOutcome::Succeeded(result) => {
             let report = result.sarif.as_deref().map(Sarif::parse);

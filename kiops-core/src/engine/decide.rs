@@ -8,10 +8,10 @@ use crate::access::Subject;
 use crate::build::Trigger;
 use crate::error::Result;
 use crate::event::EventKind;
-use crate::name::{CommitId, DeliveryId};
+use crate::name::{BuildId, CommitId, DeliveryId};
 use crate::notify::DomainEvent;
 use crate::policy::{
-    Answer, Answered, Facts, Outcome, Planned, Question, RefKey, Rules, Skip, SkipReason, Standing, decide,
+    Answer, Answered, Facts, Outcome, Planned, Question, RefKey, RefState, Rules, Skip, SkipReason, decide,
 };
 use crate::store::{EventOutcome, EventRecord};
 
@@ -32,13 +32,7 @@ pub(super) fn decide_delivery(
             continue;
         };
         let (scope, _) = touched(event);
-        let state = scope.as_ref().map(|scope| draft.ref_state(scope)).unwrap_or_default();
-        let tracked = service
-            .source
-            .git()
-            .map(|git| draft.ref_state(&RefKey::Branch(git.branch.clone())).covered)
-            .unwrap_or_default();
-        let facts = Facts { state, tracked, answers: answers.clone(), rounds, unsigned: !record.signed };
+        let facts = facts(draft, scope.as_ref(), answers.clone(), rounds, record.signed);
         let decision = decide(rules, service, &event.event, &facts);
         if let Outcome::Ask(asked) = &decision.outcome {
             questions.extend(asked.iter().cloned());
@@ -64,6 +58,28 @@ pub(super) fn decide_delivery(
     Ok(questions.into_iter().collect())
 }
 
+/// What is known of a scope and of the tracked branch.
+pub(super) fn facts(
+    draft: &Draft<'_>,
+    scope: Option<&RefKey>,
+    answers: Vec<Answered>,
+    rounds: u8,
+    signed: bool,
+) -> Facts {
+    Facts {
+        state: scope.map(|scope| draft.ref_state(scope)).unwrap_or_default(),
+        tracked: tracked(draft).covered,
+        answers,
+        rounds,
+        unsigned: !signed,
+    }
+}
+
+fn tracked(draft: &Draft<'_>) -> RefState {
+    let branch = draft.service().source.git().map(|git| git.branch.clone());
+    branch.map(|branch| draft.ref_state(&RefKey::Branch(branch))).unwrap_or_default()
+}
+
 /// Where a plan comes from.
 pub(super) struct Source<'a> {
     pub(super) delivery: &'a DeliveryId,
@@ -78,50 +94,67 @@ pub(super) fn follow(
     source: &Source<'_>,
     record: &EventRecord,
     scope: Option<&RefKey>,
-) -> Result<Vec<crate::name::BuildId>> {
+) -> Result<Vec<BuildId>> {
     let Some(decision) = &record.decision else { return Ok(Vec::new()) };
     let mut builds = Vec::new();
+    if let Outcome::Build(planned) = &decision.outcome {
+        if let Some(scope) = scope {
+            watch_from_here(draft, scope, record);
+        }
+        for planned in planned {
+            builds.push(draft.enqueue(planned, source, record)?);
+        }
+    }
+    let Some(scope) = scope else { return Ok(builds) };
+    let late = decision.is_late();
     match &decision.outcome {
         Outcome::Build(planned) => {
-            for planned in planned {
-                builds.push(draft.enqueue(planned, source, record)?);
-            }
-            if let Some(scope) = scope {
-                note(draft, scope, record, planned.iter().any(|plan| plan.standing == Standing::Late));
+            note(draft, scope, record, late);
+            if !late {
                 cover_untouched(draft, scope, record, planned);
             }
         }
-        Outcome::Skip(skip) => {
-            if let Some(scope) = scope {
-                skipped(draft, scope, record, skip);
-            }
-        }
-        Outcome::Hold(_) => {
-            if let Some(scope) = scope {
-                note(draft, scope, record, false);
-            }
-        }
+        Outcome::Skip(skip) => skipped(draft, scope, record, skip, late),
+        Outcome::Hold(_) => note(draft, scope, record, late),
         Outcome::Ask(_) => {}
     }
     Ok(builds)
 }
 
-fn skipped(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, skip: &Skip) {
-    match skip.reason {
-        SkipReason::RefDeleted => {
-            let mut state = draft.ref_state(scope);
-            state.newest = None;
-            draft.put_ref(scope.clone(), state);
+fn skipped(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, skip: &Skip, late: bool) {
+    match (&record.event.kind, skip.reason) {
+        // An event that is of no interest says nothing of the head. Nor does a pipeline: its push does, and a head that
+        // counts as decided is not looked for any more.
+        (_, SkipReason::NotRelevant | SkipReason::NoCommit) | (EventKind::Pipeline(_), _) => {}
+        (EventKind::Push(push), _) if push.is_deleted() => deleted(draft, scope, push.before.commit()),
+        (EventKind::Tag(tag), _) if tag.is_deleted() => deleted(draft, scope, None),
+        (_, SkipReason::PathsNotTouched) => {
+            watch_from_here(draft, scope, record);
+            note(draft, scope, record, late);
+            if !late {
+                cover_untouched(draft, scope, record, &[]);
+            }
         }
-        // An event that is of no interest says nothing of the head; a deleted branch does even where it does not match.
-        SkipReason::NotRelevant | SkipReason::NoCommit => {}
-        _ if deleted(record) => {}
-        SkipReason::PathsNotTouched => {
-            note(draft, scope, record, false);
-            cover_untouched(draft, scope, record, &[]);
+        _ => {
+            watch_from_here(draft, scope, record);
+            let late = late || !follows_on(&draft.ref_state(scope), record);
+            note(draft, scope, record, late);
         }
-        reason => note(draft, scope, record, reason == SkipReason::Late),
     }
+}
+
+/// The ref is gone. What is told of an older head than the newest came late, and says nothing of the newer one.
+fn deleted(draft: &mut Draft<'_>, scope: &RefKey, before: Option<&CommitId>) {
+    let mut state = draft.ref_state(scope);
+    if before.is_none() || before == state.newest.as_ref() {
+        state.newest = None;
+        draft.put_ref(scope.clone(), state);
+    }
+}
+
+/// Whether a head that was skipped before anybody asked how it stands is surely not older than what was decided before.
+fn follows_on(state: &RefState, record: &EventRecord) -> bool {
+    state.newest.is_none() || state.newest == head(record) || state.newest.as_ref() == before(record)
 }
 
 fn note(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, late: bool) {
@@ -130,6 +163,21 @@ fn note(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, late: bool)
         state.note(&head, late);
         draft.put_ref(scope.clone(), state);
     }
+}
+
+/// The first head of a branch: what was there before it is nobody's news, and everything from there on is.
+fn watch_from_here(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord) {
+    let (Some(before), RefKey::Branch(_)) = (before(record), scope) else { return };
+    let (mut state, tracked) = (draft.ref_state(scope), tracked(draft).covered);
+    if state.newest.is_some() {
+        return;
+    }
+    for component in &draft.service().settings.components {
+        if !tracked.contains_key(&component.name) {
+            state.covered.entry(component.name.clone()).or_insert_with(|| before.clone());
+        }
+    }
+    draft.put_ref(scope.clone(), state);
 }
 
 /// A head that touches no watched path of a component changes nothing of what was built: it counts as covered.
@@ -166,11 +214,12 @@ fn head(record: &EventRecord) -> Option<CommitId> {
     Some(told.unwrap_or(head))
 }
 
-fn deleted(record: &EventRecord) -> bool {
+/// The head before, where the sender says.
+const fn before(record: &EventRecord) -> Option<&CommitId> {
     match &record.event.kind {
-        EventKind::Push(push) => push.head.commit().is_none(),
-        EventKind::Tag(tag) => tag.head.commit().is_none(),
-        _ => false,
+        EventKind::Push(push) => push.before.commit(),
+        EventKind::MergeRequest(request) => request.previous_head.as_ref(),
+        _ => None,
     }
 }
 

@@ -126,9 +126,9 @@ impl Draft<'_> {
     fn reuse(&mut self, mut build: Build, requester: Requester) -> Result<BuildId> {
         let id = build.id.clone();
         build.requesters.retain(|by| by.scope != requester.scope);
-        build.requesters.push(requester);
+        build.requesters.push(requester.clone());
         self.put_build(build);
-        self.release_again(&id)?;
+        self.release_again(&id, &requester)?;
         Ok(id)
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
 use crate::access::{Permission, Subject};
-use crate::build::{Build, BuildState};
+use crate::build::{Build, BuildState, Requester};
 use crate::error::{Error, Result};
 use crate::name::{BuildId, CommitId, ContainerName, EnvironmentName, PinnedImage, ReleaseId, ServiceName};
 use crate::policy::RefKey;
@@ -54,14 +54,17 @@ impl Draft<'_> {
         })
     }
 
-    /// What was built before is wanted again: released only where something else is live (design: identities).
-    pub(super) fn release_again(&mut self, id: &BuildId) -> Result<()> {
+    /// What was built before is wanted again: released only where something else is live and it is not on its way already.
+    pub(super) fn release_again(&mut self, id: &BuildId, by: &Requester) -> Result<()> {
         let Some(build) = self.build(id).cloned() else { return Ok(()) };
-        let live = self.auto_lane(&build).and_then(|lane| self.lane(&lane).cloned());
+        let Some(lane) = self.auto_lane(&build) else { return Ok(()) };
         let digest = build.digest.as_ref();
-        let is_live =
-            live.is_some_and(|live| live.images.values().any(|image| Some(&image.digest) == digest));
-        if is_live { Ok(()) } else { self.release_by_itself(&build) }
+        let is_live = self
+            .lane(&lane)
+            .is_some_and(|live| live.images.values().any(|image| Some(&image.digest) == digest));
+        let on_its_way =
+            self.releases().any(|release| !release.is_over() && release.origin == Origin::Build(id.clone()));
+        if is_live || on_its_way || !by.wants_release() { Ok(()) } else { self.release_for(&build, by) }
     }
 
     fn auto_lane(&self, build: &Build) -> Option<Lane> {
@@ -71,9 +74,14 @@ impl Draft<'_> {
     }
 
     fn release_by_itself(&mut self, build: &Build) -> Result<()> {
-        let (Some(lane), Some(requester), Some(image)) =
-            (self.auto_lane(build), build.wants_release(), build.image())
-        else {
+        match build.wants_release() {
+            Some(by) => self.release_for(build, by),
+            None => Ok(()),
+        }
+    }
+
+    fn release_for(&mut self, build: &Build, requester: &Requester) -> Result<()> {
+        let (Some(lane), Some(image)) = (self.auto_lane(build), build.image()) else {
             return Ok(());
         };
         if self.environment(&lane.environment).is_none() {

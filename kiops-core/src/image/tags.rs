@@ -234,7 +234,8 @@ mod tests {
             if let Ok(branch) = BranchName::parse(&name) {
                 let commit = commit();
                 let facts = TagFacts { commit: &commit, branch: Some(&branch), tag: None, merge_request: None };
-                prop_assert!(TagTemplate::parse("{branch}-{sha}").unwrap().fill(&facts).is_some());
+                let template = TagTemplate::parse("{branch}-{sha}").unwrap();
+                prop_assert!(template.fill(&facts).is_some());
             }
         }
 

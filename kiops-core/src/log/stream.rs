@@ -95,7 +95,8 @@ impl MaskStream {
                     each(line.strip_suffix('\r').unwrap_or(line))
                 }
                 _ => {
-                    let line = lines[start..end].strip_suffix(b"\r").unwrap_or(&lines[start..end]);
+                    let line = &lines[start..end];
+                    let line = line.strip_suffix(b"\r").unwrap_or(line);
                     let cut = line.len() > self.masker.raw_max();
                     each(&self.masker.line(&line[..line.len().min(self.masker.raw_max())], cut).0);
                 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Question, RefKey};
-use super::text::Finding;
+use super::text::{Finding, Saw};
 use crate::access::Trust;
 use crate::name::{BranchName, CommitId, ComponentName, GitRef, GitTag};
 
@@ -121,6 +121,16 @@ pub enum SkipReason {
     Late,
     /// A rule of the host's said no.
     HostRule,
+    /// The service lacks something that every build needs (K07).
+    NotReady,
+}
+
+impl Decision {
+    /// Whether the head was found to be older than another that was decided.
+    pub fn is_late(&self) -> bool {
+        let late = |finding: &Finding| matches!(finding.saw, Saw::Standing { standing: Standing::Late, .. });
+        self.findings.iter().any(late)
+    }
 }
 
 impl SkipReason {

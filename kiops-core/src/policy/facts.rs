@@ -54,7 +54,8 @@ pub struct RefState {
     pub newest: Option<CommitId>,
     /// Heads that were decided on, newest last, at most 64.
     pub decided: Vec<CommitId>,
-    /// For each component, the commit up to which every change of a watched path is in a successful build (E61).
+    /// For each component, the commit up to which every change of a watched path is in a successful build (E61), or
+    /// from which on this service was told of changes.
     pub covered: BTreeMap<ComponentName, CommitId>,
     /// For each component, the newest build of this ref.
     pub newest_build: BTreeMap<ComponentName, BuildId>,
@@ -77,6 +78,13 @@ impl RefState {
         if self.decided.len() > REMEMBERED {
             self.decided.remove(0);
         }
+    }
+
+    /// Whether a newer head than `commit` is covered for this component. What was never decided here is older than nothing.
+    pub fn is_covered_past(&self, component: &ComponentName, commit: &CommitId) -> bool {
+        let place = |of: &CommitId| self.decided.iter().position(|seen| seen == of);
+        let covered = self.covered.get(component).and_then(place);
+        matches!((covered, place(commit)), (Some(covered), Some(asked)) if covered > asked)
     }
 
     /// Whether this head was decided on.

@@ -112,8 +112,11 @@ impl<'a> Judge<'a> {
         self.message_rules(auto_ci, candidate.message.as_deref())?;
         let standing = self.standing(auto_ci, &candidate)?;
         let planned = self.components(&candidate, standing)?;
-        self.host_rules(rules)?;
-        self.fork_trust(&candidate)?;
+        if self.questions.is_empty() {
+            self.host_rules(rules)?;
+            self.fork_trust(&candidate)?;
+            self.ready()?;
+        }
         Ok(planned)
     }
 
@@ -151,9 +154,14 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Where the message or the commit behind a tag object is missing, the provider is asked.
+    /// Where the message or the commit behind a tag object is missing, the provider is asked. Nothing that an unsigned
+    /// delivery says counts before the provider has said so too.
     fn known_commit(&mut self, mut candidate: Candidate) -> Step<Candidate> {
-        if candidate.message.is_some() && !self.facts.unsigned {
+        if self.facts.unsigned {
+            candidate.before = None;
+            candidate.files = ChangedFiles::Unknown;
+            candidate.message = None;
+        } else if candidate.message.is_some() {
             return Ok(candidate);
         }
         let question = Question::Commit { id: candidate.commit.clone() };
@@ -173,7 +181,32 @@ impl<'a> Judge<'a> {
             Known::Unanswered => self.note("commit", Saw::text("the commit's message is not known")),
             Known::Open => self.questions.push(question),
         }
+        if self.facts.unsigned {
+            self.confirm_head(&candidate)?;
+        }
         Ok(candidate)
+    }
+
+    /// Any commit that the repository has could be named for any ref: the ref must really point at it.
+    fn confirm_head(&mut self, candidate: &Candidate) -> Step {
+        let question = Question::Head { git_ref: candidate.git_ref.clone() };
+        match self.facts.know(&question) {
+            Known::Answer(Answer::Head(Some(head))) if *head == candidate.commit => Ok(()),
+            // Of a tag object the commit is known once the other question is answered.
+            Known::Answer(_) if !self.questions.is_empty() => Ok(()),
+            Known::Open => {
+                self.questions.push(question);
+                Ok(())
+            }
+            Known::Answer(_) | Known::Unanswered => {
+                let saw = Saw::text(format!(
+                    "an unsigned delivery names commit {}, and `{}` is not known to point at it",
+                    candidate.commit.short(),
+                    candidate.git_ref
+                ));
+                self.stop("commit", SkipReason::NoCommit, saw)
+            }
+        }
     }
 
     fn message_rules(&mut self, auto_ci: &AutoCi, message: Option<&str>) -> Step {
@@ -203,8 +236,6 @@ impl<'a> Judge<'a> {
             None => (Standing::Newest, "nothing was decided before"),
             Some(newest) if *newest == candidate.commit => (Standing::Same, "the same commit"),
             Some(newest) if candidate.before.as_ref() == Some(newest) => (Standing::Newest, "it follows on that one"),
-            // A tag has no history of its own: whoever moves it means it.
-            Some(_) if matches!(candidate.scope, RefKey::Tag(_)) => (Standing::Newest, "the tag was moved"),
             Some(newest) => self.ask_standing(state, newest, candidate),
         };
         let saw = Saw::Standing { standing, newest: state.newest.clone(), by: by.to_owned() };
@@ -225,6 +256,8 @@ impl<'a> Judge<'a> {
             }
             Known::Answer(Answer::Head(Some(head))) if *head == candidate.commit => (Standing::Newest, "the ref points at it"),
             Known::Answer(Answer::Head(Some(head))) if head == newest => (Standing::Late, "the ref points at that one"),
+            // A tag has no history of its own: whoever moves it means it.
+            _ if matches!(candidate.scope, RefKey::Tag(_)) => (Standing::Newest, "the tag was moved"),
             Known::Answer(_) => match self.facts.know(&compare) {
                 Known::Open => {
                     self.questions.push(compare);
@@ -330,17 +363,27 @@ impl<'a> Judge<'a> {
     }
 
     /// From which commit the changed files count: the payload's own list only if it starts where the last covered
-    /// commit stands; a superseded or failed build in between would otherwise lose its changes (E61).
+    /// commit stands; a superseded or failed build in between would otherwise lose its changes (E61). Where nothing is
+    /// covered, only the first push of all may count from where it says that it starts.
     fn base(&self, component: &Component, candidate: &Candidate) -> Base {
-        match self.facts.state.covered.get(&component.name) {
-            Some(covered) if candidate.before.as_ref() == Some(covered) => Base::Event,
-            Some(covered) => Base::From(covered.clone()),
-            None => match self.facts.tracked.get(&component.name) {
-                Some(tracked) => Base::From(tracked.clone()),
-                None if candidate.before.is_some() => Base::Event,
-                None => Base::Unknown,
-            },
+        let state = &self.facts.state;
+        let covered = state.covered.get(&component.name).or_else(|| self.facts.tracked.get(&component.name));
+        let first = state.newest.is_none() && matches!(candidate.scope, RefKey::Branch(_));
+        match (covered, &candidate.before) {
+            (Some(covered), Some(before)) if covered == before => Base::Event,
+            (Some(covered), _) => Base::From(covered.clone()),
+            (None, Some(_)) if first => Base::Event,
+            (None, _) => Base::Unknown,
         }
+    }
+
+    /// Comes last: a service that lacks something still says what it would have done.
+    fn ready(&mut self) -> Step {
+        if self.service.settings.image.is_some() {
+            return Ok(());
+        }
+        let saw = Saw::text("the service has no registry settings: complete them, then push again or build by hand");
+        self.stop("registry", SkipReason::NotReady, saw)
     }
 
     fn host_rules(&mut self, rules: &Rules) -> Step {

@@ -5,7 +5,7 @@ use super::facts::RefKey;
 use super::judge::{Candidate, Judge, Step};
 use super::text::Saw;
 use crate::access::Trust;
-use crate::event::{Pipeline, Push, TagPush};
+use crate::event::{ChangedFiles, Pipeline, Push, TagPush};
 use crate::filter::RefFilter;
 use crate::name::{BranchName, GitRef, GitTag};
 use crate::service::GitSource;
@@ -72,7 +72,8 @@ impl Judge<'_> {
         if pipeline.child {
             return self.stop("pipeline", SkipReason::NotRelevant, Saw::text("a child pipeline builds nothing"));
         }
-        if pipeline.merge_request.is_some() && pipeline.source.as_deref() == Some("merge_request_event") {
+        // Its ref is the source's, which may be a fork's.
+        if pipeline.merge_request.is_some() || pipeline.source.as_deref().is_some_and(is_of_a_request) {
             let saw = Saw::text("a merge request's pipeline builds nothing: its own event does");
             return self.stop("pipeline", SkipReason::NotRelevant, saw);
         }
@@ -105,7 +106,7 @@ impl Judge<'_> {
             merge_request: None,
             trust: Trust::Trusted,
             before: None,
-            files: crate::event::ChangedFiles::Unknown,
+            files: ChangedFiles::Unknown,
             message: pipeline.message.clone(),
         })
     }
@@ -148,4 +149,9 @@ impl Judge<'_> {
         self.pass(rule, Saw::Matched { what_name: what.into(), name: branch.to_string(), pattern });
         Ok(())
     }
+}
+
+/// GitLab's words for pipelines that run for a merge request, its own or another host's.
+fn is_of_a_request(source: &str) -> bool {
+    matches!(source, "merge_request_event" | "external_pull_request_event")
 }

@@ -85,7 +85,11 @@ impl ReplayKey {
     }
 
     /// The key of a head that was found by listing, not delivered (design: lost webhooks).
-    pub fn of_head(git_ref: &crate::name::GitRef, before: Option<&crate::name::CommitId>, head: &crate::name::CommitId) -> Self {
+    pub fn of_head(
+        git_ref: &crate::name::GitRef,
+        before: Option<&crate::name::CommitId>,
+        head: &crate::name::CommitId,
+    ) -> Self {
         let before = before.map_or("none", crate::name::CommitId::as_str);
         Self(format!("head:{git_ref}:{before}:{head}"))
     }

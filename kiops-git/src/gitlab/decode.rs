@@ -7,29 +7,28 @@ use kiops_core::event::{
     Tip,
 };
 use kiops_core::name::{CommitId, GitRef, NameError, RepoId};
-use kiops_core::webhook::{peek, without_bom};
+use kiops_core::webhook::peek;
 use kiops_core::{Error, Result};
 
-use super::{merge_request, payload, webhook};
+use super::{merge_request, payload};
 use crate::body::{Text, ignored, or_empty, parse, stated};
 
-/// The fields that name the repository: a project of its own in most events, flat fields in system hooks' others.
-pub(super) const REPOSITORY: [&[&str]; 5] = [
-    &["project", "path_with_namespace"],
-    &["project_path_with_namespace"],
-    &["path_with_namespace"],
-    &["project", "id"],
-    &["project_id"],
-];
-
-/// The repository's path among the fields found.
-pub(super) fn path<'f, const N: usize>(found: &'f [Option<Cow<'_, str>>; N]) -> Option<&'f str> {
-    found.iter().take(3).flatten().map(AsRef::as_ref).find(|path| !path.is_empty())
-}
-
-/// The repository's id among the fields found.
-pub(super) fn id<'f, const N: usize>(found: &'f [Option<Cow<'_, str>>; N]) -> Option<&'f str> {
-    found.iter().skip(3).flatten().map(AsRef::as_ref).next()
+/// The repository that a body names, by no more reading than that takes: a project of its own in most events, flat fields
+/// in the other events of system hooks. Path and id may both be missing.
+pub(super) fn named_repository(body: &[u8]) -> Repository {
+    let [path, flat, own, id, flat_id] = peek(
+        body,
+        [
+            &["project", "path_with_namespace"],
+            &["project_path_with_namespace"],
+            &["path_with_namespace"],
+            &["project", "id"],
+            &["project_id"],
+        ],
+        |[path, flat, own, ..]| path.is_some() || flat.is_some() || own.is_some(),
+    );
+    let path = path.or(flat).or(own).map(Cow::into_owned).unwrap_or_default();
+    Repository { id: id.or(flat_id).and_then(|id| RepoId::parse(id).ok()), path }
 }
 
 /// Decodes any body that GitLab sends.
@@ -142,23 +141,11 @@ fn pipeline(event: &payload::Pipeline<'_>) -> Result<Event> {
 /// what is only to be ignored would make GitLab disable the hook (E35).
 fn other(body: &[u8], name: &str) -> Result<Event> {
     parse::<serde::de::IgnoredAny>(body, "JSON")?;
-    let [path, flat, own, id, flat_id, action] = peek(
-        without_bom(body),
-        [
-            REPOSITORY[0],
-            REPOSITORY[1],
-            REPOSITORY[2],
-            REPOSITORY[3],
-            REPOSITORY[4],
-            &["object_attributes", "action"],
-        ],
-        |_| false,
-    );
-    let repository = webhook::repository(&[path, flat, own, id, flat_id]);
+    let [action] = peek(body, [&["object_attributes", "action"]], |found| found[0].is_some());
     let action = action.map(Cow::into_owned);
     let name = name.chars().take(100).collect();
     let kind = EventKind::Other(Other { name, action, note: None });
-    Ok(Event { repository, actor: None, kind })
+    Ok(Event { repository: named_repository(body), actor: None, kind })
 }
 
 pub(super) fn repository(project: &payload::Project<'_>) -> Repository {

@@ -1,14 +1,12 @@
 //! GitLab's project, group and system hooks as a [`WebhookSource`].
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use jiff::Timestamp;
 use kiops_core::Result;
 use kiops_core::event::{Event, Repository};
-use kiops_core::name::{ProviderLiteral, ProviderName, RepoId};
+use kiops_core::name::{ProviderLiteral, ProviderName};
 use kiops_core::webhook::{
-    Delivery, ReplayKey, SecretSet, Verdict, Verification, WebhookSource, peek,
+    Delivery, ReplayKey, SecretSet, Verdict, Verification, WebhookSource,
     scheme::{self, TokenForm},
 };
 
@@ -43,8 +41,7 @@ impl WebhookSource for GitLabWebhook {
     }
 
     fn repository(&self, delivery: &Delivery) -> Option<Repository> {
-        let found = peek(&delivery.body, decode::REPOSITORY, |found| decode::path(found).is_some());
-        let repository = repository(&found);
+        let repository = decode::named_repository(&delivery.body);
         (repository.id.is_some() || !repository.path.is_empty()).then_some(repository)
     }
 
@@ -79,10 +76,4 @@ impl WebhookSource for GitLabWebhook {
     fn redact(&self, delivery: &Delivery) -> Bytes {
         redact::redact(&delivery.body)
     }
-}
-
-/// The repository that the fields of [`decode::REPOSITORY`] name.
-pub(super) fn repository<const N: usize>(found: &[Option<Cow<'_, str>>; N]) -> Repository {
-    let id = decode::id(found).and_then(|id| RepoId::parse(id).ok());
-    Repository { id, path: decode::path(found).unwrap_or_default().to_owned() }
 }

@@ -73,8 +73,7 @@ impl WebhookSource for PlainWebhook {
     fn decode(&self, delivery: &Delivery) -> Result<Vec<Event>> {
         let notice: Notice<'_> = parse(&delivery.body, "plain repository's delivery")?;
         let repository = Repository { id: None, path: notice.repository.into_owned() };
-        let actor =
-            (!notice.pusher.is_empty()).then(|| Actor { id: None, name: notice.pusher.into_owned() });
+        let actor = (!notice.pusher.is_empty()).then(|| Actor { id: None, name: notice.pusher.into_owned() });
         let event = |change: &Change<'_>| match kind(change) {
             Ok(Some(kind)) => Event { repository: repository.clone(), actor: actor.clone(), kind },
             Ok(None) => {

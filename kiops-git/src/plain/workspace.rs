@@ -58,7 +58,7 @@ impl LocalGit {
 
     /// Clones the bare repository at `from` into the folder `into`, which must not exist or be empty. Of an empty repository the clone
     /// starts with the branch that its HEAD names.
-    pub async fn clone(&self, from: &Path, into: &Path) -> Result<Workspace> {
+    pub async fn clone_to(&self, from: &Path, into: &Path) -> Result<Workspace> {
         let operation = "clone repository";
         let (from, into) = (absolute(from)?, absolute(into)?);
         if !is_bare(&from) {

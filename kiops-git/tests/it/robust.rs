@@ -36,7 +36,7 @@ fn everything(sent: &Delivery) -> Result<(), TestCaseError> {
             for event in &events {
                 serde_json::to_string(event).unwrap();
             }
-// Of a body that cannot be searched for secrets nothing is kept.
+            // Of a body that cannot be searched for secrets nothing is kept.
             if redacted.body != "null" {
                 prop_assert_eq!(&source.decode(&redacted).unwrap(), &events);
             }

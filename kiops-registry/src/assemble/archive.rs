@@ -117,7 +117,9 @@ pub(super) fn walk<R: Read, E>(
             EntryType::Symlink => EntryKind::Link(link()?),
             EntryType::Link => {
                 let target = link()?;
-                EntryKind::HardLink(check_path(target.as_bytes(), origin).map_err(|what| bad(&what))?.unwrap_or(target))
+                EntryKind::HardLink(
+                    check_path(target.as_bytes(), origin).map_err(|what| bad(&what))?.unwrap_or(target),
+                )
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => EntryKind::Special,
             other => return Err(bad(&format!("has the unknown type {:?}", char::from(other.as_byte())))),
@@ -214,7 +216,9 @@ impl Extensions {
 fn extension<R: Read, E>(raw: &mut tar::Entry<'_, R>) -> Result<Vec<u8>, Refused<E>> {
     let size = raw.size();
     if size > EXTENSION_MAX {
-        return Err(Refused::Bad(format!("a long name or PAX header has {size} bytes, more than {EXTENSION_MAX}")));
+        return Err(Refused::Bad(format!(
+            "a long name or PAX header has {size} bytes, more than {EXTENSION_MAX}"
+        )));
     }
     let mut bytes = Vec::new();
     raw.take(EXTENSION_MAX).read_to_end(&mut bytes).map_err(Refused::Io)?;
@@ -317,7 +321,8 @@ mod tests {
     #[test]
     fn a_pax_size_may_not_contradict_its_header() {
         let with = |record: Vec<u8>| {
-            [entry("p", EntryType::XHeader, "", &record), entry("a", EntryType::Regular, "", b"12345")].concat()
+            [entry("p", EntryType::XHeader, "", &record), entry("a", EntryType::Regular, "", b"12345")]
+                .concat()
         };
         assert_eq!(names(&with(pax_record("size", b"5"))).unwrap(), ["a"]);
         assert!(matches!(names(&with(pax_record("size", b"512"))), Err(Refused::Bad(_))));

@@ -93,7 +93,7 @@ pub(super) async fn find(
         return Err(unsupported(line, format!("{image} has the trigger `ONBUILD {trigger}`"))
             .with_remedy("choose a base without triggers, or use an executor that runs commands (Kaniko, BuildKit, Docker)"));
     }
-    Ok(BaseImage { name: name.clone(), config: config.as_base(), layers })
+    Ok(BaseImage { name: name.clone(), config: config.into_base(), layers })
 }
 
 /// Copies a layer into the working directory, checked against its digest on the way by the registry.
@@ -125,7 +125,13 @@ pub(super) async fn fetch(
 }
 
 /// Applies a fetched layer to the tree of the layers below it.
-pub(super) fn apply(tree: &mut Tree, path: &Path, layer: &Digest, max_bytes: u64, run: &Run) -> Result<(), Stop> {
+pub(super) fn apply(
+    tree: &mut Tree,
+    path: &Path,
+    layer: &Digest,
+    max_bytes: u64,
+    run: &Run,
+) -> Result<(), Stop> {
     let mut new: BTreeMap<String, Node> = BTreeMap::new();
     let (mut removed, mut emptied) = (Vec::new(), Vec::new());
     read_layer(path, layer, max_bytes, |entry, _| {
@@ -154,8 +160,13 @@ pub(super) fn apply(tree: &mut Tree, path: &Path, layer: &Digest, max_bytes: u64
                 return Ok(());
             }
         };
-        let meta =
-            Meta { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs: entry.xattrs };
+        let meta = Meta {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            xattrs: entry.xattrs,
+        };
         new.insert(entry.path.to_owned(), Node { kind, meta });
         if tree.len() + new.len() > FILES_MAX {
             return Err(Stop::failed(
@@ -192,7 +203,9 @@ pub(super) fn extract(
     let mut found = BTreeMap::new();
     read_layer(path, layer, max_bytes, |entry, content| {
         run.tick()?;
-        let (EntryKind::File(size), Some(name)) = (&entry.kind, wanted.get(entry.path)) else { return Ok(()) };
+        let (EntryKind::File(size), Some(name)) = (&entry.kind, wanted.get(entry.path)) else {
+            return Ok(());
+        };
         let mut buffer = vec![0; 128 * 1024];
         let mut left = *size;
         while left > 0 {
@@ -220,7 +233,10 @@ fn read_layer(
 ) -> Result<(), Stop> {
     let io = |error| disk_error(&io_error("read base layer", path, error));
     let unreadable = |what: &str| {
-        Stop::failed(FailureKind::BaseImageUnavailable, format!("layer {layer} of the base image cannot be read: {what}"))
+        Stop::failed(
+            FailureKind::BaseImageUnavailable,
+            format!("layer {layer} of the base image cannot be read: {what}"),
+        )
     };
     let mut file = File::open(path).map_err(io)?;
     let mut magic = [0; 4];
@@ -232,7 +248,9 @@ fn read_layer(
             FailureKind::UnsupportedInstruction,
             format!("layer {layer} of the base image is compressed with zstd, and this COPY has to read it"),
         ))
-        .with_remedy("use a base with gzip layers (`skopeo copy --dest-compress-format gzip`), or another executor"));
+        .with_remedy(
+            "use a base with gzip layers (`skopeo copy --dest-compress-format gzip`), or another executor",
+        ));
     }
     let buffered = BufReader::with_capacity(128 * 1024, file);
     let is_gzip = length >= 2 && magic.starts_with(&[0x1f, 0x8b]);

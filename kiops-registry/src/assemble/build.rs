@@ -1,6 +1,6 @@
 //! Building a planned Dockerfile: stage after stage, instruction after instruction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use kiops_core::image::Registry;
 use kiops_core::name::{Digest, ImageName};
 use kiops_core::stage::FailureKind;
 
-use super::base::{self, BaseImage};
+use super::base::BaseImage;
 use super::config::ImageConfig;
-use super::context::{Context, read};
+use super::context::Context;
 use super::copy::{Look, Overlay};
 use super::dockerfile::{Copy, Op, Source, Step, word_error};
 use super::layer::{self, LayerFile};
 use super::outcome::{Stop, invalid, unsupported};
-use super::owner::{Owner, parse_mode};
+use super::owner::parse_mode;
 use super::place::{Placing, refused};
 use super::plan::{Base, Plan, PlannedStage};
 use super::run::Run;
-use super::tree::{Content, Edge, Kind, Tree};
+use super::tree::{Edge, Tree};
 use super::words::{self, Reading, WORD_MAX};
 use crate::manifest::{Descriptor, Platform};
 
 /// The most bytes of a here-document.
-const DOCUMENT_MAX: usize = 1024 * 1024;
+pub(super) const DOCUMENT_MAX: usize = 1024 * 1024;
 
 /// Everything that a build works with.
 pub(super) struct Builder {
@@ -75,7 +75,7 @@ struct State {
 
 /// The files of a stage: read only when an instruction needs them.
 #[derive(Debug, Clone)]
-enum Files {
+pub(super) enum Files {
     Unread(Arc<BaseImage>),
     Read(Arc<Tree>),
 }
@@ -100,9 +100,8 @@ impl Builder {
         for name in &plan.unused_args {
             self.run.line(&format!("Build argument {name} is set, and no ARG takes it"));
         }
-        let State { config, layers, .. } = states
-            .pop()
-            .ok_or_else(|| Stop::failed(FailureKind::DockerfileInvalid, "it has no stage"))?;
+        let State { config, layers, .. } =
+            states.pop().ok_or_else(|| Stop::failed(FailureKind::DockerfileInvalid, "it has no stage"))?;
         Ok(Image { config, layers })
     }
 
@@ -126,14 +125,20 @@ impl Builder {
                 })
             }
             Base::Stage(at) => {
-                let base = states.get(*at).ok_or_else(|| invalid(stage.line, "the stage it is built on is not there"))?;
+                let base = states
+                    .get(*at)
+                    .ok_or_else(|| invalid(stage.line, "the stage it is built on is not there"))?;
                 Ok(State { args: BTreeMap::new(), cmd_is_own: false, ..base.clone() })
             }
             Base::Image { .. } => {
                 let image = self.image(&stage.base, stage.line).await?;
                 let layer = |descriptor: &Descriptor| Layer::Base {
                     from: image.name.clone(),
-                    descriptor: Descriptor::new(oci_layer(&descriptor.media_type), descriptor.digest.clone(), descriptor.size),
+                    descriptor: Descriptor::new(
+                        oci_layer(&descriptor.media_type),
+                        descriptor.digest.clone(),
+                        descriptor.size,
+                    ),
                 };
                 Ok(State {
                     config: image.config.clone(),
@@ -296,38 +301,17 @@ impl Builder {
         self.layer(stage, state, new).await
     }
 
-    async fn owner(&mut self, tree: &Tree, text: &str, line: usize) -> Result<(u64, u64), Stop> {
-        let owner = Owner::parse(text).map_err(|what| invalid(line, what))?;
-        let (mut passwd, mut group) = (String::new(), String::new());
-        if owner.has_names() {
-            passwd = self.small_file(tree, "etc/passwd").await?;
-            group = self.small_file(tree, "etc/group").await?;
-        }
-        owner.ids(&passwd, &group).map_err(|what| invalid(line, what).with_remedy("use numbers: --chown=1000:1000"))
-    }
-
-    /// The text of a small file of an image; empty where there is none.
-    async fn small_file(&mut self, tree: &Tree, path: &str) -> Result<String, Stop> {
-        let Ok(path) = tree.resolve(path, true, Edge::Clamp) else { return Ok(String::new()) };
-        let Some(node) = tree.get(&path).filter(|node| matches!(&node.kind, Kind::File(content) if content.size() <= DOCUMENT_MAX as u64))
-        else {
-            return Ok(String::new());
-        };
-        let mut one = Tree::default();
-        one.insert(path.clone(), node.clone());
-        self.fill(&mut one).await?;
-        match one.get(&path).map(|node| &node.kind) {
-            Some(Kind::File(content)) => Ok(String::from_utf8_lossy(&read(content)?).into_owned()),
-            _ => Ok(String::new()),
-        }
-    }
-
     const fn look(&self) -> Look {
         Look { owner: None, mode: None, mtime: self.mtime }
     }
 
     /// Adds new entries to a stage, as a layer where the stage is a part of the image. Says the layer's uncompressed digest.
-    async fn layer(&mut self, stage: &PlannedStage, state: &mut State, mut new: Tree) -> Result<Option<Digest>, Stop> {
+    async fn layer(
+        &mut self,
+        stage: &PlannedStage,
+        state: &mut State,
+        mut new: Tree,
+    ) -> Result<Option<Digest>, Stop> {
         if new.len() == 0 {
             return Ok(None);
         }
@@ -358,87 +342,6 @@ impl Builder {
         let tree = self.tree_of(state.files.clone()).await?;
         state.files = Files::Read(Arc::clone(&tree));
         Ok(tree)
-    }
-
-    async fn tree_of(&mut self, files: Files) -> Result<Arc<Tree>, Stop> {
-        match files {
-            Files::Read(tree) => Ok(tree),
-            Files::Unread(image) => self.read(&image).await,
-        }
-    }
-
-    /// Finds an image, once.
-    async fn image(&mut self, base: &Base, line: usize) -> Result<Arc<BaseImage>, Stop> {
-        let Base::Image { image, platform } = base else {
-            return Err(invalid(line, "this is no image"));
-        };
-        let platform = platform.as_ref().unwrap_or(&self.platform);
-        let key = format!("{image} {platform:?}");
-        if let Some(found) = self.images.get(&key) {
-            return Ok(Arc::clone(found));
-        }
-        let found = tokio::select! {
-            found = base::find(&*self.registry, image, platform, line) => Arc::new(found?),
-            () = self.run.canceled() => return Err(Stop::Canceled),
-        };
-        self.images.insert(key, Arc::clone(&found));
-        Ok(found)
-    }
-
-    /// Reads which files an image has.
-    async fn read(&mut self, image: &BaseImage) -> Result<Arc<Tree>, Stop> {
-        self.run.line(&format!("  reading the {} layers of {}", image.layers.len(), image.name));
-        let mut layers = Vec::with_capacity(image.layers.len());
-        for layer in &image.layers {
-            let path = self.dir.join(format!("base-{}", layer.digest.hex()));
-            if !self.fetched.contains_key(&layer.digest) {
-                tokio::select! {
-                    fetched = base::fetch(&*self.registry, &image.name, layer, &path, &self.run) => fetched?,
-                    () = self.run.canceled() => return Err(Stop::Canceled),
-                }
-                self.fetched.insert(layer.digest.clone(), path.clone());
-            }
-            layers.push((path, layer.digest.clone()));
-        }
-        let (run, max) = (Arc::clone(&self.run), self.max_base_bytes);
-        work(move || {
-            let mut tree = Tree::default();
-            for (path, digest) in &layers {
-                base::apply(&mut tree, path, digest, max, &run)?;
-            }
-            Ok(Arc::new(tree))
-        })
-        .await?
-    }
-
-    /// Fetches the content of entries that are still in layers of base images.
-    async fn fill(&mut self, tree: &mut Tree) -> Result<(), Stop> {
-        let mut wanted: BTreeMap<Digest, BTreeSet<Arc<str>>> = BTreeMap::new();
-        for (_, node) in tree.iter() {
-            if let Kind::File(Content::Layer { layer, path, .. }) = &node.kind {
-                wanted.entry(layer.clone()).or_default().insert(Arc::clone(path));
-            }
-        }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let layers: Vec<_> = wanted
-            .into_iter()
-            .filter_map(|(layer, paths)| Some((self.fetched.get(&layer)?.clone(), layer, paths)))
-            .collect();
-        let spool = Arc::new(self.dir.join("extracted"));
-        let (run, max) = (Arc::clone(&self.run), self.max_base_bytes);
-        let found = work(move || -> Result<_, Stop> {
-            let mut found = BTreeMap::new();
-            for (path, layer, wanted) in layers {
-                let extracted = base::extract(&path, &layer, &wanted, &spool, max, &run)?;
-                found.extend(extracted.into_iter().map(|(path, content)| ((layer.clone(), path), content)));
-            }
-            Ok(found)
-        })
-        .await??;
-        tree.replace_content(|layer, path| found.get(&(layer.clone(), Arc::clone(path))).cloned());
-        Ok(())
     }
 }
 

@@ -6,7 +6,8 @@ use kiops_core::name::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::dockerfile::{Command, Health};
+use super::dockerfile::Command;
+use super::health::Health;
 
 /// The search path that an image from scratch begins with, as Docker's builders set it.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -106,7 +107,7 @@ impl ImageConfig {
     }
 
     /// What a base hands on: without what only told how it was made.
-    pub(super) fn as_base(mut self) -> Self {
+    pub(super) fn into_base(mut self) -> Self {
         for old in ["container", "container_config", "docker_version", "id", "parent"] {
             self.rest.remove(old);
         }
@@ -229,7 +230,9 @@ impl Settings {
         }
         let test = match &health.test {
             None => vec!["NONE".to_owned()],
-            Some(Command::Exec(words)) => std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect(),
+            Some(Command::Exec(words)) => {
+                std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect()
+            }
             Some(Command::Shell(text)) => vec!["CMD-SHELL".to_owned(), text.clone()],
         };
         let form = Form {
@@ -322,7 +325,7 @@ mod tests {
         let text = r#"{"architecture":"arm64","os":"linux","os.version":"1","docker_version":"x",
             "config":{"ArgsEscaped":true,"OnBuild":null},"rootfs":{"type":"layers","diff_ids":[]}}"#;
         let config: ImageConfig = serde_json::from_str(text).unwrap();
-        let again = serde_json::to_value(config.as_base()).unwrap();
+        let again = serde_json::to_value(config.into_base()).unwrap();
         assert_eq!(again["os.version"], "1");
         assert_eq!(again["config"]["ArgsEscaped"], true);
         assert!(again.get("docker_version").is_none());

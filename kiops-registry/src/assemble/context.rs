@@ -112,10 +112,14 @@ impl Source {
         let not_found = || Stop::Failed(Failure::new(Stage::Setup, FailureKind::DockerfileNotFound, path));
         let resolved = match self.tree.resolve(path, true, Edge::Refuse) {
             Ok(resolved) => resolved,
-            Err(Lost::Leaves(_)) => return Err(refused(format!("the Dockerfile's path `{path}` leaves the repository"))),
+            Err(Lost::Leaves(_)) => {
+                return Err(refused(format!("the Dockerfile's path `{path}` leaves the repository")));
+            }
             Err(_) => return Err(not_found()),
         };
-        let Some(Node { kind: Kind::File(content), .. }) = self.tree.get(&resolved) else { return Err(not_found()) };
+        let Some(Node { kind: Kind::File(content), .. }) = self.tree.get(&resolved) else {
+            return Err(not_found());
+        };
         let invalid = |what: &str| Stop::failed(FailureKind::DockerfileInvalid, format!("`{path}` {what}"));
         if content.size() > DOCKERFILE_MAX as u64 {
             return Err(invalid("is larger than a mebibyte"));
@@ -128,7 +132,9 @@ impl Source {
     pub(super) fn context(&self, folder: &str, dockerfile: &str, limits: &Limits) -> Result<Context, Stop> {
         let resolved = match self.tree.resolve(folder, true, Edge::Refuse) {
             Ok(resolved) if self.tree.is_dir(&resolved) => resolved,
-            Err(Lost::Leaves(_)) => return Err(refused(format!("the context folder `{folder}` leaves the repository"))),
+            Err(Lost::Leaves(_)) => {
+                return Err(refused(format!("the context folder `{folder}` leaves the repository")));
+            }
             _ => {
                 return Err(refused(format!("there is no folder `{folder}` in the commit"))
                     .with_remedy("set the service's path to a folder of the repository"));
@@ -173,7 +179,9 @@ impl Source {
                 limits.max_context_files,
                 limits.max_context_bytes
             ))
-            .with_remedy("leave files out with .dockerignore, or set the service's path to a smaller folder"));
+            .with_remedy(
+                "leave files out with .dockerignore, or set the service's path to a smaller folder",
+            ));
         }
         context.tree = Arc::new(tree);
         Ok(context)

@@ -100,7 +100,13 @@ impl<'a> Overlay<'a> {
     }
 
     /// Copies what a source named. `dest` is where it goes, absolute; `into`: it is a folder even if there is none yet.
-    pub(super) fn copy(&mut self, from: &Tree, picked: &Picked, dest: &str, into: bool) -> Result<(), Refusal> {
+    pub(super) fn copy(
+        &mut self,
+        from: &Tree,
+        picked: &Picked,
+        dest: &str,
+        into: bool,
+    ) -> Result<(), Refusal> {
         match from.get(&picked.path) {
             Some(node) if node.kind != Kind::Dir => self.file(node.clone(), &picked.name, dest, into),
             _ => self.folder(from, &picked.path, dest),
@@ -151,8 +157,10 @@ impl<'a> Overlay<'a> {
     /// entries as they are: a layer that only held their content could reset their mode.
     pub(super) fn make_folder(&mut self, path: &str) -> Result<String, Refusal> {
         let path = self.resolve(path, true)?;
-        let all: Vec<String> =
-            ancestors(&path).chain(Some(path.as_str()).filter(|path| !path.is_empty())).map(str::to_owned).collect();
+        let all: Vec<String> = ancestors(&path)
+            .chain(Some(path.as_str()).filter(|path| !path.is_empty()))
+            .map(str::to_owned)
+            .collect();
         for folder in all {
             if self.new.get(&folder).is_some() {
                 continue;
@@ -174,7 +182,9 @@ impl<'a> Overlay<'a> {
     fn put(&mut self, path: &str, mut node: Node) -> Result<(), Refusal> {
         let is_folder = |node: &Node| node.kind == Kind::Dir;
         if node.kind == Kind::Special {
-            return Err(Refusal::Invalid(format!("`/{path}` would be a device or pipe, which is not copied")));
+            return Err(Refusal::Invalid(format!(
+                "`/{path}` would be a device or pipe, which is not copied"
+            )));
         }
         if !is_folder(&node) && self.get(path).is_some_and(is_folder) {
             return Err(Refusal::Invalid(format!("`/{path}` is a folder and cannot become a file")));
@@ -244,7 +254,10 @@ mod tests {
     #[test]
     fn a_folders_content_is_copied_and_a_file_keeps_or_gets_its_name() {
         let none = Tree::default();
-        assert_eq!(copy(&none, "css", "/srv/", true).unwrap(), ["srv", "srv/a.css", "srv/deep", "srv/deep/b.css"]);
+        assert_eq!(
+            copy(&none, "css", "/srv/", true).unwrap(),
+            ["srv", "srv/a.css", "srv/deep", "srv/deep/b.css"]
+        );
         assert_eq!(copy(&none, "index.html", "/srv/", true).unwrap(), ["srv", "srv/index.html"]);
         assert_eq!(copy(&none, "index.html", "/srv/x", false).unwrap(), ["srv", "srv/x"]);
         assert_eq!(copy(&none, "index.html", "/", true).unwrap(), ["index.html"]);
@@ -256,7 +269,8 @@ mod tests {
 
     #[test]
     fn links_of_the_image_are_followed_and_not_replaced() {
-        let merged = tree([("usr", Kind::Dir), ("usr/bin", Kind::Dir), ("bin", Kind::Link("usr/bin".into()))]);
+        let merged =
+            tree([("usr", Kind::Dir), ("usr/bin", Kind::Dir), ("bin", Kind::Link("usr/bin".into()))]);
         assert_eq!(copy(&merged, "index.html", "/bin/x", false).unwrap(), ["usr", "usr/bin", "usr/bin/x"]);
         assert_eq!(copy(&merged, "css", "/bin", false).unwrap()[2], "usr/bin/a.css");
     }
@@ -269,7 +283,8 @@ mod tests {
         let picked = &pick(&from, "index.html", Edge::Refuse).unwrap()[0];
         overlay.copy(&from, picked, "/tmp/new/", true).unwrap();
         let new = overlay.finish();
-        let look = |path: &str| new.get(path).map(|node| (node.meta.mode, node.meta.uid, node.meta.mtime)).unwrap();
+        let look =
+            |path: &str| new.get(path).map(|node| (node.meta.mode, node.meta.uid, node.meta.mtime)).unwrap();
         assert_eq!(look("tmp"), (0o700, 1, 3));
         assert_eq!(look("tmp/new"), (0o755, 7, 5));
         assert_eq!(look("tmp/new/index.html"), (0o600, 7, 3));
@@ -285,7 +300,10 @@ mod tests {
         assert_eq!(copy(&none, "nope*", "/", true), Ok(vec![]));
         let there = tree([("d", Kind::Dir), ("d/index.html", Kind::Dir), ("f", file("f"))]);
         for (source, dest) in [("index.html", "/d/"), ("css", "/f"), ("index.html", "/f/x")] {
-            assert!(matches!(copy(&there, source, dest, dest.ends_with('/')), Err(Refusal::Invalid(_))), "{dest}");
+            assert!(
+                matches!(copy(&there, source, dest, dest.ends_with('/')), Err(Refusal::Invalid(_))),
+                "{dest}"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 use parse_dockerfile as parser;
 use parser::{Instruction, JsonOrStringArray};
 
+use super::health::Health;
 use super::outcome::{Stop, invalid, unsupported};
 use super::words::{self, WordError};
 use kiops_core::stage::FailureKind;
@@ -100,17 +101,6 @@ pub(super) enum Command {
     Shell(String),
 }
 
-/// HEALTHCHECK. Times are in nanoseconds, as image configurations have them.
-#[derive(Debug, Clone)]
-pub(super) struct Health {
-    pub(super) test: Option<Command>,
-    pub(super) interval: Option<i64>,
-    pub(super) timeout: Option<i64>,
-    pub(super) start_period: Option<i64>,
-    pub(super) start_interval: Option<i64>,
-    pub(super) retries: Option<u32>,
-}
-
 impl Dockerfile {
     /// Parses a Dockerfile.
     ///
@@ -135,9 +125,10 @@ impl Dockerfile {
         if let Some(syntax) = &directives.syntax {
             let image = syntax.value.value;
             if !is_known_frontend(image) {
-                return Err(unsupported(reader.line(syntax.value.span.start), format!("# syntax={image}")).with_remedy(
-                    "remove the `# syntax` line, or use an executor that runs other frontends (BuildKit)",
-                ));
+                return Err(unsupported(reader.line(syntax.value.span.start), format!("# syntax={image}"))
+                    .with_remedy(
+                        "remove the `# syntax` line, or use an executor that runs other frontends (BuildKit)",
+                    ));
             }
         }
         let mut dockerfile = Self { escape, globals: Vec::new(), stages: Vec::new() };
@@ -198,7 +189,8 @@ impl Reader<'_> {
             }
             let name = from.as_.as_ref().map(|(_, name)| name.value.to_lowercase());
             if let Some(name) = &name
-                && (!is_stage_name(name) || dockerfile.stages.iter().any(|stage| stage.name.as_ref() == Some(name)))
+                && (!is_stage_name(name)
+                    || dockerfile.stages.iter().any(|stage| stage.name.as_ref() == Some(name)))
             {
                 return Err(invalid(line, format!("`{name}` is no stage name, or another stage has it")));
             }
@@ -217,7 +209,9 @@ impl Reader<'_> {
                 Op::Arg(args)
             }
             Instruction::Env(env) => Op::Env(words::pairs(&env.arguments.value, self.escape).map_err(word)?),
-            Instruction::Label(label) => Op::Label(words::pairs(&label.arguments.value, self.escape).map_err(word)?),
+            Instruction::Label(label) => {
+                Op::Label(words::pairs(&label.arguments.value, self.escape).map_err(word)?)
+            }
             Instruction::Workdir(workdir) => Op::Workdir(workdir.arguments.value.to_string()),
             Instruction::User(user) => Op::User(user.arguments.value.to_string()),
             Instruction::Expose(expose) => {
@@ -230,8 +224,13 @@ impl Reader<'_> {
             }
             Instruction::Entrypoint(entrypoint) => Op::Entrypoint(self.command(&entrypoint.arguments)),
             Instruction::Cmd(cmd) => Op::Cmd(self.command(&cmd.arguments)),
-            Instruction::Shell(shell) => Op::Shell(shell.arguments.iter().map(|word| word.value.to_string()).collect()),
-            Instruction::Healthcheck(health) => Op::Healthcheck(self.health(line, health)?),
+            Instruction::Shell(shell) => {
+                Op::Shell(shell.arguments.iter().map(|word| word.value.to_string()).collect())
+            }
+            Instruction::Healthcheck(health) => {
+                let command = |command: &parser::Command<'_>| self.command(command);
+                Op::Healthcheck(Health::parse(line, health, command)?)
+            }
             Instruction::Stopsignal(signal) => Op::StopSignal(signal.arguments.value.to_string()),
             Instruction::Maintainer(maintainer) => Op::Maintainer(maintainer.name.value.to_string()),
             Instruction::Copy(copy) => self.copy(line, false, &copy.options, &copy.src, &copy.dest)?,
@@ -268,33 +267,6 @@ impl Reader<'_> {
         }
     }
 
-    fn health(&self, line: usize, health: &parser::HealthcheckInstruction<'_>) -> Result<Health, Stop> {
-        let mut parsed =
-            Health { test: None, interval: None, timeout: None, start_period: None, start_interval: None, retries: None };
-        if let parser::HealthcheckArguments::Cmd { arguments, .. } = &health.arguments {
-            parsed.test = Some(self.command(arguments));
-        }
-        for flag in &health.options {
-            let value = flag.value.as_ref().map(|value| &*value.value).unwrap_or_default();
-            let slot = match &*flag.name.value {
-                "interval" => &mut parsed.interval,
-                "timeout" => &mut parsed.timeout,
-                "start-period" => &mut parsed.start_period,
-                "start-interval" => &mut parsed.start_interval,
-                "retries" => {
-                    let retries = value.parse().map_err(|_| invalid(line, format!("--retries={value} is no number")))?;
-                    parsed.retries = Some(retries);
-                    continue;
-                }
-                other => return Err(invalid(line, format!("HEALTHCHECK has no flag `--{other}`"))),
-            };
-            *slot = Some(duration(value).ok_or_else(|| {
-                invalid(line, format!("--{}={value} is no duration of at least 1ms (such as 30s or 1m30s)", flag.name.value))
-            })?);
-        }
-        Ok(parsed)
-    }
-
     fn copy(
         &self,
         line: usize,
@@ -317,7 +289,12 @@ impl Reader<'_> {
                 ("parents" | "exclude" | "keep-git-dir" | "checksum" | "unpack", _) => {
                     return Ok(Op::Refused(format!("{keyword} --{}", flag.name.value)));
                 }
-                (other, _) => return Err(invalid(line, format!("{keyword} has no such flag: `--{other}`, or it lacks its value"))),
+                (other, _) => {
+                    return Err(invalid(
+                        line,
+                        format!("{keyword} has no such flag: `--{other}`, or it lacks its value"),
+                    ));
+                }
             }
         }
         let mut parsed = Vec::with_capacity(sources.len());
@@ -343,14 +320,17 @@ impl Reader<'_> {
 pub(super) fn word_error(line: usize, error: WordError) -> Stop {
     match error {
         WordError::Invalid(what) => invalid(line, what),
-        WordError::Unsupported(what) => unsupported(line, what)
-            .with_remedy("write the value out, or use an executor that runs BuildKit"),
+        WordError::Unsupported(what) => {
+            unsupported(line, what).with_remedy("write the value out, or use an executor that runs BuildKit")
+        }
     }
 }
 
 fn is_stage_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn keyword(instruction: &Instruction<'_>) -> std::ops::Range<usize> {
@@ -376,37 +356,6 @@ fn keyword(instruction: &Instruction<'_>) -> std::ops::Range<usize> {
         _ => return 0..0,
     };
     keyword.span.clone()
-}
-
-/// A duration as Go writes it (`1h2m3.5s`, `500ms`) in nanoseconds; at least a millisecond, or zero.
-fn duration(text: &str) -> Option<i64> {
-    let mut rest = text;
-    let mut total = 0_f64;
-    if rest.is_empty() {
-        return None;
-    }
-    if rest == "0" {
-        return Some(0);
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(digits);
-        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let scale = match unit {
-            "ns" => 1.0,
-            "us" | "µs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * scale;
-        rest = after;
-    }
-    // Exact: both bounds are far within what a float counts without gaps of a nanosecond that would matter.
-    (total == 0.0 || (1e6..=9e18).contains(&total)).then_some(total as i64)
 }
 
 #[cfg(test)]
@@ -439,8 +388,12 @@ mod tests {
     fn a_here_document_keeps_its_name_and_text() {
         let file = parse("FROM scratch\nCOPY <<-'one.txt' <<two /d/\n\ta $B\none.txt\nc\ntwo\nUSER 1\n");
         let Op::Copy(copy) = &file.stages[0].steps[0].op else { panic!() };
-        assert!(matches!(&copy.sources[0], Source::Inline { name, text, expand: false } if name == "one.txt" && text == "a $B\n"));
-        assert!(matches!(&copy.sources[1], Source::Inline { name, text, expand: true } if name == "two" && text == "c\n"));
+        assert!(
+            matches!(&copy.sources[0], Source::Inline { name, text, expand: false } if name == "one.txt" && text == "a $B\n")
+        );
+        assert!(
+            matches!(&copy.sources[1], Source::Inline { name, text, expand: true } if name == "two" && text == "c\n")
+        );
         assert_eq!(file.stages[0].steps[1].line, 7);
     }
 
@@ -453,31 +406,13 @@ mod tests {
 
     #[test]
     fn only_dockers_own_frontend_is_known() {
-        for known in ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile@sha256:12"] {
+        for known in
+            ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile@sha256:12"]
+        {
             assert!(Dockerfile::parse(&format!("# syntax={known}\nFROM scratch\n")).is_ok(), "{known}");
         }
         let stop = Dockerfile::parse("# syntax=evil/frontend\nFROM scratch\n").unwrap_err();
         assert!(matches!(stop, Stop::Refused(_)), "{stop:?}");
-    }
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        for (text, expected) in [
-            ("30s", Some(30_000_000_000)),
-            ("1m30s", Some(90_000_000_000)),
-            ("1.5h", Some(5_400_000_000_000)),
-            ("500ms", Some(500_000_000)),
-            ("0", Some(0)),
-            ("1ns", None),
-            ("", None),
-            ("30", None),
-            ("s", None),
-            ("1x", None),
-            ("1.2.3s", None),
-            ("99999999999h", None),
-        ] {
-            assert_eq!(duration(text), expected, "{text}");
-        }
     }
 
     #[test]
@@ -491,8 +426,13 @@ mod tests {
             let file = parse(&format!("FROM scratch\n{line}\n"));
             assert!(matches!(&file.stages[0].steps[0].op, Op::Refused(found) if found == what), "{line}");
         }
-        for bad in ["COPY --x a b", "COPY a", "FROM --x=y z", "HEALTHCHECK --retries=x CMD a", "BOGUS x", "ENV x"] {
-            assert!(matches!(Dockerfile::parse(&format!("FROM scratch\n{bad}\n")), Err(Stop::Failed(_))), "{bad}");
+        for bad in
+            ["COPY --x a b", "COPY a", "FROM --x=y z", "HEALTHCHECK --retries=x CMD a", "BOGUS x", "ENV x"]
+        {
+            assert!(
+                matches!(Dockerfile::parse(&format!("FROM scratch\n{bad}\n")), Err(Stop::Failed(_))),
+                "{bad}"
+            );
         }
     }
 

@@ -35,8 +35,8 @@ impl Ignore {
                 }
                 continue;
             }
-            let glob =
-                Glob::new(&pattern, true).map_err(|error| format!("line {}: `{pattern}`: {error}", number + 1))?;
+            let glob = Glob::new(&pattern, true)
+                .map_err(|error| format!("line {}: `{pattern}`: {error}", number + 1))?;
             rules.push(Rule { glob, keep });
         }
         Ok(Self { rules })
@@ -85,7 +85,9 @@ mod tests {
 
     #[test]
     fn a_folder_takes_everything_below_it_along() {
-        for pattern in ["node_modules", "/node_modules", "node_modules/", "./node_modules", "node_*", "*modules"] {
+        for pattern in
+            ["node_modules", "/node_modules", "node_modules/", "./node_modules", "node_*", "*modules"]
+        {
             assert!(left_out(pattern, "node_modules/a/b.js"), "{pattern}");
             assert!(!left_out(pattern, "web/node_modules/a.js"), "{pattern}");
         }

@@ -32,9 +32,11 @@ const CHUNK: usize = 128 * 1024;
 /// Writes the entries of a tree as a compressed archive, in their order: folders before what is in them.
 pub(super) fn write(path: &Path, entries: &Tree, level: u32, run: &Run) -> Result<LayerFile, Stop> {
     let io = |error| disk_error(&io_error("write layer", path, error));
-    let file = Hashing { hasher: Sha256::new(), size: 0, inner: BufWriter::new(File::create(path).map_err(io)?) };
+    let file =
+        Hashing { hasher: Sha256::new(), size: 0, inner: BufWriter::new(File::create(path).map_err(io)?) };
     // Without a time and a name in its header, and for no particular system, the compressed bytes depend on the content alone.
-    let gzip: GzEncoder<_> = GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(level));
+    let gzip: GzEncoder<_> =
+        GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(level));
     let mut archive = Hashing { hasher: Sha256::new(), size: 0, inner: gzip };
     let mut buffer = vec![0; CHUNK];
     for (name, node) in entries.iter() {
@@ -99,7 +101,10 @@ fn entry(
             }
         }
         Content::Layer { path, .. } => {
-            return Err(Stop::failed(FailureKind::Internal, format!("`{path}` was not fetched from its layer")));
+            return Err(Stop::failed(
+                FailureKind::Internal,
+                format!("`{path}` was not fetched from its layer"),
+            ));
         }
     }
     let padding = size.next_multiple_of(512) - size;
@@ -152,7 +157,10 @@ impl<W: Write> Write for Hashing<W> {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use std::io::Read as _;
+
+    fn run() -> Run {
+        Run::new(kiops_core::log::Masker::new([]).unwrap())
+    }
 
     fn node(kind: Kind) -> Node {
         Node { kind, meta: Meta { mode: 0o644, uid: 3_000_000, gid: 7, mtime: 9, ..Meta::default() } }
@@ -168,7 +176,7 @@ mod tests {
         tree.insert(long.clone(), file);
         tree.insert("link".into(), node(Kind::Link("t".repeat(150))));
         tree.insert("dir".into(), node(Kind::Dir));
-        let layer = write(&dir.path().join("l"), &tree, 6, &Run::new()).unwrap();
+        let layer = write(&dir.path().join("l"), &tree, 6, &run()).unwrap();
         let packed = std::fs::read(&layer.path).unwrap();
         assert_eq!((Digest::of(&packed), packed.len() as u64), (layer.digest.clone(), layer.size));
         let mut plain = Vec::new();
@@ -184,11 +192,14 @@ mod tests {
             let link = entry.link_name().unwrap().map(|link| link.to_str().unwrap().len());
             seen.push((entry.path().unwrap().to_str().unwrap().to_owned(), link, text));
         }
-        assert_eq!(seen, [
-            (long, None, "hello".to_owned()),
-            ("dir/".to_owned(), None, String::new()),
-            ("link".to_owned(), Some(150), String::new()),
-        ]);
+        assert_eq!(
+            seen,
+            [
+                (long, None, "hello".to_owned()),
+                ("dir/".to_owned(), None, String::new()),
+                ("link".to_owned(), Some(150), String::new()),
+            ]
+        );
     }
 
     #[test]
@@ -196,8 +207,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut tree = Tree::default();
         tree.insert("a".into(), node(Kind::File(Content::Inline(Bytes::from(vec![b'x'; 70_000])))));
-        let first = write(&dir.path().join("1"), &tree, 6, &Run::new()).unwrap();
-        let second = write(&dir.path().join("2"), &tree, 6, &Run::new()).unwrap();
+        let first = write(&dir.path().join("1"), &tree, 6, &run()).unwrap();
+        let second = write(&dir.path().join("2"), &tree, 6, &run()).unwrap();
         assert_eq!((first.digest, first.diff_id), (second.digest, second.diff_id));
     }
 
@@ -206,7 +217,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut tree = Tree::default();
         tree.insert("a".into(), node(Kind::Dir));
-        let run = Run::new();
+        let run = run();
         run.cancel();
         assert!(matches!(write(&dir.path().join("1"), &tree, 6, &run), Err(Stop::Canceled)));
     }

@@ -18,7 +18,9 @@ mod config;
 mod context;
 mod copy;
 mod dockerfile;
+mod files;
 mod glob;
+mod health;
 mod ignore;
 mod layer;
 mod outcome;
@@ -41,8 +43,11 @@ use futures_util::stream as streams;
 use jiff::Timestamp;
 use kiops_core::build::{BuildExecutor, BuildOutput, BuildSpec};
 use kiops_core::image::Registry;
+use kiops_core::log::Masker;
 use kiops_core::name::RunId;
-use kiops_core::run::{Observed, ObservedState, RunEvent, RunInputs, RunOutcome, RunReport, RunReports, RunResult};
+use kiops_core::run::{
+    Observed, ObservedState, RunEvent, RunInputs, RunOutcome, RunReport, RunReports, RunResult,
+};
 use kiops_core::stage::{Failure, FailureKind, Stage};
 use kiops_core::{Error, ErrorKind, Result, stream};
 use serde::{Deserialize, Serialize};
@@ -150,10 +155,16 @@ impl Assembler {
     pub fn new(config: AssemblerConfig, registry: Arc<dyn Registry>) -> Result<Self> {
         const OPERATION: &str = "set up assembler";
         if config.compression_level > 9 {
-            return Err(Error::invalid(OPERATION, format!("compression_level: {} is not within 0 to 9", config.compression_level)));
+            return Err(Error::invalid(
+                OPERATION,
+                format!("compression_level: {} is not within 0 to 9", config.compression_level),
+            ));
         }
         let platform = plan::parse_platform(&config.platform).ok_or_else(|| {
-            Error::invalid(OPERATION, format!("platform: `{}` is no platform such as linux/amd64", config.platform))
+            Error::invalid(
+                OPERATION,
+                format!("platform: `{}` is no platform such as linux/amd64", config.platform),
+            )
         })?;
         let work_dir = WorkDir::open(&config.work_dir)?;
         let runs = Mutex::new(HashMap::new());
@@ -185,12 +196,14 @@ impl BuildExecutor for Assembler {
     }
 
     async fn start(&self, id: &RunId, spec: &BuildSpec, inputs: RunInputs) -> Result<()> {
+        let credentials = inputs.pull.iter().chain(&inputs.push).map(|credential| &credential.password);
+        let masker = Masker::new(inputs.secrets.values().chain(credentials))?;
         let run = {
             let mut runs = self.shared.runs();
             if runs.contains_key(id) {
                 return Ok(());
             }
-            let run = Arc::new(Run::new());
+            let run = Arc::new(Run::new(masker));
             runs.insert(id.clone(), Arc::clone(&run));
             run
         };
@@ -201,7 +214,8 @@ impl BuildExecutor for Assembler {
                 return Err(error);
             }
         };
-        let job = Job { shared: Arc::clone(&self.shared), run: Arc::clone(&run), spec: spec.clone(), inputs, dir };
+        let job =
+            Job { shared: Arc::clone(&self.shared), run: Arc::clone(&run), spec: spec.clone(), inputs, dir };
         tokio::spawn(async move {
             // A task of its own, so that even a defect of ours ends the run.
             let outcome = match tokio::spawn(job.run()).await {
@@ -223,7 +237,8 @@ impl BuildExecutor for Assembler {
             return Ok(run.reports(after));
         }
         let reason = format!("the assembler knows no run {id}: its process was started again meanwhile");
-        let lost = RunReport { n: after.saturating_add(1), event: RunEvent::Finished(RunOutcome::Lost { reason }) };
+        let lost =
+            RunReport { n: after.saturating_add(1), event: RunEvent::Finished(RunOutcome::Lost { reason }) };
         Ok(Box::pin(streams::iter([Ok(lost)])))
     }
 
@@ -236,8 +251,14 @@ impl BuildExecutor for Assembler {
     }
 
     async fn observed(&self) -> Result<Vec<Observed>> {
-        let state = |run: &Run| if run.is_finished() { ObservedState::Finished } else { ObservedState::Running };
-        Ok(self.shared.runs().iter().map(|(id, run)| Observed { run: id.clone(), state: state(run) }).collect())
+        let state =
+            |run: &Run| if run.is_finished() { ObservedState::Finished } else { ObservedState::Running };
+        Ok(self
+            .shared
+            .runs()
+            .iter()
+            .map(|(id, run)| Observed { run: id.clone(), state: state(run) })
+            .collect())
     }
 
     async fn forget(&self, id: &RunId) -> Result<()> {
@@ -266,8 +287,8 @@ impl Job {
         run.stage(Stage::Setup);
         let mtime = commit_time(&self.spec);
         let (dockerfile, context) = self.setup(mtime).await?;
-        let plan =
-            Plan::new(&self.spec, &dockerfile, &self.shared.platform).map_err(|stop| stop.at(Stage::Build))?;
+        let plan = Plan::new(&self.spec, &dockerfile, &self.shared.platform)
+            .map_err(|stop| stop.at(Stage::Build))?;
 
         run.stage(Stage::Build);
         let config = &self.shared.config;
@@ -311,7 +332,8 @@ impl Job {
             () = self.run.canceled() => return Err(Stop::Canceled),
         }
         self.run.line(&format!("Checked out commit {}", self.spec.commit.short()));
-        let (run, limits, spec) = (Arc::clone(&self.run), self.shared.config.limits.clone(), self.spec.clone());
+        let (run, limits, spec) =
+            (Arc::clone(&self.run), self.shared.config.limits.clone(), self.spec.clone());
         build::work(move || {
             let source = Source::open(&archive, mtime, &limits, &run)?;
             let dockerfile = source.dockerfile(&spec.dockerfile)?;
@@ -323,12 +345,17 @@ impl Job {
 
     async fn spool(&self, archive: &std::path::Path) -> Result<(), Stop> {
         let limit = self.shared.config.limits.max_source_bytes;
-        let io = |error| disk_error(&crate::disk::io_error("write source archive", archive, error)).at(Stage::Setup);
+        let io = |error| {
+            disk_error(&crate::disk::io_error("write source archive", archive, error)).at(Stage::Setup)
+        };
         let mut content = self.inputs.source.archive().await.map_err(|error| source_error(&error))?;
         let mut spool = Spool::create(archive.to_owned()).map_err(io)?;
         while let Some(chunk) = stream::next(&mut content).await {
             self.run.tick()?;
-            spool.write(&chunk.map_err(|error| source_error(&error))?).await.map_err(|stop| stop.at(Stage::Setup))?;
+            spool
+                .write(&chunk.map_err(|error| source_error(&error))?)
+                .await
+                .map_err(|stop| stop.at(Stage::Setup))?;
             if spool.written() > limit {
                 return Err(Stop::Failed(Failure::new(
                     Stage::Setup,

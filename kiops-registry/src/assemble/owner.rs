@@ -17,7 +17,8 @@ impl Owner {
     /// Reads `user`, `user:group` or `:group`. The error says what is wrong.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let name = |part: &str| {
-            if part.is_empty() || part.len() > 64 || part.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            if part.is_empty() || part.len() > 64 || part.chars().any(|c| c.is_control() || c.is_whitespace())
+            {
                 return Err(format!("--chown={text} is neither a user, nor user:group"));
             }
             match part.parse() {

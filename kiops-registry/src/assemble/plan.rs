@@ -43,7 +43,10 @@ pub(super) enum Base {
     Scratch,
     /// A stage, by its place in the plan.
     Stage(usize),
-    Image { image: ImageRef, platform: Option<Platform> },
+    Image {
+        image: ImageRef,
+        platform: Option<Platform>,
+    },
 }
 
 impl Plan {
@@ -93,7 +96,8 @@ impl Plan {
                 _ => None,
             };
         }
-        let unused_args = spec.build_args.keys().filter(|name| !takes(&file, &stages, name)).cloned().collect();
+        let unused_args =
+            spec.build_args.keys().filter(|name| !takes(&file, &stages, name)).cloned().collect();
         Ok(Self { stages, globals, escape: file.escape, unused_args })
     }
 
@@ -179,9 +183,11 @@ impl Planner<'_> {
             }
             let Some(stage) = self.file.stages.get(at) else { continue };
             let needs = Needs { base: self.base(stage, at)?, sources: self.sources(stage, at)? };
-            open.extend(std::iter::once(&needs.base).chain(needs.sources.values()).filter_map(|base| match base {
-                Base::Stage(stage) => Some(*stage),
-                _ => None,
+            open.extend(std::iter::once(&needs.base).chain(needs.sources.values()).filter_map(|base| {
+                match base {
+                    Base::Stage(stage) => Some(*stage),
+                    _ => None,
+                }
             }));
             self.found.insert(at, needs);
         }
@@ -214,7 +220,9 @@ impl Planner<'_> {
         let mut sources = BTreeMap::new();
         for step in &stage.steps {
             match &step.op {
-                Op::Refused(what) => return Err(unsupported(step.line, format!("`{what}` in `{}`", cut(&step.text)))),
+                Op::Refused(what) => {
+                    return Err(unsupported(step.line, format!("`{what}` in `{}`", cut(&step.text))));
+                }
                 Op::Copy(copy) => {
                     refuse_remote(copy, step.line)?;
                     if let Some(from) = &copy.from {
@@ -277,8 +285,9 @@ pub(super) fn refuse_address(path: &str, line: usize) -> Result<(), Stop> {
     let address = lower.contains("://") || lower.starts_with("git@");
     let git = lower.split('#').next().is_some_and(|path| path.ends_with(".git"));
     if address || git {
-        return Err(unsupported(line, format!("ADD of the address `{path}`"))
-            .with_remedy("commit the file and use COPY, or use an executor that runs commands (Kaniko, BuildKit, Docker)"));
+        return Err(unsupported(line, format!("ADD of the address `{path}`")).with_remedy(
+            "commit the file and use COPY, or use an executor that runs commands (Kaniko, BuildKit, Docker)",
+        ));
     }
     let ends = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst"];
     if ends.iter().any(|end| lower.ends_with(end)) {

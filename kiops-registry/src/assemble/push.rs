@@ -121,7 +121,9 @@ impl Builder {
     async fn file(&self, path: &Path) -> Result<ByteStream, Stop> {
         let path = path.to_owned();
         let open = move || {
-            std::fs::File::open(&path).map(|file| (file, path.clone())).map_err(|error| io_error("read layer", &path, error))
+            std::fs::File::open(&path)
+                .map(|file| (file, path.clone()))
+                .map_err(|error| io_error("read layer", &path, error))
         };
         let state = blocking(open).await.map_err(|error| push_error(&error))?;
         Ok(Box::pin(streams::try_unfold(state, |(mut file, path)| {

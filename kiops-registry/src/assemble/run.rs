@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use jiff::Timestamp;
-use kiops_core::log::{LINE_MAX, NewLine};
+use kiops_core::log::{Masker, NewLine};
 use kiops_core::run::{RunEvent, RunOutcome, RunReport, RunReports};
-use kiops_core::stage::Stage;
+use kiops_core::stage::{Failure, Stage};
 use tokio::sync::watch;
 
 use super::outcome::Stop;
@@ -20,6 +20,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Run {
     state: Mutex<State>,
+    masker: Masker,
     /// How many reports there are; readers wait for more.
     grown: watch::Sender<u64>,
     cancel: AtomicBool,
@@ -35,10 +36,12 @@ struct State {
 }
 
 impl Run {
-    pub(super) fn new() -> Self {
-        let state = State { reports: Vec::new(), finished: false, stage: Stage::Setup, spoke: Instant::now() };
+    pub(super) fn new(masker: Masker) -> Self {
+        let state =
+            State { reports: Vec::new(), finished: false, stage: Stage::Setup, spoke: Instant::now() };
         Self {
             state: Mutex::new(state),
+            masker,
             grown: watch::Sender::new(0),
             cancel: AtomicBool::new(false),
             cancelled: watch::Sender::new(false),
@@ -75,16 +78,26 @@ impl Run {
         self.report(RunEvent::Step { n, of });
     }
 
-    /// A line of the current stage. What stands in it comes from the Dockerfile and from names: it is cleaned here.
+    /// A line of the current stage. What stands in it comes from the Dockerfile and from names: it is masked and cleaned here.
     pub(super) fn line(&self, text: &str) {
         let stage = self.state().stage;
-        let line = NewLine { at: Timestamp::now(), stage, text: clean(text) };
+        let line = NewLine { at: Timestamp::now(), stage, text: self.clean(text) };
         self.report(RunEvent::Lines(vec![line]));
     }
 
-    /// It is over.
+    /// It is over. What a failure says is masked like a line.
     pub(super) fn finish(&self, outcome: RunOutcome) {
+        let clean = |failure: Failure| Failure { message: self.clean(&failure.message), ..failure };
+        let outcome = match outcome {
+            RunOutcome::Failed(failure) => RunOutcome::Failed(clean(failure)),
+            RunOutcome::Refused(failure) => RunOutcome::Refused(clean(failure)),
+            other => other,
+        };
         self.report(RunEvent::Finished(outcome));
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.masker.mask_text(&text.replace(['\n', '\r'], " "))
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -146,36 +159,29 @@ impl Run {
     }
 }
 
-/// Text as a log line: no control characters, not longer than a line may be.
-fn clean(text: &str) -> String {
-    const CUT: &str = "... [cut]";
-    let mut clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if clean.len() > LINE_MAX {
-        let mut end = LINE_MAX - CUT.len();
-        while !clean.is_char_boundary(end) {
-            end -= 1;
-        }
-        clean.truncate(end);
-        clean.push_str(CUT);
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiops_core::log::LINE_MAX;
+    use kiops_core::secret::Secret;
+
+    fn new_run() -> Run {
+        Run::new(Masker::new([]).unwrap())
+    }
 
     #[test]
-    fn a_line_has_no_control_characters_and_an_end() {
-        assert_eq!(clean("a\u{1b}[31mb\nc"), "a [31mb c");
-        let long = clean(&"é".repeat(LINE_MAX));
+    fn a_line_has_no_control_characters_an_end_and_no_secret() {
+        let secret = Secret::new("hunter22").unwrap();
+        let run = Run::new(Masker::new([&secret]).unwrap());
+        assert_eq!(run.clean("a\u{1b}[31mb\nc hunter22"), "ab c ***");
+        let long = run.clean(&"é".repeat(LINE_MAX));
         assert!(long.len() <= LINE_MAX && long.ends_with("... [cut]"));
     }
 
     #[tokio::test]
     async fn reports_are_numbered_and_end_with_the_outcome() {
         use futures_util::StreamExt as _;
-        let run = Arc::new(Run::new());
+        let run = Arc::new(new_run());
         run.stage(Stage::Setup);
         run.line("x");
         let late = Arc::clone(&run).reports(1);

@@ -48,7 +48,9 @@ impl Spool {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         let (path, bytes) = (self.path.clone(), self.waiting.split());
         let write = move || {
-            file.write_all(&bytes).map_err(|error| io_error("write working file", &path, error)).map(|()| file)
+            file.write_all(&bytes)
+                .map_err(|error| io_error("write working file", &path, error))
+                .map(|()| file)
         };
         self.file = Some(blocking(write).await.map_err(|error| disk_error(&error))?);
         Ok(())

@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn what_is_below_a_folder_excludes_its_neighbours() {
-        let mut tree = tree(&[("a", Some("")), ("a-b", None), ("a/b", Some("")), ("a/b/c", None), ("ab", None)]);
+        let mut tree =
+            tree(&[("a", Some("")), ("a-b", None), ("a/b", Some("")), ("a/b/c", None), ("ab", None)]);
         assert_eq!(tree.below("a").map(|(path, _)| path).collect::<Vec<_>>(), ["b", "b/c"]);
         assert_eq!(tree.below("").count(), 5);
         tree.remove("a");

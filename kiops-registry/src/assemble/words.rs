@@ -70,7 +70,7 @@ pub(super) fn pairs(text: &str, escape: char) -> Result<Vec<(String, String)>, W
         return Err(WordError::Invalid("at least one argument is needed".into()));
     };
     if !first.contains('=') {
-        let (key, value) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+        let (key, value) = text.trim().split_once(char::is_whitespace).unwrap_or_else(|| (text.trim(), ""));
         let value = value.trim();
         if value.is_empty() {
             return Err(WordError::Invalid(format!("`{key}` has no value")));
@@ -82,9 +82,9 @@ pub(super) fn pairs(text: &str, escape: char) -> Result<Vec<(String, String)>, W
         .map(|word| match word.split_once('=') {
             Some(("", _)) => Err(WordError::Invalid(format!("`{word}` has no name before `=`"))),
             Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-            None => Err(WordError::Invalid(format!(
-                "`{word}` has no `=`; a value with spaces stands in quotes"
-            ))),
+            None => {
+                Err(WordError::Invalid(format!("`{word}` has no `=`; a value with spaces stands in quotes")))
+            }
         })
         .collect()
 }
@@ -111,10 +111,7 @@ impl Expander<'_> {
                 c => out.push(c),
             }
             if out.len() > self.reading.max {
-                return Err(WordError::Invalid(format!(
-                    "it becomes longer than {} bytes",
-                    self.reading.max
-                )));
+                return Err(WordError::Invalid(format!("it becomes longer than {} bytes", self.reading.max)));
             }
         }
         match stop {
@@ -149,10 +146,7 @@ impl Expander<'_> {
                 None => return Err(WordError::Invalid("a double quote is not closed".into())),
             }
             if out.len() > self.reading.max {
-                return Err(WordError::Invalid(format!(
-                    "it becomes longer than {} bytes",
-                    self.reading.max
-                )));
+                return Err(WordError::Invalid(format!("it becomes longer than {} bytes", self.reading.max)));
             }
         }
     }

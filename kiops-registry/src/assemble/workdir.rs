@@ -27,7 +27,8 @@ impl WorkDir {
         fs::create_dir_all(root).map_err(|error| io_error(OPERATION, root, error))?;
         let gate_path = root.join(".lock");
         let error = |error| io_error(OPERATION, &gate_path, error);
-        let gate = File::options().create(true).truncate(false).write(true).open(&gate_path).map_err(error)?;
+        let gate =
+            File::options().create(true).truncate(false).write(true).open(&gate_path).map_err(error)?;
         gate.lock().map_err(error)?;
         remove_abandoned(root)?;
         loop {

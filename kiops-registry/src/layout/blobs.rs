@@ -25,7 +25,6 @@ pub(crate) struct Blobs {
     blobs: PathBuf,
     temp: PathBuf,
     lock: PathBuf,
-    next_temp: AtomicU64,
 }
 
 /// A hold of the layout's lock file, let go when dropped. Threads of one process exclude each other too.
@@ -40,7 +39,6 @@ impl Blobs {
             blobs: root.join("blobs").join("sha256"),
             temp: root.join(".kiops").join("tmp"),
             lock: root.join(".kiops").join("lock"),
-            next_temp: AtomicU64::new(0),
         }
     }
 
@@ -132,7 +130,9 @@ impl Blobs {
     pub(crate) fn read(&self, digest: &Digest, cap: usize) -> Result<Bytes> {
         let (file, size) = self.open(digest)?;
         if size > cap as u64 {
-            return Err(self.corrupt(digest, &format!("it has {size} bytes where at most {cap} are expected")));
+            return Err(
+                self.corrupt(digest, &format!("it has {size} bytes where at most {cap} are expected"))
+            );
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         file.take(cap as u64)
@@ -146,8 +146,9 @@ impl Blobs {
 
     /// The error for a blob that is not what its name says.
     pub(crate) fn corrupt(&self, digest: &Digest, what: &str) -> Error {
-        Error::corrupt(READ, format!("`{}` is damaged: {what}", self.path(digest).display()))
-            .with_remedy("remove the file and push or build the image again; check the disk if it happens twice")
+        Error::corrupt(READ, format!("`{}` is damaged: {what}", self.path(digest).display())).with_remedy(
+            "remove the file and push or build the image again; check the disk if it happens twice",
+        )
     }
 
     /// Begins a blob in a temporary file.
@@ -157,12 +158,13 @@ impl Blobs {
 
     /// The hold keeps [`Blobs::remove_leftovers`] away between making the file and locking it.
     fn begin_under(&self, _held: &Held) -> Result<PendingBlob> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
-            let n = self.next_temp.fetch_add(1, Ordering::Relaxed);
+            let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = self.temp.join(format!("{}-{n}", std::process::id()));
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => {
-                    let pending = PendingBlob { file, path, hasher: Sha256::new(), written: 0 };
+                    let pending = PendingBlob { file, path, hasher: Sha256::new(), written: 0, moved: false };
                     pending.file.lock().map_err(|error| io_error(WRITE, &pending.path, error))?;
                     return Ok(pending);
                 }
@@ -209,6 +211,7 @@ pub(crate) struct PendingBlob {
     path: PathBuf,
     hasher: Sha256,
     written: u64,
+    moved: bool,
 }
 
 impl PendingBlob {
@@ -238,9 +241,10 @@ impl PendingBlob {
         self.move_to(&blobs.path(digest))
     }
 
-    fn move_to(self, target: &Path) -> Result<()> {
+    fn move_to(mut self, target: &Path) -> Result<()> {
         self.file.sync_all().map_err(|error| io_error(WRITE, &self.path, error))?;
         fs::rename(&self.path, target).map_err(|error| io_error(WRITE, target, error))?;
+        self.moved = true;
         let parent = target.parent().unwrap_or(target);
         sync_dir(parent).map_err(|error| io_error(WRITE, parent, error))
     }
@@ -248,8 +252,10 @@ impl PendingBlob {
 
 impl Drop for PendingBlob {
     fn drop(&mut self) {
-        // After a rename there is nothing under this name any more; the names are never used twice by a living process.
-        let _ = fs::remove_file(&self.path);
+        // After it was moved the name may be another writer's.
+        if !self.moved {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -74,15 +74,19 @@ impl Inner {
         let index = self.index.load()?;
         let mut reachable = BTreeSet::new();
         let ours = index.images.values().flat_map(|image| &image.manifests);
-        let mut open: Vec<(Digest, String)> =
-            ours.map(|(digest, entry)| (digest.clone(), entry.media_type.clone())).chain(index.foreign()).collect();
+        let mut open: Vec<(Digest, String)> = ours
+            .map(|(digest, entry)| (digest.clone(), entry.media_type.clone()))
+            .chain(index.foreign())
+            .collect();
         while let Some((digest, media_type)) = open.pop() {
             if !reachable.insert(digest.clone()) || !is_manifest(&media_type) {
                 continue;
             }
             let document = Document::parse(&media_type, &self.blobs.read(&digest, MANIFEST_MAX)?)
                 .map_err(|error| self.blobs.corrupt(&digest, error.message()))?;
-            open.extend(document.references().map(|content| (content.digest.clone(), content.media_type.clone())));
+            open.extend(
+                document.references().map(|content| (content.digest.clone(), content.media_type.clone())),
+            );
         }
         Ok(reachable)
     }

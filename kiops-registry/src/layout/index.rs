@@ -4,10 +4,10 @@
 //! is an entry whose annotation [`IMAGE`] is `host/name`. Entries that other programs made are kept as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::{fs, io};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+use std::{fs, io};
 
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::{Error, Result};
@@ -118,8 +118,10 @@ impl Index {
                     annotations: [(annotation.to_owned(), value)].into(),
                 })
             };
-            let tagged =
-                image.tags.iter().filter_map(|(tag, digest)| entry(digest, REF_NAME, format!("{name}:{tag}")));
+            let tagged = image
+                .tags
+                .iter()
+                .filter_map(|(tag, digest)| entry(digest, REF_NAME, format!("{name}:{tag}")));
             let with_tag: BTreeSet<&Digest> = image.tags.values().collect();
             let bare = image
                 .manifests

@@ -170,10 +170,11 @@ fn check_version(marker: &Path, bytes: &[u8]) -> Result<()> {
             "open image layout",
             format!("`{}` says version {:?}; known is 1.0.0", marker.display(), other.image_layout_version),
         )),
-        Err(error) => {
-            Err(Error::corrupt("open image layout", format!("`{}` does not read back: {error}", marker.display()))
-                .with_remedy("restore the file from a backup; its text is {\"imageLayoutVersion\":\"1.0.0\"}"))
-        }
+        Err(error) => Err(Error::corrupt(
+            "open image layout",
+            format!("`{}` does not read back: {error}", marker.display()),
+        )
+        .with_remedy("restore the file from a backup; its text is {\"imageLayoutVersion\":\"1.0.0\"}")),
     }
 }
 
@@ -272,7 +273,8 @@ impl Inner {
 }
 
 fn no_manifest(operation: &'static str, image: &ImageName, digest: &Digest) -> Error {
-    Error::not_found(operation, format!("`{image}` has no manifest {digest}")).with_remedy("push or build the image again")
+    Error::not_found(operation, format!("`{image}` has no manifest {digest}"))
+        .with_remedy("push or build the image again")
 }
 
 #[async_trait]
@@ -337,7 +339,13 @@ impl Registry for ImageLayout {
         self.with(move |inner| inner.blobs.keep(&digest, &inner.blobs.shared()?)).await
     }
 
-    async fn put_blob(&self, _: &ImageName, digest: &Digest, size: u64, mut content: ByteStream) -> Result<()> {
+    async fn put_blob(
+        &self,
+        _: &ImageName,
+        digest: &Digest,
+        size: u64,
+        mut content: ByteStream,
+    ) -> Result<()> {
         let mut pending = self.with(|inner| inner.blobs.begin()).await?;
         let mut waiting = BytesMut::new();
         while let Some(chunk) = stream::next(&mut content).await {
@@ -369,7 +377,10 @@ impl Registry for ImageLayout {
 
     async fn delete(&self, image: &ImageRef) -> Result<()> {
         if image.tag.is_none() && image.digest.is_none() {
-            return Err(Error::invalid("delete image", format!("`{image}` names neither a tag nor a digest")));
+            return Err(Error::invalid(
+                "delete image",
+                format!("`{image}` names neither a tag nor a digest"),
+            ));
         }
         let image = image.clone();
         self.change(move |inner| inner.delete(&image)).await

@@ -55,8 +55,12 @@ impl ImageLayout {
                 Ok(Err(refusal)) => refusal.into_response(),
                 Err(error) => {
                     tracing::error!(%uri, %error, "image layout cannot be served");
-                    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the registry has a fault, see its log")
-                        .into_response()
+                    Refusal::new(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "UNKNOWN",
+                        "the registry has a fault, see its log",
+                    )
+                    .into_response()
                 }
             }
         } else {
@@ -79,12 +83,18 @@ impl ImageLayout {
         head: bool,
     ) -> Result<Result<Response<ServeBody>, Refusal>> {
         let Some(route) = Route::parse(uri) else {
-            return Ok(Err(Refusal::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is nothing at this path")));
+            return Ok(Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "UNSUPPORTED",
+                "there is nothing at this path",
+            )));
         };
         let inner = Arc::clone(&self.inner);
         match route {
             Route::Ping => Ok(Ok(json("{}".into()))),
-            Route::Manifest { name, reference } => blocking(move || manifest(&inner, &name, &reference)).await,
+            Route::Manifest { name, reference } => {
+                blocking(move || manifest(&inner, &name, &reference)).await
+            }
             Route::Tags { name, query } => blocking(move || tags(&inner, &name, &query)).await,
             Route::Blob { name, digest } => {
                 let range = headers.get(RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
@@ -118,7 +128,8 @@ struct Query {
 
 impl Route {
     fn parse(uri: &Uri) -> Option<Self> {
-        let decode = |text: &str| percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned);
+        let decode =
+            |text: &str| percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned);
         let rest = uri.path().strip_prefix("/v2")?;
         if rest.is_empty() || rest == "/" {
             return Some(Self::Ping);
@@ -198,7 +209,11 @@ fn tags(inner: &Inner, name: &Name, query: &Query) -> Result<Result<Response<Ser
     let page: Vec<&str> = left.by_ref().take(limit).map(Tag::as_str).collect();
     let mut response = json(serde_json::json!({ "name": name.path, "tags": page }).to_string());
     if let (Some(last), Some(_)) = (page.last(), left.next()) {
-        set(&mut response, LINK, &format!("</v2/{}/tags/list?n={limit}&last={last}>; rel=\"next\"", name.path));
+        set(
+            &mut response,
+            LINK,
+            &format!("</v2/{}/tags/list?n={limit}&last={last}>; rel=\"next\"", name.path),
+        );
     }
     Ok(Ok(response))
 }
@@ -252,7 +267,8 @@ fn blob(
 /// allows; `Some(None)`: a range outside the blob.
 fn parse_range(range: &str, size: u64) -> Option<Option<(u64, u64)>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let within = |start: u64, end: u64| (start < size && start <= end).then(|| (start, end.min(size - 1) - start + 1));
+    let within =
+        |start: u64, end: u64| (start < size && start <= end).then(|| (start, end.min(size - 1) - start + 1));
     match (first.is_empty(), last.is_empty()) {
         (true, true) => None,
         (true, false) => {
@@ -280,7 +296,11 @@ impl Refusal {
     }
 
     fn unknown_name(name: &Name) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", format!("there is no image `{}`", name.path.escape_debug()))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NAME_UNKNOWN",
+            format!("there is no image `{}`", name.path.escape_debug()),
+        )
     }
 
     fn into_response(self) -> Response<ServeBody> {
@@ -349,7 +369,10 @@ mod tests {
         );
         assert_eq!(
             route("/v2/a/tags/list?n=3&last=b"),
-            Some(Route::Tags { name: name("a"), query: Query { n: Some("3".into()), last: Some("b".into()) } })
+            Some(Route::Tags {
+                name: name("a"),
+                query: Query { n: Some("3".into()), last: Some("b".into()) }
+            })
         );
         for other in ["/", "/v2x", "/v2/_catalog", "/v2/a", "/v2/a/referrers/sha256:x"] {
             assert_eq!(route(other), None, "{other}");

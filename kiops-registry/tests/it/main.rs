@@ -1,1 +1,17 @@
-//! The crate's behaviour from outside.
+//! The crate from outside: a layout as others see it, and images as others find them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "helpers of tests may panic as tests do"
+)]
+
+#[cfg(feature = "assemble")]
+mod assemble;
+mod child;
+mod fixtures;
+mod garbage;
+mod layout;
+mod serve;
+mod skopeo;

@@ -94,8 +94,8 @@ fn entries(sealer: &Sealer, deliveries: Vec<NewDelivery>) -> Result<Vec<Entry>> 
             let (id, service) = (record.id.as_str(), record.service.as_str());
             let work = Work::new(&record.service, record.received_at, Effect::Decide { delivery: record.id.clone() }, "");
             Ok(Entry {
-                replay: hash16(service, replay.as_str()),
-                digest: hash16(service, &body_digest),
+                replay: hash16(&[service, record.provider.as_str(), replay.as_str()]),
+                digest: hash16(&[service, &body_digest]),
                 doc: Doc::of("delivery", id, &record)?,
                 body: sealer.seal(body_place(id), &body)?.into(),
                 work_doc: Doc::of("work", work.id.as_str(), &work)?,
@@ -258,20 +258,20 @@ async fn inserted(
     Ok(new)
 }
 
-/// Whether what is in this delivery's way makes it a duplicate. What has run out gives way: its key, or, where a head that was
-/// found once more has the same id again, its record.
+/// Whether what is in this delivery's way makes it a duplicate. A replay key that has run out gives way.
 async fn give_way(connection: &mut SqliteConnection, entry: &Entry) -> Outcome<bool> {
-    let sql = "SELECT seq, received_at, replay IS NOT NULL, id = ?2 FROM delivery WHERE replay = ?1 OR id = ?2";
+    let sql = "SELECT seq, received_at, id = ?2 FROM delivery WHERE replay = ?1 OR id = ?2";
     let id = entry.record.id.as_str();
     let rows = sqlx::query(sql).bind(entry.replay.as_slice()).bind(id).fetch_all(&mut *connection).await?;
     for row in &rows {
-        let (seq, counts, same): (i64, bool, bool) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
-        let age = entry.record.received_at.duration_since(time(row.try_get(1)?));
-        if counts && age <= REPLAYS {
+        let (received_at, same): (i64, bool) = (row.try_get(1)?, row.try_get(2)?);
+        if same || entry.record.received_at.duration_since(time(received_at)) < REPLAYS {
             return Ok(true);
         }
-        let sql = if same { "DELETE FROM delivery WHERE seq = ?" } else { "UPDATE delivery SET replay = NULL WHERE seq = ?" };
-        sqlx::query(sql).bind(seq).execute(&mut *connection).await?;
+    }
+    for row in &rows {
+        let sql = "UPDATE delivery SET replay = NULL, digest = NULL WHERE seq = ?";
+        sqlx::query(sql).bind(row.try_get::<i64, _>(0)?).execute(&mut *connection).await?;
     }
     Ok(false)
 }

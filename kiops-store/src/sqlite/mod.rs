@@ -147,7 +147,7 @@ impl SqliteStore {
         self.inner.reseal().await
     }
 
-    /// Finishes what is being written and closes the file. Calls that come later open it again.
+    /// Finishes what is being written and closes the file, for all clones. Calls that come later are `Unavailable`.
     pub async fn close(&self) {
         self.inner.writer.close().await;
         self.inner.readers.close().await;

@@ -9,6 +9,7 @@ use kiops_core::name::{BuildId, CommitId, DeliveryId, ReleaseId, ServiceName};
 use kiops_core::policy::{RefKey, RefState};
 use kiops_core::queue::{LimitName, Slot, Waiting};
 use kiops_core::release::{Lane, LaneState, Release};
+use kiops_core::service::Settings;
 use kiops_core::store::{DeliveryRecord, HeadStanding, Ledger, Listed, Page, View, Wants};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
@@ -36,20 +37,19 @@ const VIEW: &str = "\
     UNION ALL SELECT 6, name, 0, 0, doc, sum FROM ref WHERE service = ?1 AND name IN (SELECT value FROM json_each(?5)) \
     UNION ALL SELECT 7, id, 0, 0, doc, sum FROM delivery WHERE id = ?6 AND service = ?1";
 
-/// A list's length, then a part of it.
+/// A list's length, then a part of it, newest first.
 macro_rules! page {
-    ($table:literal, $time:literal) => {
-        concat!(
-            "SELECT '' AS id, count(*), 0, '', 0 FROM ", $table,
-            " UNION ALL SELECT * FROM (SELECT id, 0, 0, doc, sum FROM ", $table,
-            " ORDER BY ", $time, " DESC, seq DESC LIMIT ? OFFSET ?)"
-        )
+    ($table:literal) => {
+        page!(@ $table, "")
     };
-    ($table:literal, $time:literal, of service) => {
+    ($table:literal of service) => {
+        page!(@ $table, " WHERE service = ?1")
+    };
+    (@ $table:literal, $of:literal) => {
         concat!(
-            "SELECT '' AS id, count(*), 0, '', 0 FROM ", $table, " WHERE service = ?",
-            " UNION ALL SELECT * FROM (SELECT id, 0, 0, doc, sum FROM ", $table,
-            " WHERE service = ? ORDER BY ", $time, " DESC, seq DESC LIMIT ? OFFSET ?)"
+            "SELECT '' AS id, count(*), 0, '', 0 FROM ", $table, $of,
+            " UNION ALL SELECT * FROM (SELECT id, 0, 0, doc, sum FROM ", $table, $of,
+            " ORDER BY seq DESC LIMIT ?2 OFFSET ?3)"
         )
     };
 }
@@ -82,6 +82,7 @@ impl Inner {
                        LEFT JOIN build ON build.id = queued.build LEFT JOIN service ON service.name = build.service \
                        UNION ALL SELECT 1, part, n, 0, build, sum, 0 FROM slot";
             let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
+            let unregistered = Settings::default().builds_at_once;
             let (mut waiting, mut slots) = (Vec::new(), Vec::new());
             for row in &rows {
                 let raw = Raw::get(row, 1)?;
@@ -91,9 +92,9 @@ impl Inner {
                     continue;
                 }
                 let doc = raw.open::<QueuedDoc>("queued").and_then(|doc| {
-                    let limit = row.try_get::<Option<i64>, _>(6)?.unwrap_or(1);
+                    let limit = row.try_get::<Option<i64>, _>(6)?.and_then(|limit| u32::try_from(limit).ok());
                     let build = BuildId::parse(raw.key).map_err(|_| unreadable("queued", raw.key))?;
-                    Ok(doc.waiting(build, u32::try_from(limit).unwrap_or(1)))
+                    Ok(doc.waiting(build, limit.unwrap_or(unregistered)))
                 });
                 waiting.extend(skip_unreadable(doc).transpose()?);
             }
@@ -129,21 +130,18 @@ impl Inner {
     }
 
     pub(super) async fn builds(&self, service: Option<&ServiceName>, page: Page) -> Result<Listed<Build>> {
-        const ALL: &str = page!("build", "created_at");
-        const ONE: &str = page!("build", "created_at", of service);
-        self.page("list builds", if service.is_some() { ONE } else { ALL }, "build", service, page).await
+        let sql = if service.is_some() { page!("build" of service) } else { page!("build") };
+        self.page("list builds", sql, "build", service, page).await
     }
 
     pub(super) async fn releases(&self, service: Option<&ServiceName>, page: Page) -> Result<Listed<Release>> {
-        const ALL: &str = page!("release", "created_at");
-        const ONE: &str = page!("release", "created_at", of service);
-        self.page("list releases", if service.is_some() { ONE } else { ALL }, "release", service, page).await
+        let sql = if service.is_some() { page!("release" of service) } else { page!("release") };
+        self.page("list releases", sql, "release", service, page).await
     }
 
     pub(super) async fn deliveries(&self, service: Option<&ServiceName>, page: Page) -> Result<Listed<DeliveryRecord>> {
-        const ALL: &str = page!("delivery", "received_at");
-        const ONE: &str = page!("delivery", "received_at", of service);
-        self.page("list deliveries", if service.is_some() { ONE } else { ALL }, "delivery", service, page).await
+        let sql = if service.is_some() { page!("delivery" of service) } else { page!("delivery") };
+        self.page("list deliveries", sql, "delivery", service, page).await
     }
 
     async fn page<T: DeserializeOwned>(
@@ -155,10 +153,7 @@ impl Inner {
         page: Page,
     ) -> Result<Listed<T>> {
         self.read(operation, async {
-            let mut query = sqlx::query(sql);
-            if let Some(service) = service {
-                query = query.bind(service.as_str()).bind(service.as_str());
-            }
+            let query = sqlx::query(sql).bind(service.map(ServiceName::as_str));
             let rows = query.bind(i64::from(page.limit)).bind(signed(page.offset)).fetch_all(&self.readers).await?;
             listed(&rows, |raw| raw.open(table))
         })

@@ -62,15 +62,13 @@ const BY_ID: &str = hooks!(
      WHERE provider = ?1 AND path = ?3 AND repository_id IS NULL"
 );
 
-/// Counts again how many secrets a delivery may meet, for every hook that shares a repository with this one: two hooks do
-/// where their ids are the same or, one of them having none, their paths.
+/// Counts again how many secrets a delivery may meet, for every hook that shares an id or a path with this one.
 const COUNT_REACH: &str = "\
-    UPDATE hook SET reach = \
-        (SELECT coalesce(sum(other.secrets), 0) FROM hook AS other \
-         WHERE other.provider = hook.provider AND other.path = hook.path \
-           AND (other.repository_id IS NULL OR hook.repository_id IS NULL)) \
-      + (SELECT coalesce(sum(other.secrets), 0) FROM hook AS other \
-         WHERE other.provider = hook.provider AND other.repository_id = hook.repository_id) \
+    UPDATE hook SET reach = max( \
+        (SELECT sum(other.secrets) FROM hook AS other \
+         WHERE other.provider = hook.provider AND other.path = hook.path), \
+        coalesce((SELECT sum(other.secrets) FROM hook AS other \
+         WHERE other.provider = hook.provider AND other.repository_id = hook.repository_id), 0)) \
     WHERE service IN (SELECT service FROM hook WHERE provider = ?1 AND path = ?3 \
                       UNION SELECT service FROM hook WHERE provider = ?1 AND repository_id = ?2)";
 

@@ -128,12 +128,13 @@ pub(super) fn sum(table: &str, key: &str, a: i64, b: i64, doc: &str) -> i64 {
     i64::from_be_bytes(first)
 }
 
-/// 128 bits of a hash over a service and a text: replay keys and body digests, as they are looked up.
-pub(super) fn hash16(service: &str, text: &str) -> [u8; 16] {
+/// 128 bits of a hash over these texts: replay keys and body digests, as they are looked up.
+pub(super) fn hash16(parts: &[&str]) -> [u8; 16] {
     let mut hasher = Sha256::new();
-    hasher.update((service.len() as u64).to_be_bytes());
-    hasher.update(service);
-    hasher.update(text);
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
     let hash: [u8; 32] = hasher.finalize().into();
     let mut first = [0; 16];
     first.copy_from_slice(&hash[..16]);
@@ -202,7 +203,7 @@ pub(super) fn unreadable(table: &str, key: &str) -> Fault {
 }
 
 /// Microseconds since 1970.
-pub(super) const fn micros(time: Timestamp) -> i64 {
+pub(super) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 

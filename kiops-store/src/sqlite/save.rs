@@ -14,7 +14,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::Inner;
-use super::row::{Doc, Fault, Outcome, Raw, conflict, is_taken, micros, signed, sum, unreadable};
+use super::row::{Doc, Fault, Outcome, conflict, is_taken, micros, signed, sum, unreadable};
 use super::work;
 
 const OPERATION: &str = "save changes";
@@ -79,7 +79,6 @@ struct BuildRow {
     id: String,
     service: String,
     commit: String,
-    created_at: i64,
     over: bool,
     doc: Doc,
     queued: Option<Doc>,
@@ -89,7 +88,6 @@ struct BuildRow {
 struct ReleaseRow {
     id: String,
     service: String,
-    created_at: i64,
     over: bool,
     doc: Doc,
 }
@@ -118,7 +116,6 @@ impl Rows {
                     Ok(ReleaseRow {
                         id: release.id.to_string(),
                         service: release.service().to_string(),
-                        created_at: micros(release.created_at),
                         over: release.is_over(),
                         doc: Doc::of("release", release.id.as_str(), release)?,
                     })
@@ -229,7 +226,6 @@ impl BuildRow {
         Ok(Self {
             service: build.service().to_string(),
             commit: build.commit().to_string(),
-            created_at: micros(build.created_at),
             over: build.is_over(),
             doc: Doc::of("build", &id, build)?,
             queued: queued.then(|| Doc::of("queued", &id, &QueuedDoc::of(build))).transpose()?,
@@ -238,9 +234,9 @@ impl BuildRow {
     }
 
     async fn save(&self, connection: &mut SqliteConnection) -> Outcome<()> {
-        let sql = "INSERT INTO build (id, service, commit_id, created_at, over, doc, sum) VALUES (?, ?, ?, ?, ?, ?, ?) \
+        let sql = "INSERT INTO build (id, service, commit_id, over, doc, sum) VALUES (?, ?, ?, ?, ?, ?) \
                    ON CONFLICT (id) DO UPDATE SET over = excluded.over, doc = excluded.doc, sum = excluded.sum";
-        let query = sqlx::query(sql).bind(&self.id).bind(&self.service).bind(&self.commit).bind(self.created_at);
+        let query = sqlx::query(sql).bind(&self.id).bind(&self.service).bind(&self.commit);
         query.bind(self.over).bind(&self.doc.text).bind(self.doc.sum).execute(&mut *connection).await?;
         let query = match &self.queued {
             Some(doc) => {
@@ -257,9 +253,9 @@ impl BuildRow {
 
 impl ReleaseRow {
     async fn save(&self, connection: &mut SqliteConnection) -> Outcome<()> {
-        let sql = "INSERT INTO release (id, service, created_at, over, doc, sum) VALUES (?, ?, ?, ?, ?, ?) \
+        let sql = "INSERT INTO release (id, service, over, doc, sum) VALUES (?, ?, ?, ?, ?) \
                    ON CONFLICT (id) DO UPDATE SET over = excluded.over, doc = excluded.doc, sum = excluded.sum";
-        let query = sqlx::query(sql).bind(&self.id).bind(&self.service).bind(self.created_at);
+        let query = sqlx::query(sql).bind(&self.id).bind(&self.service);
         query.bind(self.over).bind(&self.doc.text).bind(self.doc.sum).execute(connection).await?;
         Ok(())
     }
@@ -303,17 +299,12 @@ impl Inner {
         let write = self.writer.write("note heads", move |connection| {
             Box::pin(async move {
                 for (key, head) in &heads {
-                    let name = key.to_string();
-                    let sql = "SELECT name, 0, 0, doc, sum FROM ref WHERE service = ? AND name = ?";
-                    let query = sqlx::query(sql).bind(service.as_str()).bind(&name);
-                    let row = query.fetch_optional(&mut *connection).await?;
-                    let known = row.as_ref().map(|row| Raw::get(row, 0)?.open_as("ref", &ref_key(&service, &name)));
-                    let mut state: RefState = known.transpose()?.unwrap_or_default();
-                    if state.newest.is_none() {
-                        state.note(head, false);
-                        let (name, doc) = ref_row(&service, key, &state)?;
-                        put_ref(connection, service.as_str(), &name, &doc).await?;
-                    }
+                    let mut state = RefState::default();
+                    state.note(head, false);
+                    let (name, doc) = ref_row(&service, key, &state)?;
+                    let sql = "INSERT INTO ref (service, name, doc, sum) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+                    let query = sqlx::query(sql).bind(service.as_str()).bind(name).bind(doc.text).bind(doc.sum);
+                    query.execute(&mut *connection).await?;
                 }
                 Ok(())
             })
@@ -326,8 +317,7 @@ impl Inner {
         loop {
             let old: Vec<i64> = self
                 .read(OPERATION, async {
-                    let sql = "SELECT seq FROM delivery WHERE received_at < ? AND (replay IS NOT NULL OR digest IS NOT NULL \
-                               OR EXISTS (SELECT 1 FROM delivery_body WHERE delivery_body.delivery = delivery.seq)) LIMIT 500";
+                    let sql = "SELECT seq FROM delivery_body JOIN delivery ON seq = delivery WHERE received_at < ? LIMIT 500";
                     let rows = sqlx::query(sql).bind(micros(before)).fetch_all(&self.readers).await?;
                     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
                 })

@@ -11,7 +11,7 @@ use sqlx::Row as _;
 
 use super::Inner;
 use super::read::listed;
-use super::row::{Doc, Fault, Outcome, Raw, conflict, micros, micros_up, signed, time, unsigned};
+use super::row::{Doc, Fault, Outcome, Raw, micros, micros_up, signed, time, unsigned};
 
 /// What is kept of work that was set aside.
 #[derive(Serialize, Deserialize)]
@@ -44,10 +44,11 @@ const CLAIMABLE: &str = "\
     UNION ALL SELECT seq, due FROM work WHERE ?4 AND state = 1 AND until > ?1 AND holder = ?3 \
     ORDER BY due, seq LIMIT ?2";
 
-/// When something can be claimed next: other work, or what another driver holds.
+/// When something can be claimed next: what waits, what another driver holds, and what is free and was over the limit.
 const NEXT: &str = "\
     SELECT min(at) FROM (SELECT min(due) AS at FROM work WHERE state = 0 \
-    UNION ALL SELECT min(until) FROM work WHERE state = 1 AND holder <> ?1)";
+    UNION ALL SELECT min(until) FROM work WHERE state = 1 AND until > ?1 AND holder <> ?2 \
+    UNION ALL SELECT min(due) FROM work WHERE state = 1 AND until <= ?1)";
 
 impl Inner {
     pub(super) async fn claim(&self, request: &ClaimRequest) -> Result<Claims> {
@@ -74,7 +75,7 @@ impl Inner {
             claims = write.await?;
         }
         let next_due = self.read(OPERATION, async {
-            let row = sqlx::query(NEXT).bind(request.driver.as_str()).fetch_one(&self.readers).await?;
+            let row = sqlx::query(NEXT).bind(micros(request.now)).bind(request.driver.as_str()).fetch_one(&self.readers).await?;
             Ok(row.try_get::<Option<i64>, _>(0)?.map(time))
         });
         Ok(Claims { claims, next_due: next_due.await? })
@@ -102,9 +103,9 @@ impl Inner {
         let (fence, error) = (claim.fence, error.to_owned());
         let write = self.writer.write("give work back", move |connection| {
             Box::pin(async move {
-                let sql = "UPDATE work SET state = 0, holder = NULL, until = NULL, failures = failures + 1, due = ?, \
+                let sql = "UPDATE work SET state = 0, holder = NULL, until = NULL, failures = failures + ?, due = ?, \
                            error = ?, doc = ?, sum = ? WHERE id = ? AND state = 1 AND fence = ?";
-                let query = sqlx::query(sql).bind(micros_up(due)).bind(error).bind(doc.text).bind(doc.sum);
+                let query = sqlx::query(sql).bind(!error.is_empty()).bind(micros_up(due)).bind(error).bind(doc.text).bind(doc.sum);
                 query.bind(work.id.as_str()).bind(signed(fence)).execute(connection).await?;
                 Ok(())
             })
@@ -121,19 +122,18 @@ impl Inner {
     }
 
     pub(super) async fn quarantine(&self, claim: &Claim, reason: &str, now: Timestamp) -> Result<()> {
-        const OPERATION: &str = "set work aside";
         let Work { id, service, effect, .. } = claim.work.clone();
         let (fence, reason) = (claim.fence, reason.to_owned());
-        let write = self.writer.write(OPERATION, move |connection| {
+        let write = self.writer.write("set work aside", move |connection| {
             Box::pin(async move {
                 if !done(connection, &id, fence).await? {
-                    return Err(conflict(OPERATION, format!("work `{id}` is held by somebody else")));
+                    return Ok(());
                 }
                 if let Effect::Decide { delivery } = &effect {
                     mark_delivery(connection, delivery.as_str(), &reason).await?;
                 }
                 let doc = Doc::of("quarantine", id.as_str(), &QuarantineDoc { service, effect, reason, at: now })?;
-                let sql = "INSERT OR REPLACE INTO quarantine (id, doc, sum) VALUES (?, ?, ?)";
+                let sql = "INSERT INTO quarantine (id, doc, sum) VALUES (?, ?, ?)";
                 sqlx::query(sql).bind(id.as_str()).bind(doc.text).bind(doc.sum).execute(connection).await?;
                 Ok(())
             })

@@ -20,21 +20,28 @@ pub(super) type Doing<'c, T> = Pin<Box<dyn Future<Output = Outcome<T>> + Send + 
 /// used: SQLite ends a transaction by itself when the disk is full, and sqlx would go on counting it.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    /// `None`: it has to be opened again.
-    connection: Arc<Mutex<Option<SqliteConnection>>>,
+    link: Arc<Mutex<Link>>,
     options: Arc<SqliteConnectOptions>,
     place: Arc<Place>,
 }
 
+#[derive(Debug)]
+enum Link {
+    Open(SqliteConnection),
+    /// In use, or left in the middle of something: it has to be opened again.
+    Lost,
+    Closed,
+}
+
 /// The writing connection, held by one transaction.
 pub(super) struct Held {
-    guard: OwnedMutexGuard<Option<SqliteConnection>>,
+    guard: OwnedMutexGuard<Link>,
     options: Arc<SqliteConnectOptions>,
 }
 
 impl Writer {
     pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions, place: Arc<Place>) -> Self {
-        Self { connection: Arc::new(Mutex::new(Some(connection))), options: Arc::new(options), place }
+        Self { link: Arc::new(Mutex::new(Link::Open(connection))), options: Arc::new(options), place }
     }
 
     /// Carries out `work` in one transaction: durable when this returns `Ok`, without any trace when it returns an error.
@@ -64,12 +71,13 @@ impl Writer {
 
     /// Waits for its turn.
     pub(super) async fn hold(&self) -> Held {
-        Held { guard: Arc::clone(&self.connection).lock_owned().await, options: Arc::clone(&self.options) }
+        Held { guard: Arc::clone(&self.link).lock_owned().await, options: Arc::clone(&self.options) }
     }
 
     /// Closes the connection once what is being written is written.
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.hold().await.guard.take()
+        let mut held = self.hold().await;
+        if let Link::Open(connection) = std::mem::replace(&mut *held.guard, Link::Closed)
             && let Err(error) = connection.close().await
         {
             tracing::warn!(%error, "the database was not closed cleanly; its next start makes up for it");
@@ -85,13 +93,17 @@ impl Held {
     {
         // Until the work has ended well, the connection is not given back: one that is left in the middle (by a panic, or
         // with its task) is closed, which takes everything back.
-        let mut connection = match self.guard.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await?,
+        let mut connection = match std::mem::replace(&mut *self.guard, Link::Lost) {
+            Link::Open(connection) => connection,
+            Link::Lost => self.options.connect().await?,
+            Link::Closed => {
+                *self.guard = Link::Closed;
+                return Err(sqlx::Error::PoolClosed.into());
+            }
         };
         let outcome = work(&mut connection).await;
         if outcome.is_ok() || is_rolled_back(&mut connection).await {
-            *self.guard = Some(connection);
+            *self.guard = Link::Open(connection);
         }
         outcome
     }

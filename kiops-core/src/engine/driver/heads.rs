@@ -102,7 +102,12 @@ impl Shared {
     ) -> NewDelivery {
         let now = self.clock.now();
         let replay = ReplayKey::of_head(&git_ref, before.as_ref(), &head);
-        let id = DeliveryId::derive([service.name.as_str(), "reconcile", replay.as_str()]);
+        let id = DeliveryId::derive([
+            service.name.as_str(),
+            "reconcile",
+            replay.as_str(),
+            &now.as_nanosecond().to_string(),
+        ]);
         let record = DeliveryRecord {
             id,
             service: service.name.clone(),

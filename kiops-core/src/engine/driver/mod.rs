@@ -202,8 +202,9 @@ impl Driver {
         let mut take_over = true;
         loop {
             let next = match self.claim(&mut tasks, take_over).await {
-                Ok(next) => {
-                    take_over = false;
+                Ok((next, full)) => {
+                    // As long as there is more than fits, there may be more of an earlier life.
+                    take_over &= full;
                     next
                 }
                 Err(error) => {
@@ -233,12 +234,12 @@ impl Driver {
         notifier.abort();
     }
 
-    /// Claims what is due and starts performing it. Says when to look again.
-    async fn claim(&self, tasks: &mut JoinSet<()>, take_over: bool) -> Result<Instant> {
+    /// Claims what is due and starts performing it. Says when to look again, and whether there was more than fits.
+    async fn claim(&self, tasks: &mut JoinSet<()>, take_over: bool) -> Result<(Instant, bool)> {
         let shared = &self.shared;
         let limit = shared.permits.available_permits();
         if limit == 0 {
-            return Ok(Instant::now() + shared.config.sweep);
+            return Ok((Instant::now() + shared.config.sweep, true));
         }
         let now = shared.clock.now();
         let request = ClaimRequest {
@@ -270,11 +271,11 @@ impl Driver {
             tasks.spawn(task.instrument(span));
         }
         if full {
-            return Ok(Instant::now());
+            return Ok((Instant::now(), true));
         }
         let sweep = Instant::now() + shared.config.sweep;
         let due = claims.next_due.map(|due| Instant::now() + until(shared.clock.now(), due));
-        Ok(due.map_or(sweep, |due| due.min(sweep)))
+        Ok((due.map_or(sweep, |due| due.min(sweep)), false))
     }
 }
 

@@ -286,12 +286,13 @@ impl Shared {
             }),
             _ => None,
         };
+        // First the record is kept: what follows may let go of the work.
+        self.store.quarantine(claim, &reason, self.clock.now()).await?;
         if let Some(input) = input
             && let Err(error) = self.step(service, input, None).await
         {
             tracing::error!(%error, "what was set aside could not be marked so");
         }
-        self.store.quarantine(claim, &reason, self.clock.now()).await?;
         let record = claim.work.effect.subject().to_owned();
         let _ = self.events.send(crate::notify::DomainEvent::Quarantined { record, reason });
         Ok(())

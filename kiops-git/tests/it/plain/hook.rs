@@ -273,7 +273,7 @@ async fn the_hook_runs_whatever_hooks_path_the_pusher_has_configured() {
     install_hook(&bare, &touch).unwrap();
     let config = folder.path().join("config");
     std::fs::write(&config, "[core]\n\thooksPath = /nonexistent\n").unwrap();
-    let workspace = local.clone(&bare, &folder.path().join("work")).await.unwrap();
+    let workspace = local.clone_to(&bare, &folder.path().join("work")).await.unwrap();
     std::fs::write(workspace.folder().join("a"), "a").unwrap();
     workspace.commit_all("a", Timestamp::UNIX_EPOCH).await.unwrap();
     push_as(workspace.folder(), &config);

@@ -188,7 +188,7 @@ async fn the_configuration_of_user_machine_and_environment_has_no_effect() {
     assert_eq!(plain.heads(&fixture.repository()).await.unwrap()[0].commit, commit);
     assert_eq!(plain.commit(&fixture.repository(), &commit).await.unwrap().unwrap().message, "one\n");
     let local = LocalGit::default();
-    let workspace = local.clone(&fixture.bare(), &fixture.path().join("copy")).await.unwrap();
+    let workspace = local.clone_to(&fixture.bare(), &fixture.path().join("copy")).await.unwrap();
     std::fs::write(workspace.folder().join("b"), "2").unwrap();
     let made = workspace.commit_all("two", jiff::Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
     workspace.push(&["HEAD:refs/heads/main"]).await.unwrap();

@@ -20,7 +20,7 @@ async fn a_site_is_committed_and_pushed_to_a_new_bare_repository() {
     let local = LocalGit::default();
     local.init_bare(&bare).await.unwrap();
     assert_eq!(printed(&bare, &["symbolic-ref", "HEAD"]), "refs/heads/main");
-    let workspace = local.clone(&bare, &folder.path().join("work")).await.unwrap();
+    let workspace = local.clone_to(&bare, &folder.path().join("work")).await.unwrap();
     assert_eq!(workspace.head().await.unwrap_err().kind(), ErrorKind::NotFound);
     std::fs::write(workspace.folder().join("index.html"), "<h1>it works</h1>\n").unwrap();
     let when = Timestamp::from_second(1_700_000_000).unwrap();
@@ -36,7 +36,7 @@ async fn a_site_is_committed_and_pushed_to_a_new_bare_repository() {
 
     workspace.push(&[":refs/tags/v1"]).await.unwrap();
     assert_eq!(plain.head(&repository, &full_ref("refs/tags/v1")).await.unwrap(), None);
-    let again = local.clone(&bare, &folder.path().join("again")).await.unwrap();
+    let again = local.clone_to(&bare, &folder.path().join("again")).await.unwrap();
     assert_eq!(again.head().await.unwrap(), commit);
 }
 
@@ -48,7 +48,7 @@ async fn the_same_files_at_the_same_time_make_the_same_commit() {
     for name in ["one", "two"] {
         let bare = folder.path().join(format!("{name}.git"));
         local.init_bare(&bare).await.unwrap();
-        let workspace = local.clone(&bare, &folder.path().join(name)).await.unwrap();
+        let workspace = local.clone_to(&bare, &folder.path().join(name)).await.unwrap();
         std::fs::write(workspace.folder().join("a"), "a").unwrap();
         ids.push(workspace.commit_all("a", Timestamp::UNIX_EPOCH).await.unwrap());
     }
@@ -109,7 +109,7 @@ async fn a_repository_with_sha256_ids_can_be_made() {
     let local = LocalGit::default();
     let bare = folder.path().join("site.git");
     local.init_bare_as(&bare, ObjectFormat::Sha256).await.unwrap();
-    let workspace = local.clone(&bare, &folder.path().join("work")).await.unwrap();
+    let workspace = local.clone_to(&bare, &folder.path().join("work")).await.unwrap();
     std::fs::write(workspace.folder().join("a"), "a").unwrap();
     let commit = workspace.commit_all("a", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
     assert_eq!(commit.as_str().len(), 64);
@@ -123,7 +123,7 @@ async fn a_push_that_is_refused_is_an_error_with_gits_reason() {
     let bare = folder.path().join("site.git");
     local.init_bare(&bare).await.unwrap();
     let commit = async |name: &str| {
-        let workspace = local.clone(&bare, &folder.path().join(name)).await.unwrap();
+        let workspace = local.clone_to(&bare, &folder.path().join(name)).await.unwrap();
         std::fs::write(workspace.folder().join(name), name).unwrap();
         workspace.commit_all(name, Timestamp::UNIX_EPOCH).await.unwrap();
         workspace
@@ -143,8 +143,8 @@ async fn a_clone_follows_no_links_and_runs_nothing() {
     let local = LocalGit::new(program);
     let bare = folder.path().join("site.git");
     local.init_bare(&bare).await.unwrap();
-    local.clone(&bare, &folder.path().join("work")).await.unwrap();
-    let absent = local.clone(&folder.path().join("absent"), &folder.path().join("x")).await.unwrap_err();
+    local.clone_to(&bare, &folder.path().join("work")).await.unwrap();
+    let absent = local.clone_to(&folder.path().join("absent"), &folder.path().join("x")).await.unwrap_err();
     assert_eq!(absent.kind(), ErrorKind::NotFound);
     let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
     let clone = calls.lines().find(|line| line.starts_with("clone")).unwrap();

@@ -1,0 +1,3 @@
+mod client;
+#[cfg(feature = "reqwest")]
+mod reqwest_service;

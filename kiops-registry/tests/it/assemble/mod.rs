@@ -1,0 +1,7 @@
+//! The assembler from outside: sources in, images in a layout out.
+
+mod bases;
+mod images;
+mod refusals;
+mod runs;
+mod support;
