@@ -53,6 +53,7 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
+    #[cfg(feature = "assemble")]
     pub(crate) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
         Self { media_type: media_type.to_owned(), digest, size, platform: None }
     }

@@ -26,7 +26,14 @@ pub(crate) struct Server {
 #[derive(Default)]
 struct Said {
     lines: Vec<String>,
-    over: bool,
+    /// How many of its two streams have ended.
+    ended: usize,
+}
+
+impl Said {
+    fn is_over(&self) -> bool {
+        self.ended == 2
+    }
 }
 
 impl Server {
@@ -52,7 +59,7 @@ impl Server {
                     said.0.lock().unwrap().lines.push(line);
                     said.1.notify_all();
                 }
-                said.0.lock().unwrap().over = true;
+                said.0.lock().unwrap().ended += 1;
                 said.1.notify_all();
             });
         }
@@ -79,7 +86,7 @@ impl Server {
             if said.lines.iter().any(|line| is(line)) {
                 return true;
             }
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|_| !said.over) else { return false };
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|_| !said.is_over()) else { return false };
             said = self.said.1.wait_timeout(said, left).unwrap().0;
         }
     }
@@ -108,12 +115,9 @@ impl Server {
 
     /// Waits for its end and says whether it was a success.
     pub(crate) fn wait(&mut self) -> bool {
-        self.child.wait().unwrap().success()
-    }
-
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        let success = self.child.wait().unwrap().success();
+        self.wait_line(|_| false);
+        success
     }
 
     /// GET, and the JSON that it answers.

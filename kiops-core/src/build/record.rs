@@ -53,7 +53,7 @@ pub struct Build {
     pub timers: Timers,
     /// Its checks in order.
     pub checks: Vec<CheckRecord>,
-    /// Tags that stage `release` moves to the tested digest.
+    /// Tags that stage `release` moves to the tested digest: those of all requesters.
     pub tags: Vec<Tag>,
     /// What it made.
     pub digest: Option<Digest>,
@@ -163,6 +163,9 @@ pub struct Requester {
     pub label: String,
     /// The newer build that took its place.
     pub superseded_by: Option<BuildId>,
+    /// Tags that it wants stage `release` to move.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
 }
 
 /// A check of a build.
@@ -245,11 +248,23 @@ impl Build {
         }
         self.requesters.iter().filter(|by| by.wants_release()).max_by_key(|by| by.order)
     }
+
+    /// Adds somebody who asks for it; one of the same scope asks anew. Says whether there are tags to move that were not there.
+    pub fn add_requester(&mut self, requester: Requester) -> bool {
+        let known = self.tags.len();
+        self.tags.extend(requester.tags.iter().cloned());
+        self.tags.sort();
+        self.tags.dedup();
+        self.requesters.retain(|by| by.scope != requester.scope);
+        self.requesters.push(requester);
+        self.tags.len() > known
+    }
 }
 
 impl Requester {
-    /// Whether a success is released for it by itself: it is no merge request, not late, and nothing newer took its place.
+    /// Whether a success is released for it by itself: it is no merge request, and not late. One whose place a newer build
+    /// took counts too: where that newer one fails, this is the newest that there is, and else the lane puts it aside.
     pub const fn wants_release(&self) -> bool {
-        !self.late && self.superseded_by.is_none() && !matches!(self.scope, RefKey::MergeRequest(_))
+        !self.late && !matches!(self.scope, RefKey::MergeRequest(_))
     }
 }

@@ -103,7 +103,11 @@ impl Build {
             return Ok(self.stop_run().into_iter().chain(self.end_with(failure, now)).collect());
         }
         match check.and_then(|at| self.checks.get_mut(at)) {
-            Some(check) => Ok(again(&self.id, check, "Interrupted by a restart")),
+            Some(check) => {
+                let asks = again(&self.id, check, "Interrupted by a restart");
+                self.sign(now);
+                Ok(asks)
+            }
             None => {
                 let line = Ask::Log(self.stage(), "Interrupted by a restart; starting again".into());
                 Ok(std::iter::once(line).chain(self.requeue()).collect())
@@ -154,6 +158,7 @@ impl Build {
                 check.lost += 1;
                 if check.lost < RUNS_LOST {
                     asks.extend(again(&self.id, check, &format!("Lost ({reason})")));
+                    self.sign(now);
                     return Ok(asks);
                 }
                 let text = format!("check {name}: {reason}; {} runs were lost", check.lost);
@@ -202,13 +207,13 @@ impl Build {
         self.state = BuildState::Running(Step::Promote);
         self.sign(now);
         self.raise(Progress::at(Stage::Promote, 0, 0));
-        vec![self.promote_line(), Ask::Promote]
+        vec![Ask::Log(Stage::Promote, self.promote_line()), Ask::Promote]
     }
 
     /// What the log says before tags are moved.
-    pub(crate) fn promote_line(&self) -> Ask {
+    pub(crate) fn promote_line(&self) -> String {
         let tags: Vec<&str> = self.tags.iter().map(Tag::as_str).collect();
-        Ask::Log(Stage::Promote, format!("Moving {} to the tested image", tags.join(", ")))
+        format!("Moving {} to the tested image", tags.join(", "))
     }
 
     pub(super) fn promoted(

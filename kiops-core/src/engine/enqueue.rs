@@ -1,5 +1,7 @@
 //! From a plan to a build: joining, reusing, superseding, or a new one.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest as _, Sha256};
 
 use super::decide::Source;
@@ -7,15 +9,16 @@ use super::draft::Draft;
 use crate::access::{Subject, Trust};
 use crate::build::{
     Build, BuildIdentity, BuildInput, BuildMetadata, BuildOutput, BuildSpec, BuildState, CheckRecord,
-    CheckState, Requester, Trigger,
+    CheckState, Requester, Step, Trigger,
 };
+use crate::effect::Effect;
 use crate::error::{Error, Result};
 use crate::event::{CommitFacts, EventKind};
 use crate::image::TagFacts;
 use crate::name::{BuildId, DeliveryId, Tag};
 use crate::policy::{Answer, Planned, RefKey, Standing};
 use crate::provider::Commit;
-use crate::service::{Component, GitSource, Supersede};
+use crate::service::{Component, GitSource, ImageTarget, Supersede};
 use crate::stage::{Progress, Stage};
 use crate::store::EventRecord;
 
@@ -68,6 +71,10 @@ impl Draft<'_> {
             trust: planned.trust,
             nonce: asked.nonce.clone(),
         };
+        if !asked.nonce.is_empty() && self.build(&identity.id()).is_some() {
+            // The same request once more.
+            return Ok(identity.id());
+        }
         let order = self.next_order();
         let requester = Requester {
             scope: planned.scope.clone(),
@@ -77,18 +84,15 @@ impl Draft<'_> {
             subject: asked.subject.clone(),
             label: asked.label.clone(),
             superseded_by: None,
+            tags: self.tags(planned)?,
         };
-        let known = if asked.nonce.is_empty() {
-            self.newest_of(&identity)
-        } else {
-            self.build(&identity.id()).cloned()
-        };
+        let known = if asked.nonce.is_empty() { self.serving(&identity) } else { None };
         let id = match known {
-            Some(build) if !build.is_over() => self.join(build, requester),
-            Some(build) if build.state == BuildState::Succeeded => self.reuse(build, requester)?,
-            other => {
-                if let Some(ended) = other {
-                    identity.nonce = next_nonce(&ended);
+            Some(build) if !build.is_over() => self.join(build, requester, planned),
+            Some(build) => self.reuse(build, requester, planned),
+            None => {
+                if asked.nonce.is_empty() {
+                    identity.nonce = self.next_nonce(&identity);
                 }
                 let build = self.new_build(git, component, planned, identity, requester, &asked)?;
                 let id = build.id.clone();
@@ -104,32 +108,69 @@ impl Draft<'_> {
         Ok(id)
     }
 
-    /// The newest build of the same content, whatever its nonce.
-    fn newest_of(&self, identity: &BuildIdentity) -> Option<Build> {
-        let mut known: Vec<&Build> =
-            self.builds().filter(|build| build.identity.same_content(identity)).collect();
-        // One that goes on or succeeded serves; of those that ended otherwise the last tells the next nonce.
-        known.sort_by_key(|build| (!build.is_over() || build.state == BuildState::Succeeded, build.order));
-        known.last().map(|build| (*build).clone())
+    /// The newest build of the same content that goes on or succeeded, whatever its nonce.
+    fn serving(&self, identity: &BuildIdentity) -> Option<Build> {
+        self.builds()
+            .filter(|build| build.identity.same_content(identity))
+            .filter(|build| !build.is_over() || build.state == BuildState::Succeeded)
+            .max_by_key(|build| build.order)
+            .cloned()
     }
 
-    fn join(&mut self, mut build: Build, requester: Requester) -> BuildId {
+    /// The nonce of the next build by itself: empty for the first, then a counter over those that ended badly.
+    fn next_nonce(&self, identity: &BuildIdentity) -> String {
+        let mut identity = identity.clone();
+        let mut count = 0_u64;
+        while self.build(&identity.id()).is_some() {
+            count += 1;
+            identity.nonce = format!("#{count}");
+        }
+        identity.nonce
+    }
+
+    fn join(&mut self, mut build: Build, requester: Requester, planned: &Planned) -> BuildId {
         let id = build.id.clone();
         self.log(&id, Stage::Setup, format!("Also asked for by {} ({})", requester.scope, requester.label));
-        build.requesters.retain(|by| by.scope != requester.scope);
-        build.requesters.push(requester);
+        let more_tags = build.add_requester(requester);
+        name_refs(&mut build, planned);
+        if more_tags && build.state == BuildState::Running(Step::Promote) {
+            self.ask_for(Effect::Promote { build: id.clone() });
+        }
         self.put_build(build);
         id
     }
 
     /// What succeeded before is not built again; where something else is live by now, it is released again.
-    fn reuse(&mut self, mut build: Build, requester: Requester) -> Result<BuildId> {
+    fn reuse(&mut self, mut build: Build, requester: Requester, planned: &Planned) -> BuildId {
         let id = build.id.clone();
-        build.requesters.retain(|by| by.scope != requester.scope);
-        build.requesters.push(requester.clone());
+        if build.add_requester(requester.clone()) && build.image().is_some() {
+            self.log(&id, Stage::Promote, build.promote_line());
+            self.ask_for(Effect::Promote { build: id.clone() });
+        }
+        name_refs(&mut build, planned);
         self.put_build(build);
-        self.release_again(&id, &requester)?;
-        Ok(id)
+        if !requester.late && !matches!(requester.scope, RefKey::Manual(_)) {
+            let mut state = self.ref_state(&requester.scope);
+            state.covered.insert(planned.component.clone(), planned.commit.clone());
+            self.put_ref(requester.scope.clone(), state);
+        }
+        self.release_again(&id, &requester);
+        id
+    }
+
+    /// The tags that stage `release` moves for this plan. A merge request's image is not what is merged, and what came late
+    /// is not the newest: they move none.
+    fn tags(&self, planned: &Planned) -> Result<Vec<Tag>> {
+        let moves = planned.trust == Trust::Trusted
+            && planned.standing != Standing::Late
+            && !matches!(planned.scope, RefKey::MergeRequest(_));
+        let Some(target) = self.service().settings.image.as_ref().filter(|_| moves) else {
+            return Ok(Vec::new());
+        };
+        let (facts, candidate) = (tag_facts(planned), candidate(target, planned)?);
+        let filled = target.tags.iter().filter_map(|template| template.fill(&facts));
+        let tags: BTreeSet<Tag> = filled.filter(|tag| *tag != candidate).collect();
+        Ok(tags.into_iter().collect())
     }
 
     fn new_build(
@@ -142,42 +183,16 @@ impl Draft<'_> {
         asked: &Asked<'_>,
     ) -> Result<Build> {
         let service = self.service();
-        let facts = TagFacts {
-            commit: &planned.commit,
-            branch: planned.branch.as_ref(),
-            tag: planned.tag.as_ref(),
-            merge_request: planned.merge_request,
-        };
         let target = service.settings.image.as_ref().ok_or_else(|| {
             Error::invalid("enqueue build", format!("service `{}` has no registry settings", service.name))
                 .with_remedy("complete the registry settings of the service")
         })?;
-        let image = target.image_of(component)?;
-        let candidate = match target.candidate.fill(&facts) {
-            Some(tag) => tag,
-            // A candidate such as {branch} has no value for a tag push: the short commit id always has one.
-            None => Tag::parse(planned.commit.short())?,
-        };
         let trusted = planned.trust == Trust::Trusted;
         let output = if trusted {
-            BuildOutput::Push { image: image.clone(), tag: candidate.clone() }
+            BuildOutput::Push { image: target.image_of(component)?, tag: candidate(target, planned)? }
         } else {
             BuildOutput::Discard
         };
-        // A merge request's image is not what is merged: only its own tag may move.
-        let mut tags: Vec<Tag> = Vec::new();
-        if trusted && !matches!(planned.scope, RefKey::MergeRequest(_)) && planned.standing != Standing::Late
-        {
-            tags.extend(
-                target
-                    .tags
-                    .iter()
-                    .filter_map(|template| template.fill(&facts))
-                    .filter(|tag| *tag != candidate),
-            );
-            tags.sort();
-            tags.dedup();
-        }
         let id = identity.id();
         let spec = BuildSpec {
             build: id.clone(),
@@ -211,6 +226,7 @@ impl Draft<'_> {
             branch: planned.branch.as_ref().map(ToString::to_string),
             tag: planned.tag.as_ref().map(ToString::to_string),
             order: requester.order,
+            tags: requester.tags.clone(),
             requesters: vec![requester],
             state: BuildState::Queued,
             progress: Progress::START,
@@ -222,7 +238,6 @@ impl Draft<'_> {
             not_before: None,
             timers: service.settings.timers.clone(),
             checks: checks.collect(),
-            tags,
             digest: None,
             release: None,
             created_at: self.now,
@@ -339,14 +354,32 @@ fn utc(text: &str) -> String {
     text.parse::<jiff::Timestamp>().map_or_else(|_| text.to_owned(), |time| time.to_string())
 }
 
-/// The nonce of the build after one that ended badly: a counter behind its own nonce.
-fn next_nonce(ended: &Build) -> String {
-    let nonce = &ended.identity.nonce;
-    let (start, count) = match nonce.rsplit_once('#') {
-        Some((start, count)) => (start, count.parse::<u32>().unwrap_or(0)),
-        None => (nonce.as_str(), 0),
-    };
-    format!("{start}#{}", count + 1)
+const fn tag_facts(planned: &Planned) -> TagFacts<'_> {
+    TagFacts {
+        commit: &planned.commit,
+        branch: planned.branch.as_ref(),
+        tag: planned.tag.as_ref(),
+        merge_request: planned.merge_request,
+    }
+}
+
+/// The tag that stage Push writes.
+fn candidate(target: &ImageTarget, planned: &Planned) -> Result<Tag> {
+    match target.candidate.fill(&tag_facts(planned)) {
+        Some(tag) => Ok(tag),
+        // A candidate such as {branch} has no value for a tag push: the short commit id always has one.
+        None => Ok(Tag::parse(planned.commit.short())?),
+    }
+}
+
+/// A build names the first branch and the first Git tag that it was asked for by.
+fn name_refs(build: &mut Build, planned: &Planned) {
+    if build.branch.is_none() {
+        build.branch = planned.branch.as_ref().map(ToString::to_string);
+    }
+    if build.tag.is_none() {
+        build.tag = planned.tag.as_ref().map(ToString::to_string);
+    }
 }
 
 /// A fork's build gets no secrets, its checks neither.

@@ -10,7 +10,7 @@ use crate::name::{BuildId, CommitId, ContainerName, EnvironmentName, PinnedImage
 use crate::policy::RefKey;
 use crate::release::{DeployTarget, Lane, LaneState, Origin, Release, ReleaseInput, ReleaseState, Revision};
 use crate::service::{Component, Container, ContainerImage, Environment, Target, Workload};
-use crate::stage::Stage;
+use crate::stage::{Progress, Stage};
 
 /// What a release is made of.
 pub(super) struct NewRelease {
@@ -33,38 +33,33 @@ impl Draft<'_> {
             build.requesters.iter().filter(|by| !by.late && !matches!(by.scope, RefKey::Manual(_)))
         {
             let mut state = self.ref_state(&requester.scope);
-            let newest = state.newest_build.get(build.component()) == Some(id);
             // An older build that ends late must not take back what a newer one covers.
-            let known = state.covered.get(build.component());
-            if newest || known.is_none() || !self.covered_by_newer(&build, known) {
+            if !state.is_covered_past(build.component(), build.commit()) {
                 state.covered.insert(build.component().clone(), build.commit().clone());
                 self.put_ref(requester.scope.clone(), state);
             }
         }
-        self.release_by_itself(&build)
+        self.release_by_itself(&build);
+        Ok(())
     }
 
-    fn covered_by_newer(&self, build: &Build, covered: Option<&CommitId>) -> bool {
-        covered.is_some_and(|commit| {
-            self.builds().any(|other| {
-                other.commit() == commit
-                    && other.component() == build.component()
-                    && other.order > build.order
-            })
-        })
-    }
-
-    /// What was built before is wanted again: released only where something else is live and it is not on its way already.
-    pub(super) fn release_again(&mut self, id: &BuildId, by: &Requester) -> Result<()> {
-        let Some(build) = self.build(id).cloned() else { return Ok(()) };
-        let Some(lane) = self.auto_lane(&build) else { return Ok(()) };
+    /// What was built before is wanted again: released only where something else is, or is going to be, live.
+    pub(super) fn release_again(&mut self, id: &BuildId, by: &Requester) {
+        let Some(build) = self.build(id).filter(|_| by.wants_release()).cloned() else { return };
+        let Some(lane) = self.auto_lane(&build) else { return };
+        let coming = self
+            .releases()
+            .filter(|release| release.lane() == lane && !release.is_over())
+            .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
+            .max_by_key(|release| release.order);
+        let images = coming.map(|release| &release.images).or(self.lane(&lane).map(|live| &live.images));
         let digest = build.digest.as_ref();
-        let is_live = self
-            .lane(&lane)
-            .is_some_and(|live| live.images.values().any(|image| Some(&image.digest) == digest));
-        let on_its_way =
-            self.releases().any(|release| !release.is_over() && release.origin == Origin::Build(id.clone()));
-        if is_live || on_its_way || !by.wants_release() { Ok(()) } else { self.release_for(&build, by) }
+        let is_there =
+            images.is_some_and(|images| images.values().any(|image| Some(&image.digest) == digest));
+        if !is_there {
+            // It was shown as all done: progress never falls.
+            self.release_for(Build { progress: Progress::DONE, ..build }, by);
+        }
     }
 
     fn auto_lane(&self, build: &Build) -> Option<Lane> {
@@ -73,58 +68,56 @@ impl Draft<'_> {
         Some(Lane { environment, component: build.component().clone() })
     }
 
-    fn release_by_itself(&mut self, build: &Build) -> Result<()> {
-        match build.wants_release() {
-            Some(by) => self.release_for(build, by),
-            None => Ok(()),
+    fn release_by_itself(&mut self, build: &Build) {
+        if let Some(by) = build.wants_release() {
+            self.release_for(build.clone(), by);
         }
     }
 
-    fn release_for(&mut self, build: &Build, requester: &Requester) -> Result<()> {
-        let (Some(lane), Some(image)) = (self.auto_lane(build), build.image()) else {
-            return Ok(());
-        };
-        if self.environment(&lane.environment).is_none() {
-            let text = format!("Not released: environment `{}` is not registered", lane.environment);
-            self.log(&build.id, Stage::Deploy, text);
-            return Ok(());
-        }
+    /// What stands in the way of a release is said in the build's log: the build itself is what it is.
+    fn release_for(&mut self, build: Build, requester: &Requester) {
+        let (Some(lane), Some(image)) = (self.auto_lane(&build), build.image()) else { return };
         // One release for each request: the same request finds its release again.
         let id =
             ReleaseId::derive([build.id.as_str(), lane.environment.as_str(), &requester.order.to_string()]);
         if self.release(&id).is_some() {
-            return Ok(());
+            return;
         }
-        let images = self.images_for(build, image)?;
-        let release = NewRelease {
-            id: id.clone(),
-            environment: lane.environment,
-            component: lane.component,
-            origin: Origin::Build(build.id.clone()),
-            order: requester.order,
-            images,
-            commit: Some(build.commit().clone()),
-            subject: requester.subject.clone(),
-            requested_by: requester.label.clone(),
-        };
-        let mut build = build.clone();
-        build.release = Some(id);
-        self.put_build(build);
-        self.add_release(release)
+        let made = self.images_for(&build, image, &lane).and_then(|images| {
+            self.add_release(NewRelease {
+                id: id.clone(),
+                environment: lane.environment,
+                component: lane.component,
+                origin: Origin::Build(build.id.clone()),
+                order: requester.order,
+                images,
+                commit: Some(build.commit().clone()),
+                subject: requester.subject.clone(),
+                requested_by: requester.label.clone(),
+            })
+        });
+        if let Err(error) = made {
+            self.log(&build.id, Stage::Deploy, format!("Not released: {error}"));
+            return;
+        }
+        self.put_build(Build { release: Some(id), ..build });
     }
 
-    /// The image that the build made for its container, and for the others what is live there or what the workload says.
+    /// The image that the build made for its container, and for the others what the workload says, or the same pinned as it is live.
     pub(super) fn images_for(
         &self,
         build: &Build,
         image: PinnedImage,
+        lane: &Lane,
     ) -> Result<BTreeMap<ContainerName, PinnedImage>> {
         let component = self.component(build)?;
+        let live = self.lane(lane).map(|live| &live.images);
         let mut images = BTreeMap::new();
         match workload_of(component) {
             Target::Workload(workload) => {
                 for container in &workload.containers {
-                    images.insert(container.name.clone(), pin(container, &image)?);
+                    let live = live.and_then(|live| live.get(&container.name));
+                    images.insert(container.name.clone(), pin(container, &image, live)?);
                 }
             }
             Target::Existing { container, .. } => {
@@ -223,33 +216,32 @@ impl Draft<'_> {
     }
 
     fn advance_lane(&mut self, lane: &Lane) -> Result<()> {
-        let mut waiting: Vec<(u64, ReleaseId)> = Vec::new();
-        let mut under_way = None;
+        let (mut pending, mut awaiting): (Vec<(u64, ReleaseId)>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut under_way = false;
         // The newest that is on its way or live: nothing older goes over it.
         let mut newest = self.lane(lane).map(|live| (live.order, live.release.clone()));
         for release in self.releases().filter(|release| release.lane() == *lane && !release.is_over()) {
             let place = (release.order, release.id.clone());
-            if release.state.is_under_way() {
-                under_way = Some(place.clone());
+            if release.state == ReleaseState::AwaitingApproval {
+                awaiting.push(place);
+                continue;
             }
-            if release.state != ReleaseState::AwaitingApproval {
-                newest = newest.max(Some(place.clone()));
-            }
-            if !release.state.is_under_way() {
-                waiting.push(place);
-            }
-        }
-        waiting.sort();
-        // Of two that wait for approval the older gives way too.
-        let newest_waiting = waiting.last().cloned();
-        for (order, id) in &waiting {
-            let newer =
-                [&newest, &newest_waiting].into_iter().flatten().filter(|(other, _)| other > order).max();
-            if let Some((_, by)) = newer.cloned() {
-                self.apply_release(id, ReleaseInput::Supersede { by })?;
+            newest = newest.max(Some(place.clone()));
+            if release.state == ReleaseState::Pending {
+                pending.push(place);
+            } else {
+                under_way = true;
             }
         }
-        if under_way.is_some() {
+        // One that waits for a yes replaces only what waits for one, too: it may yet get a no.
+        let newest_asked = newest.clone().max(awaiting.iter().max().cloned());
+        let all = pending.iter().map(|place| (place, &newest)).chain(awaiting.iter().map(|place| (place, &newest_asked)));
+        for ((order, id), newest) in all {
+            if let Some((_, by)) = newest.as_ref().filter(|(other, _)| other > order) {
+                self.apply_release(id, ReleaseInput::Supersede { by: by.clone() })?;
+            }
+        }
+        if under_way {
             return Ok(());
         }
         let next = self
@@ -288,17 +280,13 @@ fn workload_of(component: &Component) -> Target {
         .unwrap_or_else(|| Target::Workload(Workload::single(ContainerName::from(&component.name), None)))
 }
 
-fn pin(container: &Container, built: &PinnedImage) -> Result<PinnedImage> {
-    match &container.image {
-        ContainerImage::Built => Ok(built.clone()),
-        ContainerImage::Ready(image) => image.pinned().ok_or_else(|| {
-            Error::invalid(
-                "make release",
-                format!("container `{}`: image `{image}` has no digest", container.name),
-            )
+fn pin(container: &Container, built: &PinnedImage, live: Option<&PinnedImage>) -> Result<PinnedImage> {
+    let ContainerImage::Ready(image) = &container.image else { return Ok(built.clone()) };
+    let same = |live: &&PinnedImage| live.name == image.name && live.tag == image.tag;
+    image.pinned().or_else(|| live.filter(same).cloned()).ok_or_else(|| {
+        Error::invalid("make release", format!("container `{}`: image `{image}` has no digest", container.name))
             .with_remedy("deploy it by hand once, with its digest")
-        }),
-    }
+    })
 }
 
 /// Whether a build can be released by hand, or why not.
@@ -312,14 +300,4 @@ pub(super) fn releasable(build: &Build) -> Result<PinnedImage> {
         }
         (state, _) => refuse(format!("build {} is {}", build.id, state.name())),
     }
-}
-
-/// Whether a newer build of the same ref and component has succeeded: then its tags are where they belong.
-#[cfg(feature = "runtime")]
-pub(super) fn newer_has_tags(view: &crate::store::View, build: &Build) -> bool {
-    build.requesters.iter().filter_map(|by| view.refs.get(&by.scope)).any(|state| {
-        let newest = state.newest_build.get(build.component()).filter(|newest| **newest != build.id);
-        let covered = state.covered.get(build.component()).filter(|covered| *covered != build.commit());
-        newest.is_some() && covered.is_some_and(|covered| state.newest.as_ref() == Some(covered))
-    })
 }

@@ -7,6 +7,8 @@ mod draft;
 mod enqueue;
 mod ingest;
 mod lanes;
+#[cfg(any(feature = "runtime", test))]
+mod promote;
 mod reconcile;
 mod step;
 mod wants;

@@ -181,9 +181,12 @@ impl Used {
         self.0.get(limit).map_or(0, |places| u32::try_from(places.len()).unwrap_or(u32::MAX))
     }
 
-    /// The lowest free place, if there is one below `size`.
+    /// The lowest free place, if fewer than `size` are taken: after a limit was lowered some may lie above it.
     fn free(&self, limit: &LimitName, size: u32) -> Option<u32> {
         let places = self.0.get(limit);
+        if self.count(limit) >= size {
+            return None;
+        }
         (0..size).find(|n| !places.is_some_and(|places| places.contains(n)))
     }
 

@@ -229,29 +229,38 @@ impl Release {
     /// When [`ReleaseInput::Tick`] is due next.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let (from, seconds) = match self.state {
-            ReleaseState::AwaitingApproval => (Some(self.created_at), self.timers.approval_seconds),
+            ReleaseState::AwaitingApproval => (Some(self.created_at), self.timers.approval_seconds.into()),
             ReleaseState::Deploying | ReleaseState::Verifying => {
-                (self.deploy_started_at, self.timers.rollout_seconds)
+                (self.deploy_started_at, self.timers.rollout_seconds.into())
+            }
+            // Going back has the rollout's time once more.
+            ReleaseState::RollingBack(_) => {
+                (self.deploy_started_at, 2 * i64::from(self.timers.rollout_seconds))
             }
             _ => return None,
         };
         if seconds == 0 {
             return None;
         }
-        from?.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()
+        from?.checked_add(SignedDuration::from_secs(seconds)).ok()
     }
 
     fn tick(&mut self, now: Timestamp) -> Vec<ReleaseAsk> {
         if self.wake_at().is_none_or(|at| now < at) {
             return Vec::new();
         }
-        match self.state {
+        match &self.state {
             ReleaseState::AwaitingApproval => {
                 self.end(ReleaseState::Expired, "Expired: nobody approved in time".into(), now)
             }
             ReleaseState::Deploying | ReleaseState::Verifying => {
                 let text = format!("not complete after {} s", self.timers.rollout_seconds);
                 self.fail(Failure::new(Stage::Deploy, FailureKind::RolloutFailed, text), now)
+            }
+            ReleaseState::RollingBack(failure) => {
+                let failure = failure.clone();
+                let line = "Rollback failed: the runtime did not answer in time".into();
+                self.end(ReleaseState::Failed(failure), line, now)
             }
             _ => Vec::new(),
         }

@@ -115,11 +115,11 @@ impl BuildView {
             ReleaseState::Pending => (VisibleState::Running, deploy, at(0), None),
             ReleaseState::AwaitingApproval => (VisibleState::AwaitingApproval, deploy, at(0), None),
             ReleaseState::Deploying => (VisibleState::Running, deploy, at(1), None),
-            ReleaseState::Verifying => (VisibleState::Running, deploy, at(2), None),
+            ReleaseState::Verifying | ReleaseState::RollingBack(_) => {
+                (VisibleState::Running, deploy, at(2), None)
+            }
             ReleaseState::Live => (VisibleState::Succeeded, None, Progress::DONE, None),
-            ReleaseState::Failed(failure)
-            | ReleaseState::RollingBack(failure)
-            | ReleaseState::RolledBack(failure) => {
+            ReleaseState::Failed(failure) | ReleaseState::RolledBack(failure) => {
                 let state = match failure.kind.blame() {
                     Blame::User => VisibleState::Failed,
                     Blame::Infrastructure => VisibleState::Error,

@@ -220,6 +220,8 @@ impl BuildExecutor for Assembler {
             // A task of its own, so that even a defect of ours ends the run.
             let outcome = match tokio::spawn(job.run()).await {
                 Ok(Ok(result)) => RunOutcome::Succeeded(result),
+                // A registry may have its own words for a content that ended because we stopped sending it.
+                Ok(Err(_)) if run.tick().is_err() => RunOutcome::Canceled,
                 Ok(Err(Stop::Failed(failure))) => RunOutcome::Failed(failure),
                 Ok(Err(Stop::Refused(failure))) => RunOutcome::Refused(failure),
                 Ok(Err(Stop::Canceled)) => RunOutcome::Canceled,

@@ -1,9 +1,16 @@
 //! An independent client reads what we write.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::fixtures::open;
+use http::{HeaderMap, HeaderName, Method, Uri};
+use kiops_core::image::Registry as _;
+use kiops_core::stream;
+use kiops_registry::layout::{ImageLayout, ServeBody};
+
+use crate::fixtures::{image, manifest_of, open, put, tag};
 
 /// Skopeo on the PATH. Without it the test is skipped, visibly; on CI that is a failure.
 pub(crate) fn skopeo(arguments: &[&str]) -> Option<Output> {
@@ -17,41 +24,100 @@ pub(crate) fn skopeo(arguments: &[&str]) -> Option<Output> {
     }
 }
 
-pub(crate) fn succeeded(output: Output) -> String {
+fn succeeded(output: Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// Copies an image out of a layout into a folder, and says the digest that skopeo finds there.
 pub(crate) fn copy_out(layout: &Path, reference: &str, target: &Path) -> Option<String> {
-    let source = format!("oci:{}:{reference}", layout.display());
-    let target = format!("dir:{}", target.display());
-    succeeded(skopeo(&["copy", &source, &target])?);
-    let digest = succeeded(skopeo(&["inspect", "--format", "{{.Digest}}", &source])?);
-    assert_eq!(
-        succeeded(skopeo(&["manifest-digest", &format!("{}/manifest.json", &target["dir:".len()..])])?),
-        digest
+    copy(&[], &format!("oci:{}:{reference}", layout.display()), target)
+}
+
+fn copy(options: &[&str], source: &str, target: &Path) -> Option<String> {
+    let folder = format!("dir:{}", target.display());
+    let arguments: Vec<&str> =
+        ["copy"].iter().chain(options).copied().chain([source, folder.as_str()]).collect();
+    succeeded(skopeo(&arguments)?);
+    let manifest = target.join("manifest.json");
+    Some(succeeded(skopeo(&["manifest-digest", manifest.to_str().unwrap()])?))
+}
+
+/// Pushes an image whose configuration a client can read.
+async fn push_real(layout: &ImageLayout, reference: &str) -> String {
+    let (name, word) = reference.rsplit_once(':').unwrap();
+    let name = image(name);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Labels":{{"n":"{name}"}}}},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#
     );
-    Some(digest)
+    let mut config = put(layout, &name, config).await;
+    config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
+    let digest = layout.put_manifest(&name, &manifest_of(&config, &[])).await.unwrap();
+    layout.tag(&name, &tag(word), &digest).await.unwrap();
+    digest.to_string()
 }
 
 #[tokio::test]
 async fn skopeo_copies_each_of_several_images_out_of_one_layout() {
     let dir = tempfile::tempdir().unwrap();
     let layout = open(&dir.path().join("layout"));
-    for name in ["site", "api"] {
-        // Skopeo reads configurations, so these are real ones.
-        let image = crate::fixtures::image(&format!("quickstart.local/{name}"));
-        let config = format!(
-            r#"{{"architecture":"amd64","os":"linux","config":{{"Labels":{{"n":"{name}"}}}},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#
-        );
-        let mut config = crate::fixtures::put(&layout, &image, config).await;
-        config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
-        use kiops_core::image::Registry as _;
-        let digest = layout.put_manifest(&image, &crate::fixtures::manifest_of(&config, &[])).await.unwrap();
-        layout.tag(&image, &crate::fixtures::tag("abc1234"), &digest).await.unwrap();
+    for name in ["site", "team/api"] {
         let reference = format!("quickstart.local/{name}:abc1234");
+        let digest = push_real(&layout, &reference).await;
         let Some(found) = copy_out(layout.path(), &reference, &dir.path().join(name)) else { return };
-        assert_eq!(found, digest.as_str());
+        assert_eq!(found, digest);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skopeo_pulls_an_image_from_what_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = open(&dir.path().join("layout"));
+    let digest = push_real(&layout, "quickstart.local/team/site:abc1234").await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let server = layout.clone();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (layout, runtime) = (server.clone(), runtime.clone());
+            std::thread::spawn(move || answer(&layout, &runtime, connection.unwrap()));
+        }
+    });
+    let source = format!("docker://{address}/team/site:abc1234");
+    let target = dir.path().join("out");
+    let options = ["--src-tls-verify=false"];
+    let Some(found) = tokio::task::block_in_place(|| copy(&options, &source, &target)) else { return };
+    assert_eq!(found, digest);
+    let tags = tokio::task::block_in_place(|| {
+        skopeo(&["list-tags", "--tls-verify=false", &format!("docker://{address}/team/site")])
+    });
+    assert!(succeeded(tags.unwrap()).contains("\"abc1234\""));
+}
+
+/// As much HTTP as a client needs: one request a connection.
+fn answer(layout: &ImageLayout, runtime: &tokio::runtime::Handle, mut connection: TcpStream) {
+    let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+    let Some(Ok(request)) = lines.next() else { return };
+    let mut headers = HeaderMap::new();
+    for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(':').unwrap();
+        headers.insert(name.parse::<HeaderName>().unwrap(), value.trim().parse().unwrap());
+    }
+    let mut words = request.split(' ');
+    let method: Method = words.next().unwrap().parse().unwrap();
+    let uri: Uri = words.next().unwrap().parse().unwrap();
+    let (parts, body) = runtime.block_on(layout.serve(&method, &uri, &headers)).into_parts();
+    let body = match body {
+        ServeBody::Empty => Vec::new(),
+        ServeBody::Bytes(bytes) => bytes.to_vec(),
+        ServeBody::Stream { content, .. } => {
+            runtime.block_on(stream::collect(content, 1 << 20)).unwrap().to_vec()
+        }
+    };
+    write!(connection, "HTTP/1.1 {}\r\nconnection: close\r\n", parts.status).unwrap();
+    for (name, value) in &parts.headers {
+        write!(connection, "{name}: {}\r\n", value.to_str().unwrap()).unwrap();
+    }
+    connection.write_all(&[b"\r\n", &body[..]].concat()).unwrap();
 }

@@ -275,9 +275,6 @@ async fn what_stops_the_source_is_told_by_its_kind() {
 
 #[test]
 fn a_full_disk_fails_the_build_and_is_told_as_such() {
-    if crate::child::limited_dir().is_some() {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     crate::child::run_limited("assemble::runs::within_the_limit", dir.path());
     let layout = open(&dir.path().join("layout"));
@@ -286,7 +283,7 @@ fn a_full_disk_fails_the_build_and_is_told_as_such() {
 
 #[tokio::test]
 async fn within_the_limit() {
-    let Some(dir) = crate::child::limited_dir() else { return };
+    let Some(dir) = crate::child::child_dir() else { return };
     let layout = open(&dir.join("layout"));
     let assembler = Assembler::new(AssemblerConfig::new(dir.join("work")), Arc::new(layout.clone())).unwrap();
     let files = |text: Vec<u8>| Files::new().file("Dockerfile", "FROM scratch\nCOPY a /\n").file("a", text);

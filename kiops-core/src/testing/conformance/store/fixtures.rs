@@ -126,6 +126,7 @@ pub(super) fn build(service: &str, n: u64, state: BuildState) -> Build {
         subject: Subject::unknown(),
         label: "ada".to_owned(),
         superseded_by: None,
+        tags: Vec::new(),
     };
     Build {
         id,

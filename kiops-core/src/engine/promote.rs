@@ -1,0 +1,50 @@
+//! Which tags stage `release` moves.
+
+use crate::build::{Build, BuildState, Requester, Step};
+use crate::name::{BranchName, BuildId, GitTag, Tag};
+use crate::policy::RefKey;
+use crate::store::View;
+
+/// The tags of a build that are to be moved to its digest now. A requester's tags stay where they are once something newer
+/// took its place, or a newer build of the same ref has moved them, or is about to.
+pub(super) fn tags_to_move(view: &View, id: &BuildId) -> Vec<Tag> {
+    let Some(build) = view.builds.get(id) else { return Vec::new() };
+    if !moves_tags(build) {
+        return Vec::new();
+    }
+    let wanted = |by: &&Requester| !by.late && by.superseded_by.is_none() && !is_outdated(view, build, by);
+    let mut tags: Vec<Tag> =
+        build.requesters.iter().filter(wanted).flat_map(|by| by.tags.iter().cloned()).collect();
+    tags.sort();
+    tags.dedup();
+    tags
+}
+
+/// Whether it is at its tags, or past them.
+const fn moves_tags(build: &Build) -> bool {
+    matches!(build.state, BuildState::Running(Step::Promote) | BuildState::Succeeded)
+}
+
+fn is_outdated(view: &View, build: &Build, by: &Requester) -> bool {
+    let Some(scope) = owner(build, by) else { return false };
+    let covered = view.refs.get(&scope);
+    covered.is_some_and(|state| state.is_covered_past(build.component(), build.commit()))
+        || view.builds.values().any(|other| {
+            other.id != build.id
+                && other.component() == build.component()
+                && moves_tags(other)
+                && other.requesters.iter().any(|newer| {
+                    !newer.late && newer.order > by.order && owner(other, newer).as_ref() == Some(&scope)
+                })
+        })
+}
+
+/// The ref whose tags a requester moves: what is built by hand moves those of its branch or Git tag.
+fn owner(build: &Build, by: &Requester) -> Option<RefKey> {
+    if !matches!(by.scope, RefKey::Manual(_)) {
+        return Some(by.scope.clone());
+    }
+    let branch = build.branch.as_deref().and_then(|branch| BranchName::parse(branch).ok());
+    let tag = build.tag.as_deref().and_then(|tag| GitTag::parse(tag).ok());
+    branch.map(RefKey::Branch).or_else(|| tag.map(RefKey::Tag))
+}
