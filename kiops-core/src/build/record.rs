@@ -7,8 +7,8 @@ use super::spec::BuildSpec;
 use super::state::BuildState;
 use crate::access::{Subject, Trust};
 use crate::name::{
-    BuildId, CheckName, CommitId, ComponentName, DeliveryId, Digest, PinnedImage, ReleaseId, RunId,
-    ServiceName, Tag,
+    BranchName, BuildId, CheckName, CommitId, ComponentName, DeliveryId, Digest, GitTag, PinnedImage,
+    ReleaseId, RunId, ServiceName, Tag,
 };
 use crate::policy::RefKey;
 use crate::service::{CheckSpec, Timers};
@@ -247,6 +247,16 @@ impl Build {
             return None;
         }
         self.requesters.iter().filter(|by| by.wants_release()).max_by_key(|by| by.order)
+    }
+
+    /// The ref whose tags and coverage a requester stands for: what is built by hand stands for its branch or Git tag.
+    pub fn ref_of(&self, by: &Requester) -> Option<RefKey> {
+        if !matches!(by.scope, RefKey::Manual(_)) {
+            return Some(by.scope.clone());
+        }
+        let branch = self.branch.as_deref().and_then(|branch| BranchName::parse(branch).ok());
+        let tag = self.tag.as_deref().and_then(|tag| GitTag::parse(tag).ok());
+        branch.map(RefKey::Branch).or_else(|| tag.map(RefKey::Tag))
     }
 
     /// Adds somebody who asks for it; one of the same scope asks anew. Says whether there are tags to move that were not there.

@@ -164,7 +164,10 @@ impl Build {
                 let text = format!("check {name}: {reason}; {} runs were lost", check.lost);
                 if check.spec.gate == Gate::Advisory {
                     check.state = CheckState::Skipped;
-                    asks.push(Ask::Log(stage, format!("Run lost: {text}; it is advisory, so the build goes on")));
+                    asks.push(Ask::Log(
+                        stage,
+                        format!("Run lost: {text}; it is advisory, so the build goes on"),
+                    ));
                     if !self.run_goes_on() {
                         asks.extend(self.advance(now));
                     }

@@ -74,8 +74,10 @@ impl Sarif {
             }
         }
         counts.new = before.map(|before| {
-            let known: BTreeSet<&str> = before.findings.iter().map(|finding| finding.fingerprint.as_str()).collect();
-            let new = self.findings.iter().filter(|finding| !known.contains(finding.fingerprint.as_str())).count();
+            let known: BTreeSet<&str> =
+                before.findings.iter().map(|finding| finding.fingerprint.as_str()).collect();
+            let new =
+                self.findings.iter().filter(|finding| !known.contains(finding.fingerprint.as_str())).count();
             u32::try_from(new).unwrap_or(u32::MAX)
         });
         counts

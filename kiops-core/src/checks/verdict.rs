@@ -27,7 +27,9 @@ pub enum Verdict {
 
 /// Judges how a check ended. Pure.
 pub fn judge(check: &CheckSpec, outcome: &RunOutcome) -> Judged {
-    let failed = |kind, text: String| Verdict::Failed(Failure::new(check.stage, kind, format!("{}: {text}", check.name)));
+    let failed = |kind, text: String| {
+        Verdict::Failed(Failure::new(check.stage, kind, format!("{}: {text}", check.name)))
+    };
     let alone = |verdict| Judged { verdict, counts: None };
     match outcome {
         RunOutcome::Lost { reason } => alone(Verdict::Lost(reason.clone())),
@@ -47,9 +49,10 @@ pub fn judge(check: &CheckSpec, outcome: &RunOutcome) -> Judged {
                 (Gate::ExitCode, _) => Verdict::Passed("passed".into()),
                 (Gate::Advisory, _) => Verdict::Passed("advisory, passed".into()),
                 (Gate::Severity(_), Some(Err(error))) => failed(FailureKind::CheckFailed, error.to_string()),
-                (Gate::Severity(_), None) => {
-                    failed(FailureKind::CheckFailed, "it wrote no SARIF report, and its gate needs one".into())
-                }
+                (Gate::Severity(_), None) => failed(
+                    FailureKind::CheckFailed,
+                    "it wrote no SARIF report, and its gate needs one".into(),
+                ),
                 (Gate::Severity(limits), Some(Ok(_))) => severity(limits, counts.as_ref(), failed),
             };
             Judged { verdict, counts }
@@ -63,11 +66,17 @@ fn severity(
     failed: impl Fn(FailureKind, String) -> Verdict,
 ) -> Verdict {
     let Some(counts) = counts else { return Verdict::Passed("no findings".into()) };
-    let levels =
-        [("errors", counts.errors, limits.errors), ("warnings", counts.warnings, limits.warnings), ("notes", counts.notes, limits.notes)];
+    let levels = [
+        ("errors", counts.errors, limits.errors),
+        ("warnings", counts.warnings, limits.warnings),
+        ("notes", counts.notes, limits.notes),
+    ];
     for (level, found, limit) in levels {
         if let Some(limit) = limit.filter(|limit| found > *limit) {
-            return failed(FailureKind::CheckFailed, format!("{found} {level}, at most {limit} are let through"));
+            return failed(
+                FailureKind::CheckFailed,
+                format!("{found} {level}, at most {limit} are let through"),
+            );
         }
     }
     Verdict::Passed(format!("{} errors, {} warnings, {} notes", counts.errors, counts.warnings, counts.notes))
@@ -93,7 +102,9 @@ mod tests {
     fn a_severity_gate_counts_findings() {
         let gate = check(r#"{"by":"severity","errors":1}"#);
         assert!(matches!(judge(&gate, &report(1)).verdict, Verdict::Passed(_)));
-        let Verdict::Failed(failure) = judge(&gate, &report(2)).verdict else { panic!("two errors were let through") };
+        let Verdict::Failed(failure) = judge(&gate, &report(2)).verdict else {
+            panic!("two errors were let through")
+        };
         assert!(failure.message.contains("2 errors"), "{failure}");
     }
 

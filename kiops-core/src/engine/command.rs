@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::{Source, follow};
+use super::decide::{Source, facts, follow};
 use super::draft::Draft;
 use super::enqueue::{Asked, fill};
 use super::lanes::{NewRelease, releasable};
@@ -17,6 +17,7 @@ use crate::name::{
 use crate::policy::{Decision, HoldReason, Outcome, Planned, RefKey, Rules, Standing, decide};
 use crate::provider::Commit;
 use crate::release::{Lane, Origin, ReleaseInput, ReleaseState, Revision};
+use crate::service::{Service, Target};
 use crate::stage::Stage;
 
 /// What somebody asks for.
@@ -95,7 +96,12 @@ pub enum Command {
 }
 
 /// Carries a command out, or says why not.
-pub(super) fn carry_out(draft: &mut Draft<'_>, command: Command, by: &Subject) -> Result<Reply> {
+pub(super) fn carry_out(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    command: Command,
+    by: &Subject,
+) -> Result<Reply> {
     match command {
         Command::Build { component, git_ref, commit, trigger, nonce } => {
             allow(by, Action::Build)?;
@@ -108,16 +114,20 @@ pub(super) fn carry_out(draft: &mut Draft<'_>, command: Command, by: &Subject) -
         Command::DeployBuild { build, environment, nonce } => {
             let build = draft.build(&build).cloned().ok_or_else(|| missing("build", build.as_str()))?;
             let image = releasable(&build)?;
-            let images = draft.images_for(&build, image)?;
+            let place = Place::find(draft.service(), Some(build.component()), environment.as_ref(), &nonce)?;
+            let images = draft.images_for(&build, image, &place.lane)?;
             let origin = Origin::ByHand(build.id.clone());
-            let commit = Some(build.commit().clone());
-            request(draft, Some(build.component().clone()), environment, origin, images, commit, &nonce, by)
+            request(draft, place, origin, images, Some(build.commit().clone()), by)
         }
         Command::DeployImages { component, images, environment, nonce } => {
-            request(draft, component, environment, Origin::Images, images, None, &nonce, by)
+            let place = Place::find(draft.service(), component.as_ref(), environment.as_ref(), &nonce)?;
+            let mut images = images;
+            complete(draft, &place.lane, &mut images)?;
+            request(draft, place, Origin::Images, images, None, by)
         }
         Command::Rollback { component, environment, to, images, commit, nonce } => {
-            request(draft, component, environment, Origin::Rollback(to), images, commit, &nonce, by)
+            let place = Place::find(draft.service(), component.as_ref(), environment.as_ref(), &nonce)?;
+            request(draft, place, Origin::Rollback(to), images, commit, by)
         }
         Command::Approve { release } => {
             let member = may_decide(draft, &release, by)?;
@@ -131,7 +141,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>, command: Command, by: &Subject) -
         }
         Command::ApproveFork { delivery, commit } => {
             allow(by, Action::Approve)?;
-            approve_fork(draft, &delivery, &commit, by)
+            approve_fork(draft, rules, &delivery, &commit, by)
         }
     }
 }
@@ -200,46 +210,58 @@ fn cancel(draft: &mut Draft<'_>, id: &BuildId, by: &Subject) -> Result<Reply> {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Where a release by hand goes, and which one it is.
+pub(super) struct Place {
+    lane: Lane,
+    pub(super) release: ReleaseId,
+}
+
+impl Place {
+    /// `None` stands for the only component, and for the service's own environment.
+    pub(super) fn find(
+        service: &Service,
+        component: Option<&ComponentName>,
+        environment: Option<&EnvironmentName>,
+        nonce: &str,
+    ) -> Result<Self> {
+        let component = match (component, service.settings.components.as_slice()) {
+            (Some(component), _) => component.clone(),
+            (None, [only]) => only.name.clone(),
+            (None, _) => {
+                return Err(Error::invalid("make release", "the service has several components: name one"));
+            }
+        };
+        let environment = environment.or(service.settings.deploy.environment.as_ref()).ok_or_else(|| {
+            Error::invalid("make release", "no environment is named")
+                .with_remedy("name one, or set the service's own")
+        })?;
+        let release =
+            ReleaseId::derive([service.name.as_str(), component.as_str(), environment.as_str(), nonce]);
+        Ok(Self { lane: Lane { environment: environment.clone(), component }, release })
+    }
+}
+
+/// Makes the release that somebody asks for. The same request finds its release again, however it stands by then.
 fn request(
     draft: &mut Draft<'_>,
-    component: Option<ComponentName>,
-    environment: Option<EnvironmentName>,
+    place: Place,
     origin: Origin,
-    mut images: BTreeMap<ContainerName, PinnedImage>,
+    images: BTreeMap<ContainerName, PinnedImage>,
     commit: Option<CommitId>,
-    nonce: &str,
     by: &Subject,
 ) -> Result<Reply> {
     if !Protection::may_request(by) {
         return Err(forbidden("deploying needs a member of the project"));
     }
-    let component = match (component, draft.service().settings.components.as_slice()) {
-        (Some(component), _) => component,
-        (None, [only]) => only.name.clone(),
-        (None, _) => {
-            return Err(Error::invalid("make release", "the service has several components: name one"));
-        }
-    };
-    let environment =
-        environment.or_else(|| draft.service().settings.deploy.environment.clone()).ok_or_else(|| {
-            Error::invalid("make release", "no environment is named")
-                .with_remedy("name one, or set the service's own")
-        })?;
-    let lane = Lane { environment: environment.clone(), component: component.clone() };
-    // Containers that did not change keep their pin.
-    if let Some(live) = draft.lane(&lane) {
-        for (name, image) in &live.images {
-            images.entry(name.clone()).or_insert_with(|| image.clone());
-        }
+    let Place { lane, release: id } = place;
+    if draft.release(&id).is_some() {
+        return Ok(Reply::Release(id));
     }
-    check_containers(draft, &component, &images)?;
-    let id = ReleaseId::derive([draft.name().as_str(), component.as_str(), environment.as_str(), nonce]);
     let order = draft.next_order();
     draft.add_release(NewRelease {
         id: id.clone(),
-        environment,
-        component,
+        environment: lane.environment,
+        component: lane.component,
         origin,
         order,
         images,
@@ -250,35 +272,42 @@ fn request(
     Ok(Reply::Release(id))
 }
 
-/// Every container of the workload has an image, and every image a container.
-fn check_containers(
-    draft: &Draft<'_>,
-    component: &ComponentName,
-    images: &BTreeMap<ContainerName, PinnedImage>,
-) -> Result<()> {
-    use crate::service::Target;
+/// Adds the images of containers that are not named: they keep what is live.
+fn complete(draft: &Draft<'_>, lane: &Lane, images: &mut BTreeMap<ContainerName, PinnedImage>) -> Result<()> {
+    let names = containers(draft, &lane.component)?;
+    for (name, image) in draft.lane(lane).iter().flat_map(|live| &live.images) {
+        if names.contains(name) {
+            images.entry(name.clone()).or_insert_with(|| image.clone());
+        }
+    }
+    check_containers(&names, images)
+}
+
+/// The containers of what a component runs.
+fn containers(draft: &Draft<'_>, component: &ComponentName) -> Result<Vec<ContainerName>> {
     let Some(component) = draft.service().settings.component(component) else {
         return Err(missing("component", component.as_str()));
     };
-    let names: Vec<String> = match &component.runs {
+    Ok(match &component.runs {
         Some(Target::Workload(workload)) => {
-            workload.containers.iter().map(|container| container.name.to_string()).collect()
+            workload.containers.iter().map(|container| container.name.clone()).collect()
         }
-        Some(Target::Existing { container, .. }) => vec![container.to_string()],
-        Some(Target::GitFile(file)) => vec![file.container.to_string()],
-        None => vec![component.name.to_string()],
-    };
-    if let Some(extra) = images.keys().find(|name| !names.iter().any(|known| known == name.as_str())) {
-        let text = format!("there is no container `{extra}`; there are {}", names.join(", "));
+        Some(Target::Existing { container, .. }) => vec![container.clone()],
+        Some(Target::GitFile(file)) => vec![file.container.clone()],
+        None => vec![ContainerName::from(&component.name)],
+    })
+}
+
+/// Every container of the workload has an image, and every image a container.
+fn check_containers(names: &[ContainerName], images: &BTreeMap<ContainerName, PinnedImage>) -> Result<()> {
+    if let Some(extra) = images.keys().find(|name| !names.contains(name)) {
+        let known: Vec<&str> = names.iter().map(ContainerName::as_str).collect();
+        let text = format!("there is no container `{extra}`; there are {}", known.join(", "));
         return Err(Error::invalid("make release", text));
     }
-    if let Some(without) =
-        names.iter().find(|name| !images.keys().any(|known| known.as_str() == name.as_str()))
-    {
-        return Err(Error::invalid(
-            "make release",
-            format!("container `{without}` has no image: name one with its digest"),
-        ));
+    if let Some(without) = names.iter().find(|name| !images.contains_key(*name)) {
+        return Err(Error::invalid("make release", format!("container `{without}` has no image"))
+            .with_remedy("name one with its digest"));
     }
     Ok(())
 }
@@ -297,58 +326,61 @@ fn may_decide(draft: &Draft<'_>, id: &ReleaseId, by: &Subject) -> Result<MemberI
     }
 }
 
-fn approve_fork(draft: &mut Draft<'_>, id: &DeliveryId, commit: &CommitId, by: &Subject) -> Result<Reply> {
+fn approve_fork(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    id: &DeliveryId,
+    commit: &CommitId,
+    by: &Subject,
+) -> Result<Reply> {
+    let refuse =
+        |why: String, remedy: &'static str| Err(Error::conflict("approve commit", why).with_remedy(remedy));
     let mut record = draft.delivery().cloned().ok_or_else(|| missing("delivery", id.as_str()))?;
-    let held = record.events.iter().position(|event| {
-        matches!(&event.decision, Some(Decision { outcome: Outcome::Hold(HoldReason::Fork { .. }), .. }))
+    let held = record.events.iter_mut().find_map(|event| match &event.decision {
+        Some(Decision { outcome: Outcome::Hold(HoldReason::Fork { commit, number }), .. }) => {
+            let (commit, scope) = (commit.clone(), RefKey::MergeRequest(*number));
+            Some((event, commit, scope))
+        }
+        _ => None,
     });
-    let Some(event) = held.and_then(|at| record.events.get_mut(at)) else {
-        return Err(Error::conflict("approve commit", format!("delivery {id} holds nothing"))
-            .with_remedy("approve the newest delivery of the merge request"));
+    let Some((event, held, scope)) = held else {
+        return refuse(
+            format!("delivery {id} holds nothing"),
+            "approve the newest delivery of the merge request",
+        );
     };
-    let Some(Decision { outcome: Outcome::Hold(HoldReason::Fork { commit: held, number }), .. }) =
-        &event.decision
-    else {
-        return Err(Error::internal("approve commit", "the held event is gone"));
-    };
-    let scope = RefKey::MergeRequest(*number);
-    let mut state = draft.ref_state(&scope);
-    if held != commit {
-        return Err(Error::conflict(
-            "approve commit",
+    if held != *commit {
+        return refuse(
             format!("this delivery holds commit {held}, not {commit}"),
-        )
-        .with_remedy("look at the commit that is held and approve that one"));
+            "look at the commit that is held and approve that one",
+        );
     }
+    let mut state = draft.ref_state(&scope);
     if state.newest.as_ref() != Some(commit) {
-        return Err(Error::conflict(
-            "approve commit",
+        return refuse(
             format!("the merge request has a newer commit than {commit}"),
-        )
-        .with_remedy("look at the newest commit and approve that one"));
+            "look at the newest commit and approve that one",
+        );
     }
-    state.approved.push(commit.clone());
-    draft.put_ref(scope.clone(), state.clone());
-    let facts = crate::policy::Facts {
-        state,
-        answers: event.answers.clone(),
-        rounds: 2,
-        unsigned: !record.signed,
-        ..Default::default()
-    };
-    // A host's rules judged it when it was held; what they blocked was never held.
-    let decision = decide(&Rules::none(), draft.service(), &event.event, &facts);
+    if !state.approved.contains(commit) {
+        state.approved.push(commit.clone());
+    }
+    draft.put_ref(scope.clone(), state);
+    let facts = facts(draft, Some(&scope), event.answers.clone(), 2, record.signed);
+    let decision = decide(rules, draft.service(), &event.event, &facts);
+    if let Outcome::Skip(skip) = &decision.outcome {
+        return refuse(
+            format!("nothing would be built: {}", skip.text),
+            "change the setting that stands in the way, then approve again",
+        );
+    }
     event.decision = Some(decision);
     let source = Source { delivery: id, repeat: false, trigger: record.trigger, subject: by };
-    let decided = event.clone();
-    let builds = follow(draft, &source, &decided, Some(&scope))?;
+    let builds = follow(draft, &source, event, Some(&scope))?;
     event.builds.clone_from(&builds);
     for build in &builds {
-        draft.log(
-            build,
-            Stage::Setup,
-            format!("Commit {} of a fork approved by {}", commit.short(), by.label()),
-        );
+        let line = format!("Commit {} of a fork approved by {}", commit.short(), by.label());
+        draft.log(build, Stage::Setup, line);
     }
     draft.put_delivery(record);
     Ok(Reply::Builds(builds))

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::step::missing;
-use crate::build::{Ask, Build, BuildInput, BuildState};
+use crate::build::{Ask, Build, BuildInput, BuildState, Step};
 use crate::effect::{Effect, Work};
 use crate::error::{Error, Result};
 use crate::log::NewLine;
-use crate::name::{BuildId, EnvironmentName, ReleaseId, ServiceName, WorkId};
+use crate::name::{BuildId, ContainerName, EnvironmentName, ReleaseId, ServiceName, WorkId};
 use crate::notify::DomainEvent;
 use crate::policy::{RefKey, RefState};
 use crate::queue::Slot;
-use crate::release::{BuildView, Lane, LaneState, Release, ReleaseAsk, ReleaseInput};
+use crate::release::{BuildView, Lane, LaneState, Origin, Release, ReleaseAsk, ReleaseInput, ReleaseState};
 use crate::service::{Environment, Service};
 use crate::stage::Stage;
 use crate::store::{Changes, DeliveryRecord, View};
@@ -155,6 +155,11 @@ impl<'a> Draft<'a> {
         let mut build = self.build(id).cloned().ok_or_else(|| missing("build", id.as_str()))?;
         let executor = build.executor.clone().unwrap_or_default();
         let was_over = build.is_over();
+        let promoting = build.state == BuildState::Running(Step::Promote);
+        if input == BuildInput::Tick {
+            // The wake that it was armed for has come, by whosever clock.
+            build.armed = None;
+        }
         let asks = build
             .apply(input, self.now)
             .map_err(|illegal| Error::conflict("change build", illegal.to_string()).with_source(illegal))?;
@@ -162,6 +167,9 @@ impl<'a> Draft<'a> {
         let ended = !was_over && build.is_over();
         let succeeded = ended && build.state == BuildState::Succeeded;
         self.put_build(build);
+        if ended && promoting {
+            self.drop_work(Effect::Promote { build: id.clone() });
+        }
         for ask in asks {
             self.take_over(id, ask, &executor);
         }
@@ -171,14 +179,18 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Work of this id is not wanted any more.
+    fn drop_work(&mut self, effect: Effect) {
+        self.cancel_work.push(Work::new(self.name(), self.now, effect, "").id);
+    }
+
     fn take_over(&mut self, build: &BuildId, ask: Ask, executor: &str) {
         let executor = executor.to_owned();
         let build = build.clone();
         match ask {
             Ask::Run(run) => self.ask_for(Effect::Run { build, run, executor }),
             Ask::CancelRun(run) => {
-                let follow = Effect::Run { build, run: run.clone(), executor: executor.clone() };
-                self.cancel_work.push(Work::new(self.name(), self.now, follow, "").id);
+                self.drop_work(Effect::Run { build, run: run.clone(), executor: executor.clone() });
                 self.ask_for(Effect::CancelRun { run, executor });
             }
             Ask::ForgetRun(run) => self.ask_for(Effect::ForgetRun { run, executor }),
@@ -195,6 +207,18 @@ impl<'a> Draft<'a> {
     /// Applies an input to a release and takes over what it asks for.
     pub(super) fn apply_release(&mut self, id: &ReleaseId, input: ReleaseInput) -> Result<()> {
         let mut release = self.release(id).cloned().ok_or_else(|| missing("release", id.as_str()))?;
+        if input == ReleaseInput::Tick {
+            release.armed = None;
+        }
+        let work = match &release.state {
+            ReleaseState::Deploying => Some(Effect::Deploy { release: id.clone() }),
+            ReleaseState::Verifying => Some(Effect::Verify { release: id.clone() }),
+            ReleaseState::RollingBack(_) => {
+                release.previous.map(|to| Effect::GoBack { release: id.clone(), to })
+            }
+            _ => None,
+        };
+        let before = release.state.clone();
         let asks = release
             .apply(input, self.now)
             .map_err(|illegal| Error::conflict("change release", illegal.to_string()).with_source(illegal))?;
@@ -202,6 +226,9 @@ impl<'a> Draft<'a> {
         let build = release.origin.build().filter(|_| release.origin.is_automatic()).cloned();
         let lane = release.lane();
         let (order, images) = (release.order, release.images.clone());
+        if let Some(work) = work.filter(|_| release.state != before) {
+            self.drop_work(work);
+        }
         self.put_release(release);
         for ask in asks {
             match ask {
@@ -222,16 +249,16 @@ impl<'a> Draft<'a> {
     /// Everything that changed, as one.
     pub(super) fn finish(mut self) -> Changes {
         self.schedule_wakes();
-        let views = self.changed_views();
+        let over = self.tell_views();
         let version = self.view.ledger.version;
         let service = self.service.name.clone();
-        for (build, view) in &views {
-            if view.state.is_over() && !self.logs.iter().any(|(id, _)| id == build) {
+        for build in &over {
+            if !self.logs.iter().any(|(id, _)| id == build) {
                 self.logs.push((build.clone(), Vec::new()));
             }
         }
         for (build, lines) in std::mem::take(&mut self.logs) {
-            let close = views.get(&build).is_some_and(|view| view.state.is_over());
+            let close = over.contains(&build);
             let effect = Effect::Log { build, lines, close };
             // Log lines come first, so that a run's own lines never overtake them; the version tells repeats apart.
             self.work.insert(0, Work::new(&service, self.now, effect, &version.to_string()));
@@ -280,27 +307,46 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What people see of every build whose view may have changed, told outside and returned.
-    fn changed_views(&mut self) -> BTreeMap<BuildId, BuildView> {
-        let mut ids: BTreeSet<BuildId> = self.builds.keys().cloned().collect();
-        for release in self.releases.values() {
-            ids.extend(release.origin.build().filter(|_| release.origin.is_automatic()).cloned());
+    /// Tells outside what people see of every build and release whose view may have changed. Returns the builds that
+    /// nothing more will happen to.
+    fn tell_views(&mut self) -> BTreeSet<BuildId> {
+        let mut ids: BTreeSet<&BuildId> = self.builds.keys().collect();
+        for release in self.releases.values().filter(|release| release.origin.is_automatic()) {
+            ids.extend(release.origin.build());
         }
-        let mut views = BTreeMap::new();
+        let (mut events, mut over) = (Vec::new(), BTreeSet::new());
         for id in ids {
-            let Some(build) = self.build(&id) else { continue };
-            let release = build.release.as_ref().and_then(|id| self.release(id));
+            let Some(build) = self.build(id) else {
+                // It was over before, and only its release still goes on.
+                let own = Origin::Build(id.clone());
+                let release =
+                    self.releases().filter(|release| release.origin == own).max_by_key(|one| one.order);
+                if let Some(release) = release {
+                    let view = BuildView::through(release);
+                    if view.state.is_over() {
+                        over.insert(id.clone());
+                    }
+                    events.extend(seen_through(id, release, view));
+                }
+                continue;
+            };
+            let release = build.release.as_ref().map(|id| self.release(id));
+            // Its release is over and was not loaded: nothing that people see has changed.
+            let Some(release) = release.map_or(Some(None), |found| found.map(Some)) else { continue };
             let view = BuildView::of(build, release);
-            self.events.push(DomainEvent::Build {
+            if view.state.is_over() {
+                over.insert(id.clone());
+            }
+            events.push(DomainEvent::Build {
                 build: id.clone(),
                 service: build.service().clone(),
                 component: build.component().clone(),
                 commit: build.commit().clone(),
-                view: view.clone(),
+                view,
                 image: build.image(),
             });
-            views.insert(id, view);
         }
+        self.events.extend(events);
         for release in self.releases.values() {
             self.events.push(DomainEvent::Release {
                 release: release.id.clone(),
@@ -311,6 +357,20 @@ impl<'a> Draft<'a> {
                 images: release.images.iter().map(|(name, image)| format!("{name}={image}")).collect(),
             });
         }
-        views
+        over
     }
+}
+
+/// What is told of a build that was not loaded, by its release.
+fn seen_through(build: &BuildId, release: &Release, view: BuildView) -> Option<DomainEvent> {
+    let named = ContainerName::from(&release.target.component);
+    let image = release.images.get(&named).or_else(|| release.images.values().next()).cloned();
+    Some(DomainEvent::Build {
+        build: build.clone(),
+        service: release.service().clone(),
+        component: release.target.component.clone(),
+        commit: release.commit.clone()?,
+        view,
+        image,
+    })
 }

@@ -113,8 +113,10 @@ impl Ingest {
             return Err(Box::new(response));
         }
         // A MAC is over the bytes as sent, and a compressed body could grow without bound.
-        let encoded =
-            headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity");
+        let encoded = headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
         if encoded {
             return refuse(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -217,19 +219,19 @@ impl Ingest {
             *macs += source.verify(delivery, &self.decoys(routes.most_secrets - tried), now).macs;
         }
         if vouched.is_empty() {
-            tracing::info!(provider = %delivery.provider, bytes = delivery.body.len(), "delivery refused: no secret vouches for it");
-            let problem = Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "the delivery is signed by no secret that is known here",
-            );
-            let remedy =
-                "compare the webhook's secret with the service's, and the repository with the registered one";
-            return Err(Box::new(problem.with_remedy(remedy).response()));
+            return Err(not_vouched(delivery));
         }
         let events = source.decode(delivery).map_err(|error| {
             tracing::warn!(provider = %delivery.provider, %error, "delivery verified and not understood");
             Box::new(Problem::from(&error).response())
         })?;
+        // The peek stops at the first repository that it finds: what the events say counts too.
+        vouched.retain(|hook| {
+            events.iter().all(|event| is_nameless(&event.repository) || same_repository(hook, Some(&event.repository)))
+        });
+        if vouched.is_empty() {
+            return Err(not_vouched(delivery));
+        }
         let replay = source.replay_key(delivery);
         let body_digest = crate::name::hex(&Sha256::digest(&delivery.body));
         let body = source.redact(delivery);
@@ -265,6 +267,20 @@ fn same_repository(hook: &Hook, named: Option<&Repository>) -> bool {
         (Some(ours), Some(theirs)) => ours == theirs,
         _ => hook.repository.path == named.path,
     }
+}
+
+/// System events name no repository.
+const fn is_nameless(repository: &Repository) -> bool {
+    repository.id.is_none() && repository.path.is_empty()
+}
+
+/// One answer for a wrong secret, an unknown repository, and a body that speaks of another's.
+fn not_vouched(delivery: &Delivery) -> Refused {
+    tracing::info!(provider = %delivery.provider, bytes = delivery.body.len(), "delivery refused: no secret vouches for it");
+    let problem =
+        Problem::new(StatusCode::UNAUTHORIZED, "the delivery is signed by no secret that is known here");
+    let remedy = "compare the webhook's secret with the service's, and the repository with the registered one";
+    Box::new(problem.with_remedy(remedy).response())
 }
 
 /// Nothing was stored: the sender must try again. Never 2xx, and no detail of ours.

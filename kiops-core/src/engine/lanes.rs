@@ -29,14 +29,15 @@ impl Draft<'_> {
     /// A build succeeded: its commit is covered, and it is released by itself where the settings say so.
     pub(super) fn build_succeeded(&mut self, id: &BuildId) -> Result<()> {
         let Some(build) = self.build(id).cloned() else { return Ok(()) };
-        for requester in
-            build.requesters.iter().filter(|by| !by.late && !matches!(by.scope, RefKey::Manual(_)))
-        {
-            let mut state = self.ref_state(&requester.scope);
-            // An older build that ends late must not take back what a newer one covers.
-            if !state.is_covered_past(build.component(), build.commit()) {
+        for requester in build.requesters.iter().filter(|by| !by.late) {
+            let Some(scope) = build.ref_of(requester) else { continue };
+            let mut state = self.ref_state(&scope);
+            // An older build that ends late must not take back what a newer one covers; what was built by hand counts where
+            // its place is known.
+            let known = !matches!(requester.scope, RefKey::Manual(_)) || state.has_decided(build.commit());
+            if known && !state.is_covered_past(build.component(), build.commit()) {
                 state.covered.insert(build.component().clone(), build.commit().clone());
-                self.put_ref(requester.scope.clone(), state);
+                self.put_ref(scope, state);
             }
         }
         self.release_by_itself(&build);
@@ -235,7 +236,10 @@ impl Draft<'_> {
         }
         // One that waits for a yes replaces only what waits for one, too: it may yet get a no.
         let newest_asked = newest.clone().max(awaiting.iter().max().cloned());
-        let all = pending.iter().map(|place| (place, &newest)).chain(awaiting.iter().map(|place| (place, &newest_asked)));
+        let all = pending
+            .iter()
+            .map(|place| (place, &newest))
+            .chain(awaiting.iter().map(|place| (place, &newest_asked)));
         for ((order, id), newest) in all {
             if let Some((_, by)) = newest.as_ref().filter(|(other, _)| other > order) {
                 self.apply_release(id, ReleaseInput::Supersede { by: by.clone() })?;
@@ -284,8 +288,11 @@ fn pin(container: &Container, built: &PinnedImage, live: Option<&PinnedImage>) -
     let ContainerImage::Ready(image) = &container.image else { return Ok(built.clone()) };
     let same = |live: &&PinnedImage| live.name == image.name && live.tag == image.tag;
     image.pinned().or_else(|| live.filter(same).cloned()).ok_or_else(|| {
-        Error::invalid("make release", format!("container `{}`: image `{image}` has no digest", container.name))
-            .with_remedy("deploy it by hand once, with its digest")
+        Error::invalid(
+            "make release",
+            format!("container `{}`: image `{image}` has no digest", container.name),
+        )
+        .with_remedy("deploy it by hand once, with its digest")
     })
 }
 

@@ -1,8 +1,7 @@
 //! Which tags stage `release` moves.
 
 use crate::build::{Build, BuildState, Requester, Step};
-use crate::name::{BranchName, BuildId, GitTag, Tag};
-use crate::policy::RefKey;
+use crate::name::{BuildId, Tag};
 use crate::store::View;
 
 /// The tags of a build that are to be moved to its digest now. A requester's tags stay where they are once something newer
@@ -26,7 +25,7 @@ const fn moves_tags(build: &Build) -> bool {
 }
 
 fn is_outdated(view: &View, build: &Build, by: &Requester) -> bool {
-    let Some(scope) = owner(build, by) else { return false };
+    let Some(scope) = build.ref_of(by) else { return false };
     let covered = view.refs.get(&scope);
     covered.is_some_and(|state| state.is_covered_past(build.component(), build.commit()))
         || view.builds.values().any(|other| {
@@ -34,17 +33,7 @@ fn is_outdated(view: &View, build: &Build, by: &Requester) -> bool {
                 && other.component() == build.component()
                 && moves_tags(other)
                 && other.requesters.iter().any(|newer| {
-                    !newer.late && newer.order > by.order && owner(other, newer).as_ref() == Some(&scope)
+                    !newer.late && newer.order > by.order && other.ref_of(newer).as_ref() == Some(&scope)
                 })
         })
-}
-
-/// The ref whose tags a requester moves: what is built by hand moves those of its branch or Git tag.
-fn owner(build: &Build, by: &Requester) -> Option<RefKey> {
-    if !matches!(by.scope, RefKey::Manual(_)) {
-        return Some(by.scope.clone());
-    }
-    let branch = build.branch.as_deref().and_then(|branch| BranchName::parse(branch).ok());
-    let tag = build.tag.as_deref().and_then(|tag| GitTag::parse(tag).ok());
-    branch.map(RefKey::Branch).or_else(|| tag.map(RefKey::Tag))
 }

@@ -8,8 +8,8 @@ use super::draft::Draft;
 use crate::access::Subject;
 use crate::build::BuildInput;
 use crate::error::{Error, Result};
-use crate::name::{BuildId, DeliveryId, ReleaseId};
-use crate::policy::{Answered, Decision, Facts, Question, RefState, Rules, decide};
+use crate::name::{BuildId, CommitId, DeliveryId, ReleaseId};
+use crate::policy::{Answered, Decision, Facts, Question, RefState, Rules, Saw, decide};
 use crate::queue::Pick;
 use crate::release::ReleaseInput;
 use crate::run::{RunEvent, RunOutcome};
@@ -116,7 +116,7 @@ pub fn step(rules: &Rules, view: &View, input: Input, now: Timestamp) -> Result<
             draft.apply_release(&release, input)?;
             Reply::Done
         }
-        Input::Command { command, by } => command::carry_out(&mut draft, command, &by)?,
+        Input::Command { command, by } => command::carry_out(&mut draft, rules, command, &by)?,
     };
     draft.advance_lanes()?;
     Ok(Next::Save(Box::new(Stepped { changes: draft.finish(), reply })))
@@ -147,6 +147,18 @@ pub fn explain(
     let mut state = state;
     state.newest = None;
     state.decided.clear();
+    if let Some(decision) = &event.decision {
+        // What its files were compared with is part of what was known then.
+        for component in &service.settings.components {
+            let since = decision.findings.iter().find_map(|finding| match &finding.saw {
+                Saw::PathsNotTouched { component: of, since, .. } if *of == component.name => since.clone(),
+                _ => None,
+            });
+            if let Some(since) = since.or_else(|| compared_with(event)) {
+                state.covered.entry(component.name.clone()).or_insert(since);
+            }
+        }
+    }
     let facts = Facts {
         state,
         answers: event.answers.clone(),
@@ -155,6 +167,14 @@ pub fn explain(
         ..Facts::default()
     };
     decide(rules, service, &event.event, &facts)
+}
+
+/// The commit that an event's head was compared with, if it was.
+fn compared_with(event: &EventRecord) -> Option<CommitId> {
+    event.answers.iter().find_map(|answered| match answered {
+        Answered { question: Question::Compare { from, .. }, answer: Some(_) } => Some(from.clone()),
+        _ => None,
+    })
 }
 
 /// The error of an input that names what is not there.

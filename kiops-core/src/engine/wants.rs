@@ -1,6 +1,6 @@
 //! What a step must see of the store, told from its input and the record that it is about.
 
-use super::command::Command;
+use super::command::{Command, Place};
 use super::step::Input;
 use crate::build::Build;
 use crate::name::{BuildId, DeliveryId, ReleaseId, ServiceName};
@@ -83,11 +83,29 @@ pub fn wants(service: &ServiceName, input: &Input, primary: &Primary) -> Wants {
             _ => None,
         }));
     }
-    if let Input::Command { command: Command::Build { commit, .. }, .. } = input {
-        wants.commits.insert(commit.id.clone());
+    if let Input::Command { command, .. } = input {
+        if let Command::Build { commit, .. } = command {
+            wants.commits.insert(commit.id.clone());
+        }
+        // The same request may have been carried out before.
+        wants.releases.extend(requested(command, primary));
     }
     if let Some(git) = primary.service.as_ref().and_then(|service| service.source.git()) {
         wants.refs.insert(RefKey::Branch(git.branch.clone()));
     }
     wants
+}
+
+/// The release that a command by hand makes.
+fn requested(command: &Command, primary: &Primary) -> Option<ReleaseId> {
+    let (component, environment, nonce) = match command {
+        Command::DeployBuild { environment, nonce, .. } => {
+            (primary.build.as_ref().map(Build::component), environment, nonce)
+        }
+        Command::DeployImages { component, environment, nonce, .. }
+        | Command::Rollback { component, environment, nonce, .. } => (component.as_ref(), environment, nonce),
+        _ => return None,
+    };
+    let place = Place::find(primary.service.as_ref()?, component, environment.as_ref(), nonce);
+    place.ok().map(|place| place.release)
 }

@@ -83,7 +83,11 @@ pub(super) type Step<T = ()> = Result<T, Outcome>;
 impl<'a> Judge<'a> {
     fn run(&mut self, rules: &Rules) -> Step<Vec<Planned>> {
         let Source::Git(git) = &self.service.source else {
-            return self.stop("source", SkipReason::NotRelevant, Saw::text("an image service has nothing to build"));
+            return self.stop(
+                "source",
+                SkipReason::NotRelevant,
+                Saw::text("an image service has nothing to build"),
+            );
         };
         let auto_ci = &self.service.settings.auto_ci;
         let candidate = match &self.event.kind {
@@ -102,10 +106,18 @@ impl<'a> Judge<'a> {
             }
             EventKind::Other(other) => {
                 let why = other.note.as_deref().unwrap_or("builds nothing");
-                return self.stop("event", SkipReason::NotRelevant, Saw::text(format!("`{}` {why}", other.name)));
+                return self.stop(
+                    "event",
+                    SkipReason::NotRelevant,
+                    Saw::text(format!("`{}` {why}", other.name)),
+                );
             }
             EventKind::ImagePush(_) => {
-                return self.stop("event", SkipReason::NotRelevant, Saw::text("an image push builds nothing from Git"));
+                return self.stop(
+                    "event",
+                    SkipReason::NotRelevant,
+                    Saw::text("an image push builds nothing from Git"),
+                );
             }
         };
         let candidate = self.known_commit(candidate)?;
@@ -235,7 +247,9 @@ impl<'a> Judge<'a> {
         let (standing, by) = match &state.newest {
             None => (Standing::Newest, "nothing was decided before"),
             Some(newest) if *newest == candidate.commit => (Standing::Same, "the same commit"),
-            Some(newest) if candidate.before.as_ref() == Some(newest) => (Standing::Newest, "it follows on that one"),
+            Some(newest) if candidate.before.as_ref() == Some(newest) => {
+                (Standing::Newest, "it follows on that one")
+            }
             Some(newest) => self.ask_standing(state, newest, candidate),
         };
         let saw = Saw::Standing { standing, newest: state.newest.clone(), by: by.to_owned() };
@@ -246,7 +260,12 @@ impl<'a> Judge<'a> {
         Ok(standing)
     }
 
-    fn ask_standing(&mut self, state: &RefState, newest: &CommitId, candidate: &Candidate) -> (Standing, &'static str) {
+    fn ask_standing(
+        &mut self,
+        state: &RefState,
+        newest: &CommitId,
+        candidate: &Candidate,
+    ) -> (Standing, &'static str) {
         let head = Question::Head { git_ref: candidate.git_ref.clone() };
         let compare = Question::Compare { from: newest.clone(), to: candidate.commit.clone() };
         match self.facts.know(&head) {
@@ -254,8 +273,12 @@ impl<'a> Judge<'a> {
                 self.questions.push(head);
                 (Standing::Newest, "not known yet")
             }
-            Known::Answer(Answer::Head(Some(head))) if *head == candidate.commit => (Standing::Newest, "the ref points at it"),
-            Known::Answer(Answer::Head(Some(head))) if head == newest => (Standing::Late, "the ref points at that one"),
+            Known::Answer(Answer::Head(Some(head))) if *head == candidate.commit => {
+                (Standing::Newest, "the ref points at it")
+            }
+            Known::Answer(Answer::Head(Some(head))) if head == newest => {
+                (Standing::Late, "the ref points at that one")
+            }
             // A tag has no history of its own: whoever moves it means it.
             _ if matches!(candidate.scope, RefKey::Tag(_)) => (Standing::Newest, "the tag was moved"),
             Known::Answer(_) => match self.facts.know(&compare) {
@@ -266,7 +289,9 @@ impl<'a> Judge<'a> {
                 Known::Answer(Answer::Compare(comparison)) if comparison.relation == Relation::Behind => {
                     (Standing::Late, "an ancestor of that one")
                 }
-                _ if state.decided.contains(&candidate.commit) => (Standing::Late, "it was decided before that one"),
+                _ if state.decided.contains(&candidate.commit) => {
+                    (Standing::Late, "it was decided before that one")
+                }
                 _ => (Standing::Newest, "it is no ancestor of that one"),
             },
             Known::Unanswered if state.decided.contains(&candidate.commit) => {
@@ -343,18 +368,23 @@ impl<'a> Judge<'a> {
                     self.questions.push(question);
                     return true;
                 }
-                Known::Answer(Answer::Compare(comparison)) => match component.watch_path.verdict(&comparison.files) {
-                    PathVerdict::Matched { pattern, path } => {
-                        let (pattern, path) = (pattern.to_owned(), path.to_owned());
-                        self.pass("watch path", Saw::PathTouched { component: component.name.clone(), path, pattern });
-                        return true;
+                Known::Answer(Answer::Compare(comparison)) => {
+                    match component.watch_path.verdict(&comparison.files) {
+                        PathVerdict::Matched { pattern, path } => {
+                            let (pattern, path) = (pattern.to_owned(), path.to_owned());
+                            self.pass(
+                                "watch path",
+                                Saw::PathTouched { component: component.name.clone(), path, pattern },
+                            );
+                            return true;
+                        }
+                        PathVerdict::NotMatched => {
+                            let files = comparison.files.list().map_or(0, |list| list.paths().count());
+                            return self.untouched(component, files, Some(from));
+                        }
+                        PathVerdict::Unknown => {}
                     }
-                    PathVerdict::NotMatched => {
-                        let files = comparison.files.list().map_or(0, |list| list.paths().count());
-                        return self.untouched(component, files, Some(from));
-                    }
-                    PathVerdict::Unknown => {}
-                },
+                }
                 _ => {}
             }
         }
@@ -382,7 +412,9 @@ impl<'a> Judge<'a> {
         if self.service.settings.image.is_some() {
             return Ok(());
         }
-        let saw = Saw::text("the service has no registry settings: complete them, then push again or build by hand");
+        let saw = Saw::text(
+            "the service has no registry settings: complete them, then push again or build by hand",
+        );
         self.stop("registry", SkipReason::NotReady, saw)
     }
 

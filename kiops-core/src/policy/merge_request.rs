@@ -13,7 +13,8 @@ impl Judge<'_> {
     pub(super) fn merge_request(&mut self, git: &GitSource, request: &MergeRequest) -> Step<Candidate> {
         let settings = &self.service.settings.auto_ci;
         if !relevant(request.change) {
-            let saw = Saw::text(format!("a merge request's change `{}` builds nothing", request.change.name()));
+            let saw =
+                Saw::text(format!("a merge request's change `{}` builds nothing", request.change.name()));
             return self.stop("merge request", SkipReason::NotRelevant, saw);
         }
         self.switches(settings, "merge request", settings.merge_request.enabled)?;
@@ -22,7 +23,11 @@ impl Judge<'_> {
             return self.stop("merge request", SkipReason::TriggerOff, saw);
         }
         let Ok(target) = BranchName::parse(&request.target_branch) else {
-            return self.stop("target branch", SkipReason::NotRelevant, Saw::text("the target is no branch name"));
+            return self.stop(
+                "target branch",
+                SkipReason::NotRelevant,
+                Saw::text("the target is no branch name"),
+            );
         };
         let targets = &settings.merge_request.targets;
         self.branch_filter("target filter", "target branch", targets, &git.branch, &target)?;
@@ -34,7 +39,11 @@ impl Judge<'_> {
             return self.stop("merge request", SkipReason::NoCommit, saw);
         };
         if request.fork && settings.merge_request.forks == Forks::Never {
-            return self.stop("fork", SkipReason::ForkNever, Saw::text("merge requests from forks are never built"));
+            return self.stop(
+                "fork",
+                SkipReason::ForkNever,
+                Saw::text("merge requests from forks are never built"),
+            );
         }
         let branch = BranchName::parse(&request.source_branch).ok();
         let own = branch.clone().filter(|_| !request.fork).map(GitRef::Branch);

@@ -5,6 +5,8 @@ mod facts;
 mod judge;
 mod merge_request;
 mod refs;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use decision::{Decision, HoldReason, Outcome, Planned, Skip, SkipReason, Standing};

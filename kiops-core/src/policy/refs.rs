@@ -19,7 +19,11 @@ impl Judge<'_> {
         let filter = &self.service.settings.auto_ci.push.branches;
         self.branch_filter("branch filter", "branch", filter, &git.branch, &branch)?;
         let Some(head) = push.head.commit().cloned() else {
-            return self.stop("ref", SkipReason::RefDeleted, Saw::text(format!("branch `{branch}` was deleted")));
+            return self.stop(
+                "ref",
+                SkipReason::RefDeleted,
+                Saw::text(format!("branch `{branch}` was deleted")),
+            );
         };
         Ok(Candidate {
             commit: head,
@@ -70,7 +74,11 @@ impl Judge<'_> {
             return self.stop("pipeline", SkipReason::NotRelevant, saw);
         }
         if pipeline.child {
-            return self.stop("pipeline", SkipReason::NotRelevant, Saw::text("a child pipeline builds nothing"));
+            return self.stop(
+                "pipeline",
+                SkipReason::NotRelevant,
+                Saw::text("a child pipeline builds nothing"),
+            );
         }
         // Its ref is the source's, which may be a fork's.
         if pipeline.merge_request.is_some() || pipeline.source.as_deref().is_some_and(is_of_a_request) {
@@ -95,7 +103,9 @@ impl Judge<'_> {
                 self.tag_filter(tag)?;
                 RefKey::Tag(tag.clone())
             }
-            (None, None) => return self.stop("ref", SkipReason::NotRelevant, Saw::text("neither branch nor tag")),
+            (None, None) => {
+                return self.stop("ref", SkipReason::NotRelevant, Saw::text("neither branch nor tag"));
+            }
         };
         Ok(Candidate {
             commit,

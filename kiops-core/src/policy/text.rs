@@ -163,7 +163,10 @@ impl std::fmt::Display for Saw {
                 write!(f, "`{}` matches `{}` of component `{component}`", clean(path), clean(pattern))
             }
             Self::FilesUnknown { component } => {
-                write!(f, "the changed files are not known, so the watch path of component `{component}` counts as matched")
+                write!(
+                    f,
+                    "the changed files are not known, so the watch path of component `{component}` counts as matched"
+                )
             }
             Self::Standing { standing, newest, by } => {
                 let word = match standing {
@@ -177,7 +180,12 @@ impl std::fmt::Display for Saw {
                 }
             }
             Self::Message { marker, found } => {
-                write!(f, "the commit message {} `{}`", if *found { "has" } else { "does not have" }, clean(marker))
+                write!(
+                    f,
+                    "the commit message {} `{}`",
+                    if *found { "has" } else { "does not have" },
+                    clean(marker)
+                )
             }
             Self::Fork { commit, approved } => {
                 let word = if *approved { "was approved" } else { "waits for approval" };

@@ -116,12 +116,20 @@ impl std::fmt::Display for WaitsFor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Total { limit } => {
-                write!(f, "the limit of {limit} builds at once is reached: wait, or cancel builds that are not needed")
+                write!(
+                    f,
+                    "the limit of {limit} builds at once is reached: wait, or cancel builds that are not needed"
+                )
             }
             Self::Service { limit } => {
-                write!(f, "the service's limit of {limit} builds at once is reached: wait, or cancel builds that are not needed")
+                write!(
+                    f,
+                    "the service's limit of {limit} builds at once is reached: wait, or cancel builds that are not needed"
+                )
             }
-            Self::Executor => f.write_str("the executor's limit is reached: wait, or cancel builds that are not needed"),
+            Self::Executor => {
+                f.write_str("the executor's limit is reached: wait, or cancel builds that are not needed")
+            }
             Self::NoExecutor => f.write_str("no executor is there that has not refused it"),
             Self::Until(at) => write!(f, "the next try at {at}"),
             Self::Nothing => f.write_str("it starts in a moment"),
@@ -133,9 +141,16 @@ impl std::fmt::Display for WaitsFor {
 ///
 /// Fair: of the services that have something waiting, the one with the fewest running builds comes first, then who has
 /// waited longest; within a service the order of decisions counts.
-pub fn pick(waiting: &[Waiting], taken: &BTreeSet<Slot>, executors: &[String], limits: &Limits, now: Timestamp) -> Vec<Pick> {
+pub fn pick(
+    waiting: &[Waiting],
+    taken: &BTreeSet<Slot>,
+    executors: &[String],
+    limits: &Limits,
+    now: Timestamp,
+) -> Vec<Pick> {
     let mut used = Used::of(taken);
-    let mut rest: Vec<&Waiting> = waiting.iter().filter(|build| build.not_before.is_none_or(|at| at <= now)).collect();
+    let mut rest: Vec<&Waiting> =
+        waiting.iter().filter(|build| build.not_before.is_none_or(|at| at <= now)).collect();
     rest.sort_by(|a, b| (a.order, a.since, &a.build).cmp(&(b.order, b.since, &b.build)));
     let mut picks = Vec::new();
     loop {
@@ -148,7 +163,9 @@ pub fn pick(waiting: &[Waiting], taken: &BTreeSet<Slot>, executors: &[String], l
         }
         services.sort();
         let next = services.iter().find_map(|(_, _, service)| {
-            let at = rest.iter().position(|build| build.service == **service && used.fits(build, executors, limits).is_ok())?;
+            let at = rest.iter().position(|build| {
+                build.service == **service && used.fits(build, executors, limits).is_ok()
+            })?;
             Some(rest.remove(at))
         });
         let Some(build) = next else { return picks };
@@ -158,7 +175,13 @@ pub fn pick(waiting: &[Waiting], taken: &BTreeSet<Slot>, executors: &[String], l
 }
 
 /// What a build waits for.
-pub fn waits_for(build: &Waiting, taken: &BTreeSet<Slot>, executors: &[String], limits: &Limits, now: Timestamp) -> WaitsFor {
+pub fn waits_for(
+    build: &Waiting,
+    taken: &BTreeSet<Slot>,
+    executors: &[String],
+    limits: &Limits,
+    now: Timestamp,
+) -> WaitsFor {
     match build.not_before {
         Some(at) if at > now => WaitsFor::Until(at),
         _ => Used::of(taken).fits(build, executors, limits).err().unwrap_or(WaitsFor::Nothing),
@@ -211,7 +234,11 @@ impl Used {
     fn take(&mut self, build: &Waiting, executor: String) -> Pick {
         let mut slots = Vec::new();
         // Every build counts against its executor, limited or not: a limit may be set later.
-        for limit in [LimitName::Total, LimitName::Service(build.service.clone()), LimitName::Executor(executor.clone())] {
+        for limit in [
+            LimitName::Total,
+            LimitName::Service(build.service.clone()),
+            LimitName::Executor(executor.clone()),
+        ] {
             let n = self.free(&limit, u32::MAX).unwrap_or(u32::MAX);
             self.0.entry(limit.clone()).or_default().insert(n);
             slots.push(Slot { limit, n, build: build.build.clone() });
@@ -242,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_busy_service_does_not_starve_a_quiet_one() {
-        let builds: Vec<_> = (0..5).map(|n| waiting(&format!("a{n}"), "busy", n)).chain([waiting("b", "quiet", 99)]).collect();
+        let builds: Vec<_> =
+            (0..5).map(|n| waiting(&format!("a{n}"), "busy", n)).chain([waiting("b", "quiet", 99)]).collect();
         let picks = run(&builds, &BTreeSet::new(), &Limits { total: 2, ..Limits::default() });
         assert_eq!(picks.iter().map(|pick| pick.service.as_str()).collect::<Vec<_>>(), ["busy", "quiet"]);
     }
@@ -267,7 +295,13 @@ mod tests {
         let mut build = waiting("a", "s", 1);
         build.refused_by.push("assembler".into());
         assert_eq!(run(&[build.clone()], &BTreeSet::new(), &Limits::default()), []);
-        let waits = waits_for(&build, &BTreeSet::new(), &["assembler".to_owned()], &Limits::default(), Timestamp::UNIX_EPOCH);
+        let waits = waits_for(
+            &build,
+            &BTreeSet::new(),
+            &["assembler".to_owned()],
+            &Limits::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(waits, WaitsFor::NoExecutor);
     }
 }

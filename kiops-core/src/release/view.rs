@@ -96,7 +96,7 @@ impl BuildView {
                 view(VisibleState::Running, Some(stage), build.progress, None)
             }
             (BuildState::Succeeded, None) => view(VisibleState::Succeeded, None, Progress::DONE, None),
-            (BuildState::Succeeded, Some(release)) => Self::of_release(build, release),
+            (BuildState::Succeeded, Some(release)) => Self::of_release(build.progress, release),
             (BuildState::Failed(failure), _) => {
                 view(VisibleState::Failed, Some(failure.stage), build.progress, Some(failure.clone()))
             }
@@ -108,9 +108,14 @@ impl BuildView {
         }
     }
 
-    fn of_release(build: &Build, release: &Release) -> Self {
+    /// What people see of a build that succeeded, told by the release that it made by itself.
+    pub fn through(release: &Release) -> Self {
+        Self::of_release(Progress::at(Stage::Promote, 1, 1), release)
+    }
+
+    fn of_release(built: Progress, release: &Release) -> Self {
         let deploy = Some(Stage::Deploy);
-        let at = |n| build.progress.raised_to(Progress::at(Stage::Deploy, n, 4));
+        let at = |n| built.raised_to(Progress::at(Stage::Deploy, n, 4));
         let (state, stage, progress, failure) = match &release.state {
             ReleaseState::Pending => (VisibleState::Running, deploy, at(0), None),
             ReleaseState::AwaitingApproval => (VisibleState::AwaitingApproval, deploy, at(0), None),

@@ -141,6 +141,7 @@ impl Settings {
             }
             component.validate()?;
         }
+        self.validate_images()?;
         for (i, check) in self.checks.iter().enumerate() {
             if self.checks[..i].iter().any(|other| other.name == check.name) {
                 return refuse(format!("checks: `{}` stands twice", check.name));
@@ -152,6 +153,22 @@ impl Settings {
         }
         if self.deploy.auto && self.deploy.environment.is_none() {
             return refuse("deploy: auto is on and no environment is named".into());
+        }
+        Ok(())
+    }
+
+    /// Every component has an image name of its own: two that push to one would take each other's tags.
+    fn validate_images(&self) -> Result<()> {
+        let Some(target) = &self.image else { return Ok(()) };
+        let mut images = BTreeMap::new();
+        for component in &self.components {
+            let image = target.image_of(component)?;
+            if let Some(other) = images.insert(image.clone(), &component.name) {
+                let message =
+                    format!("components: `{other}` and `{}` both push to `{image}`", component.name);
+                return Err(Error::invalid("check settings", message)
+                    .with_remedy("give one of them an image name of its own"));
+            }
         }
         Ok(())
     }
@@ -173,6 +190,14 @@ mod tests {
         assert!(settings.validate().is_ok());
         let text = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn two_components_that_push_to_one_image_are_refused() {
+        let text = r#"{"image":{"name":"h.io/team/app"},"components":[{},{"name":"api","image":"h.io/team/app"}]}"#;
+        let settings: Settings = serde_json::from_str(text).unwrap();
+        let error = settings.validate().unwrap_err().to_string();
+        assert!(error.contains("`main` and `api` both push to `h.io/team/app`"), "{error}");
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub struct Readiness {
 /// One prerequisite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadinessItem {
-    /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `webhook`, `runtime`, `dockerfile`.
+    /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `runtime`, `webhook`, `dockerfile`.
     pub name: &'static str,
     /// Whether Auto CI needs it, or it is only advised.
     pub required: bool,
@@ -102,7 +102,6 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
             ),
         ));
         items.push(item("registry_credential", true, owner(facts.registry_credential, "complete the registry settings, or give the service a credential")));
-        items.push(item("webhook", true, met(facts.webhook, "a secret is set", "create the webhook with its secret")));
     }
     if service.settings.deploy.auto {
         items.push(item(
@@ -110,6 +109,11 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
             true,
             met(facts.runtime == Some(true), "the environment's runtime is registered", "register the runtime of the auto-deploy environment"),
         ));
+    }
+    if let Source::Git(_) = service.source {
+        // Not required: heads are listed too, for machines that no webhook can reach.
+        let no = "create the webhook with its secret; until then pushes are found when heads are listed";
+        items.push(item("webhook", false, met(facts.webhook, "a secret is set", no)));
     }
     if let (Source::Git(_), Some(found)) = (&service.source, facts.dockerfile) {
         items.push(item("dockerfile", false, met(found, "found", "add a Dockerfile, or let the Build Wizard write one")));
@@ -133,5 +137,72 @@ fn owner(owner: Option<CredentialOwner>, no: &str) -> Result<String, String> {
         Some(CredentialOwner::Organisation) => Ok("the organisation's is used".into()),
         Some(CredentialOwner::NotNeeded) => Ok("none is needed".into()),
         None => Err(no.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Settings;
+
+    fn service(settings: &str) -> Service {
+        let source = serde_json::json!({
+            "type": "git", "provider": "gitlab", "repository": {"id": "7", "path": "team/app"}, "branch": "main",
+        });
+        let settings: Settings = serde_json::from_str(settings).unwrap();
+        serde_json::from_value(serde_json::json!({"name": "app", "source": source, "settings": settings})).unwrap()
+    }
+
+    const WHOLE: &str = r#"{"image":{"name":"h.io/team/app"},"deploy":{"auto":true,"environment":"dev"}}"#;
+
+    fn missing(service: &Service, facts: &ReadinessFacts) -> Vec<&'static str> {
+        readiness(service, facts).items.iter().filter(|item| !item.met).map(|item| item.name).collect()
+    }
+
+    #[test]
+    fn a_service_with_everything_is_ready() {
+        let facts = ReadinessFacts::local().with_runtime(Some(true)).with_dockerfile(Some(true));
+        let report = readiness(&service(WHOLE), &facts);
+        assert!(report.ready);
+        assert!(report.items.iter().all(|item| item.met));
+    }
+
+    #[test]
+    fn token_registry_and_runtime_are_required() {
+        let facts = ReadinessFacts::default();
+        let report = readiness(&service(r#"{"deploy":{"auto":true,"environment":"dev"}}"#), &facts);
+        assert!(!report.ready);
+        let required: Vec<_> =
+            report.items.iter().filter(|item| item.required && !item.met).map(|item| item.name).collect();
+        assert_eq!(required, ["git_credential", "registry", "registry_credential", "runtime"]);
+    }
+
+    #[test]
+    fn webhook_and_dockerfile_are_only_advised() {
+        let facts = ReadinessFacts::local()
+            .with_runtime(Some(true))
+            .with_webhook(false)
+            .with_dockerfile(Some(false));
+        assert!(readiness(&service(WHOLE), &facts).ready);
+        assert_eq!(missing(&service(WHOLE), &facts), ["webhook", "dockerfile"]);
+    }
+
+    #[test]
+    fn without_auto_deploy_no_runtime_is_needed() {
+        assert!(readiness(&service(r#"{"image":{"name":"h.io/app"}}"#), &ReadinessFacts::local()).ready);
+    }
+
+    #[test]
+    fn required_items_stand_first() {
+        let facts = ReadinessFacts::local().with_dockerfile(Some(true));
+        let report = readiness(&service(WHOLE), &facts);
+        assert!(report.items.is_sorted_by_key(|item| !item.required), "{report:?}");
+    }
+
+    #[test]
+    fn an_image_service_needs_no_git() {
+        let mut service = service("{}");
+        service.source = Source::Image;
+        assert!(readiness(&service, &ReadinessFacts::default()).ready);
     }
 }

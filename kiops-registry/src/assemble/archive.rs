@@ -333,6 +333,17 @@ mod tests {
     }
 
     #[test]
+    fn paths_have_a_longest_length_and_so_have_their_parts() {
+        let with = |path: &str| {
+            let long = entry("p", EntryType::XHeader, "", &pax_record("path", path.as_bytes()));
+            names(&[long, entry("a", EntryType::Regular, "", b"")].concat())
+        };
+        assert!(with(&"d/".repeat(2000)).is_ok());
+        assert!(matches!(with(&"d/".repeat(2100)), Err(Refused::Bad(what)) if what.contains("4096")));
+        assert!(matches!(with(&"d".repeat(256)), Err(Refused::Bad(what)) if what.contains("255")));
+    }
+
+    #[test]
     fn a_huge_long_name_is_not_read() {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(EntryType::GNULongName);

@@ -174,14 +174,17 @@ struct Row {
 /// the records, of which the unique indexes let new ones in; then bodies and work of those that went in.
 async fn store(connection: &mut SqliteConnection, callers: &[Vec<Entry>]) -> Outcome<Vec<Vec<Accepted>>> {
     let entries: Vec<&Entry> = callers.iter().flatten().collect();
-    let mut new = insert(connection, &entries).await?;
+    let mut new = New::new();
+    for (at, some) in entries.chunks(ROWS).enumerate() {
+        new.extend(insert(connection, some, at == 0).await?);
+    }
     let mut accepted = Vec::with_capacity(entries.len());
     let mut stored: Vec<(Row, &Entry)> = Vec::with_capacity(new.len());
     let mut taken = BTreeSet::new();
     for entry in entries {
         let id = &entry.record.id;
         if !new.contains_key(id) && !give_way(connection, entry).await? {
-            new.extend(insert_alone(connection, entry).await?);
+            new.extend(insert(connection, &[entry], false).await?);
         }
         match new.get(id) {
             // The same one twice among these is a duplicate of itself.
@@ -212,20 +215,21 @@ macro_rules! returning {
     };
 }
 
-async fn insert(connection: &mut SqliteConnection, entries: &[&Entry]) -> Outcome<New> {
-    if let [entry] = entries {
-        let sql = concat!("BEGIN IMMEDIATE; ", insert_delivery!(), "(?,?,?,?,?,?,?,?)", returning!());
-        return inserted(connection, sqlx::query(sql), &[entry]).await;
-    }
-    let rows = tuples("(?,?,?,?,?,?,?,?)", entries.len());
-    let sql = format!(concat!("BEGIN IMMEDIATE; ", insert_delivery!(), "{}", returning!()), rows);
-    // Every number of rows is another statement: not worth keeping.
-    inserted(connection, sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false), entries).await
-}
-
-async fn insert_alone(connection: &mut SqliteConnection, entry: &Entry) -> Outcome<New> {
-    let sql = concat!(insert_delivery!(), "(?,?,?,?,?,?,?,?)", returning!());
-    inserted(connection, sqlx::query(sql), &[entry]).await
+/// Lets in what is new; `begin`: as the first thing of a transaction.
+async fn insert(connection: &mut SqliteConnection, entries: &[&Entry], begin: bool) -> Outcome<New> {
+    const ONE: &str = concat!(insert_delivery!(), "(?,?,?,?,?,?,?,?)", returning!());
+    const BEGIN_ONE: &str = concat!("BEGIN IMMEDIATE; ", insert_delivery!(), "(?,?,?,?,?,?,?,?)", returning!());
+    let query = match entries {
+        [_] => sqlx::query(if begin { BEGIN_ONE } else { ONE }),
+        entries => {
+            let rows = tuples("(?,?,?,?,?,?,?,?)", entries.len());
+            let begin = if begin { "BEGIN IMMEDIATE; " } else { "" };
+            let sql = format!(concat!("{}", insert_delivery!(), "{}", returning!()), begin, rows);
+            // Every number of rows is another statement: not worth keeping.
+            sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false)
+        }
+    };
+    inserted(connection, query, entries).await
 }
 
 async fn inserted(
@@ -293,20 +297,28 @@ async fn complete(connection: &mut SqliteConnection, stored: &[(Row, &Entry)]) -
         let sql = "UPDATE delivery SET doc = ?, sum = ? WHERE seq = ?";
         sqlx::query(sql).bind(doc.text).bind(doc.sum).bind(row.seq).execute(&mut *connection).await?;
     }
-    let mut query = match stored.len() {
-        0 => sqlx::query("COMMIT"),
-        1 => sqlx::query(
-            "INSERT INTO delivery_body (delivery, sealed) VALUES (?,?); \
-             INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES (?,?,?,?); COMMIT",
-        ),
-        n => {
-            let (bodies, work) = (tuples("(?,?)", n), tuples("(?,?,?,?)", n));
-            let sql = format!(
-                "INSERT INTO delivery_body (delivery, sealed) VALUES {bodies}; \
-                 INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES {work}; COMMIT"
-            );
-            sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false)
-        }
+    for (at, some) in stored.chunks(ROWS).enumerate() {
+        put_bodies_and_work(connection, some, (at + 1) * ROWS >= stored.len()).await?;
+    }
+    if stored.is_empty() {
+        sqlx::query("COMMIT").execute(connection).await?;
+    }
+    Ok(())
+}
+
+async fn put_bodies_and_work(connection: &mut SqliteConnection, stored: &[(Row, &Entry)], commit: bool) -> Outcome<()> {
+    const ONE: &str = "INSERT INTO delivery_body (delivery, sealed) VALUES (?,?); \
+                       INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES (?,?,?,?); COMMIT";
+    let mut query = if stored.len() == 1 && commit {
+        sqlx::query(ONE)
+    } else {
+        let (bodies, work) = (tuples("(?,?)", stored.len()), tuples("(?,?,?,?)", stored.len()));
+        let sql = format!(
+            "INSERT INTO delivery_body (delivery, sealed) VALUES {bodies}; \
+             INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES {work}; {}",
+            if commit { "COMMIT" } else { "" }
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false)
     };
     for (row, entry) in stored {
         query = query.bind(row.seq).bind(&*entry.body);

@@ -76,6 +76,7 @@ fn base_options(config: &SqliteConfig) -> SqliteConnectOptions {
         .foreign_keys(true)
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 
@@ -84,6 +85,7 @@ fn writer_options(config: &SqliteConfig) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", config.checkpoint_pages.to_string())
+        .pragma("cache_size", "-8000")
         .pragma("journal_size_limit", (64 << 20).to_string())
         .statement_cache_capacity(128);
     match config.max_pages {

@@ -192,10 +192,14 @@ impl Driver {
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send, grace: Duration) {
         let shared = &self.shared;
         let mut tasks = JoinSet::new();
-        let scheduler = tokio::spawn(schedule::run(Arc::clone(shared)));
-        let renewer = tokio::spawn(held::renew(Arc::clone(shared)));
-        let notifier = tokio::spawn(notify(Arc::clone(shared)));
-        let heads = shared.config.heads.map(|every| tokio::spawn(heads::run(self.clone(), every)));
+        // Whoever drops this future ends all of it.
+        let (mut starting, mut keeping) = (JoinSet::new(), JoinSet::new());
+        starting.spawn(schedule::run(Arc::clone(shared)));
+        if let Some(every) = shared.config.heads {
+            starting.spawn(heads::run(self.clone(), every));
+        }
+        keeping.spawn(held::renew(Arc::clone(shared)));
+        keeping.spawn(notify(Arc::clone(shared)));
         shared.cancel_orphans().await;
         shared.queue.notify_one();
         tokio::pin!(shutdown);
@@ -220,18 +224,14 @@ impl Driver {
                 () = tokio::time::sleep_until(next) => {}
             }
         }
-        scheduler.abort();
-        if let Some(heads) = heads {
-            heads.abort();
-        }
+        starting.shutdown().await;
         shared.held.let_go_of_runs();
         let ended = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
         if ended.is_err() {
             tracing::warn!("shut down with work under way; it goes on at the next start");
         }
         tasks.shutdown().await;
-        renewer.abort();
-        notifier.abort();
+        keeping.shutdown().await;
     }
 
     /// Claims what is due and starts performing it. Says when to look again, and whether there was more than fits.

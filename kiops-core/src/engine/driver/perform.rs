@@ -6,7 +6,7 @@ use super::Shared;
 use crate::access::Subject;
 use crate::build::{Build, BuildInput};
 use crate::effect::Effect;
-use crate::engine::lanes::newer_has_tags;
+use crate::engine::promote::tags_to_move;
 use crate::engine::step::Input;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::name::{BuildId, DeliveryId, ReleaseId};
@@ -172,12 +172,9 @@ impl Shared {
         let input = Input::Build { build: build.id.clone(), input: BuildInput::Tick, executors: Vec::new() };
         let wants = self.wants(build.service(), &input).await?;
         let view = self.store.view(&wants).await?;
-        if newer_has_tags(&view, build) {
-            return Ok(());
-        }
         let registry = self.adapters.registry(&image.name)?;
-        for tag in &build.tags {
-            registry.tag(&image.name, tag, &image.digest).await?;
+        for tag in tags_to_move(&view, &build.id) {
+            registry.tag(&image.name, &tag, &image.digest).await?;
         }
         Ok(())
     }

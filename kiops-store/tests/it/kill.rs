@@ -1,0 +1,133 @@
+//! kill -9 at any moment: what was answered is there.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use kiops_core::effect::Effect;
+use kiops_core::log::{Cursor, LogStore, NewLine};
+use kiops_core::name::{BuildId, DeliveryId};
+use kiops_core::stage::Stage;
+use kiops_core::store::{Accepted, Page, Store};
+use kiops_store::{LogFiles, LogFilesConfig};
+use tempfile::TempDir;
+
+use crate::child::{said, say, spawn};
+use crate::fixtures::{at, claim_request, fill, large, open};
+
+/// How often a process is killed.
+const KILLS: u64 = 8;
+
+/// Eight callers at once take deliveries in, and each says what it was answered.
+pub(crate) async fn accept_for_ever(folder: &Path) {
+    let store = open(folder).await;
+    let first = store.deliveries(None, Page::first(1)).await.unwrap().total;
+    say("open");
+    let callers = (0..8_u64).map(|caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0.. {
+                // The numbers of this life, told apart by caller; every other call brings two.
+                let n = 1000 + first * 100 + n * 16 + caller * 2;
+                let deliveries = (n..=n + caller % 2).map(|n| large("shop", n, 3000)).collect();
+                for accepted in store.accept(deliveries).await.unwrap() {
+                    let Accepted::New(id) = accepted else { panic!("{accepted:?} is no duplicate") };
+                    say(id.as_str());
+                }
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+}
+
+pub(crate) async fn log_for_ever(folder: &Path) {
+    let logs = LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap();
+    let build = BuildId::derive(["killed"]);
+    let first = logs.read(&build, Cursor(0), usize::MAX).await.unwrap().lines.len() as u64 + 1;
+    say("open");
+    for n in (first..).step_by(3) {
+        let lines = (n..n + 3).map(|n| NewLine { at: at(0), stage: Stage::Build, text: format!("line {n}") });
+        logs.append(&build, "run", n, lines.collect()).await.unwrap();
+        say(&(n + 2).to_string());
+    }
+}
+
+/// Lets a child work for so long, kills it, and gives what it had said.
+fn kill_after(role: &str, folder: &Path, time: Duration) -> String {
+    let mut child = spawn(role, folder, None);
+    let mut out = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        out.read_to_end(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    });
+    std::thread::sleep(time);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reader.join().unwrap()
+}
+
+/// Times that are spread over the first moments of a process's life.
+fn moment(kill: u64) -> Duration {
+    Duration::from_millis(150 + kill * 131 % 400)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_delivery_that_was_answered_is_there_after_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    let before = store.deliveries(None, Page::first(1)).await.unwrap().total;
+    store.close().await;
+    let mut answered: Vec<DeliveryId> = Vec::new();
+    for kill in 0..KILLS {
+        let output = kill_after("accept", folder.path(), moment(kill));
+        let said = said(&output);
+        answered.extend(said.iter().filter(|line| **line != "open").map(|id| DeliveryId::parse(id).unwrap()));
+        let store = open(folder.path()).await;
+        for id in &answered {
+            assert!(store.delivery(id).await.unwrap().is_some(), "{id} was answered and is gone after kill {kill}");
+            assert_eq!(store.delivery_body(id).await.unwrap().unwrap().len(), 3000);
+        }
+        // Nothing is there by halves: every delivery, answered or not, has its body and its work.
+        let all = store.deliveries(None, Page::first(u32::MAX)).await.unwrap();
+        assert_eq!(all.total, all.items.len() as u64);
+        assert!(all.total >= before + answered.len() as u64);
+        let mut request = claim_request("test", at(1_000_000_000));
+        (request.limit, request.take_over) = (usize::MAX, true);
+        let claims = store.claim(&request).await.unwrap().claims;
+        let mut work: BTreeMap<&str, u32> = BTreeMap::new();
+        for claim in &claims {
+            if let Effect::Decide { delivery } = &claim.work.effect {
+                *work.entry(delivery.as_str()).or_default() += 1;
+            }
+        }
+        for record in all.items.iter().filter(|record| !record.is_decided()) {
+            assert_eq!(work.get(record.id.as_str()), Some(&1), "{} has no work, or more than one", record.id);
+            assert!(store.delivery_body(&record.id).await.unwrap().is_some());
+        }
+        store.close().await;
+    }
+    assert!(answered.len() > 20, "only {} deliveries were answered in {KILLS} lives", answered.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_log_line_that_was_taken_is_there_after_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let build = BuildId::derive(["killed"]);
+    let mut last = 0;
+    for kill in 0..KILLS / 2 {
+        let output = kill_after("log", folder.path(), moment(kill));
+        last = said(&output).iter().filter_map(|line| line.parse().ok()).max().unwrap_or(last);
+        let logs = LogFiles::open(LogFilesConfig::new(folder.path().join("logs"))).unwrap();
+        let page = logs.read(&build, Cursor(0), usize::MAX).await.unwrap();
+        assert!(page.lines.len() as u64 >= last, "line {last} was taken, and {} lines are there", page.lines.len());
+        for (n, line) in (1..).zip(&page.lines) {
+            assert_eq!((line.n, line.text.as_str()), (n, format!("line {n}").as_str()));
+        }
+    }
+    assert!(last > 20, "only {last} lines were taken");
+}

@@ -1,0 +1,243 @@
+//! Disks that are full, files that are locked, schemas that are newer.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use kiops_core::log::{Cursor, LogStore, NewLine};
+use kiops_core::name::BuildId;
+use kiops_core::stage::Stage;
+use kiops_core::store::{Accepted, Page, Store};
+use kiops_core::{Error, ErrorKind, Retry};
+use kiops_store::{LogFiles, LogFilesConfig, SqliteStore};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::child::{said, say, spawn};
+use crate::fixtures::{at, claims, config, delivery, fill, keys, large, open};
+
+async fn raw(folder: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(folder.join("kiops.db")).connect().await.unwrap()
+}
+
+fn names_the_file_and_a_remedy(error: &Error, folder: &Path) {
+    assert!(error.message().contains(folder.join("kiops.db").to_str().unwrap()), "{error}");
+    assert!(error.remedy().is_some(), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_database_takes_nothing_by_halves_and_goes_on_when_there_is_room() {
+    let folder = TempDir::new().unwrap();
+    let mut small = config(folder.path());
+    small.max_pages = Some(200);
+    let store = SqliteStore::open(small, keys(1)).await.unwrap();
+    let mut stored = Vec::new();
+    let error = loop {
+        let n = 1 + stored.len() as u64;
+        match store.accept(vec![large("shop", n, 20_000), large("blog", n, 20_000)]).await {
+            Ok(_) => stored.push(n),
+            Err(error) => break error,
+        }
+        assert!(stored.len() < 100, "it is never full");
+    };
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Full, Retry::Maybe), "{error}");
+    names_the_file_and_a_remedy(&error, folder.path());
+    let all = store.deliveries(None, Page::first(1000)).await.unwrap();
+    assert_eq!(all.total, 2 * stored.len() as u64);
+    for n in &stored {
+        assert_eq!(store.delivery_body(&delivery("blog", *n).record.id).await.unwrap().unwrap().len(), 20_000);
+    }
+    let many = futures_util::future::join_all((1000..1032).map(|n| store.accept(vec![large("shop", n, 20_000)]))).await;
+    for outcome in many {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Full);
+    }
+    // What is let go of makes room, and the connection is none the worse.
+    store.expire(at(1_000_000)).await.unwrap();
+    store.accept(vec![large("shop", 5000, 20_000)]).await.unwrap();
+    store.check().await.unwrap();
+    store.close().await;
+    let reopened = open(folder.path()).await;
+    assert_eq!(reopened.deliveries(None, Page::first(1)).await.unwrap().total, all.total + 1);
+}
+
+#[tokio::test]
+async fn one_delivery_that_does_not_fit_keeps_no_other_out() {
+    let folder = TempDir::new().unwrap();
+    let mut small = config(folder.path());
+    small.max_pages = Some(200);
+    let store = SqliteStore::open(small, keys(1)).await.unwrap();
+    let deliveries = (0..10).map(|n| large("shop", n, if n == 4 { 2_000_000 } else { 2000 }));
+    let outcomes = futures_util::future::join_all(deliveries.map(|delivery| store.accept(vec![delivery]))).await;
+    for (n, outcome) in outcomes.into_iter().enumerate() {
+        match n {
+            4 => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Full),
+            _ => assert!(matches!(outcome.unwrap()[..], [Accepted::New(_)])),
+        }
+    }
+}
+
+pub(crate) async fn fill_database(folder: &Path) {
+    let store = open(folder).await;
+    let mut stored = 0;
+    let error = loop {
+        match store.accept(vec![large("shop", stored, 20_000)]).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::Full | ErrorKind::Unavailable), "{error}");
+    assert_eq!(error.retry(), Retry::Maybe);
+    names_the_file_and_a_remedy(&error, folder);
+    assert_eq!(store.deliveries(None, Page::first(1)).await.unwrap().total, stored);
+    say(&format!("stored {stored}"));
+}
+
+pub(crate) async fn fill_log(folder: &Path) {
+    let logs = LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap();
+    let build = BuildId::derive(["full"]);
+    let lines = |n: u64, text: &str| vec![NewLine { at: at(0), stage: Stage::Build, text: format!("{n} {text}") }];
+    let mut taken = 0;
+    let error = loop {
+        match logs.append(&build, "run", taken + 1, lines(taken + 1, &"x".repeat(1000))).await {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Full, Retry::Maybe), "{error}");
+    assert!(error.remedy().is_some() && error.message().contains("logs"), "{error}");
+    // The file is as it was before, also for a line that does fit.
+    logs.append(&build, "run", taken + 1, lines(taken + 1, "short")).await.unwrap();
+    for logs in [logs, LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap()] {
+        let page = logs.read(&build, Cursor(0), usize::MAX).await.unwrap();
+        assert_eq!(page.lines.len() as u64, taken + 1);
+        assert!(page.lines.iter().all(|line| line.text.starts_with(&format!("{} ", line.n))));
+    }
+    say(&format!("taken {taken}"));
+}
+
+fn number_said(role: &str, word: &str, blocks: u32, folder: &Path) -> u64 {
+    let output = spawn(role, folder, Some(blocks)).wait_with_output().unwrap();
+    assert!(output.status.success(), "{role} failed: {}", String::from_utf8_lossy(&output.stdout));
+    let output = String::from_utf8(output.stdout).unwrap();
+    said(&output).iter().find_map(|line| line.strip_prefix(word)?.trim().parse().ok()).unwrap()
+}
+
+#[tokio::test]
+async fn at_the_limit_of_file_sizes_the_database_keeps_what_it_took() {
+    let folder = TempDir::new().unwrap();
+    let stored = number_said("fill database", "stored", 2000, folder.path());
+    assert!(stored > 5, "{stored}");
+    let store = open(folder.path()).await;
+    assert_eq!(store.deliveries(None, Page::first(1)).await.unwrap().total, stored);
+    store.accept(vec![delivery("shop", 10_000)]).await.unwrap();
+}
+
+#[test]
+fn at_the_limit_of_file_sizes_a_log_is_full_and_whole() {
+    let folder = TempDir::new().unwrap();
+    assert!(number_said("fill log", "taken", 100, folder.path()) > 20);
+}
+
+pub(crate) async fn hold_the_lock(folder: &Path) {
+    let mut connection = raw(folder).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+    say("locked");
+    let mut rest = String::new();
+    std::io::stdin().read_to_string(&mut rest).unwrap();
+    sqlx::query("ROLLBACK").execute(&mut connection).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_process_holds_locked_is_unavailable_and_unchanged() {
+    let folder = TempDir::new().unwrap();
+    let mut impatient = config(folder.path());
+    impatient.busy_timeout_ms = 50;
+    let store = SqliteStore::open(impatient.clone(), keys(1)).await.unwrap();
+    fill(&store).await;
+    let before = store.deliveries(None, Page::first(100)).await.unwrap();
+    let mut other = spawn("lock", folder.path(), None);
+    let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    while lines.next().expect("it says that it has the lock").unwrap() != ">locked" {}
+    let refused = futures_util::future::join_all((100..110).map(|n| store.accept(vec![delivery("shop", n)]))).await;
+    for error in refused.into_iter().map(Result::unwrap_err) {
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Maybe), "{error}");
+        names_the_file_and_a_remedy(&error, folder.path());
+    }
+    let error = store.put_secret(&crate::fixtures::secret_name(), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(store.deliveries(None, Page::first(100)).await.unwrap(), before, "reading goes on meanwhile");
+    other.stdin.take().unwrap().flush().unwrap();
+    other.wait().unwrap();
+    store.accept(vec![delivery("shop", 100)]).await.unwrap();
+    assert!(store.secret(&crate::fixtures::secret_name()).await.unwrap().is_some());
+    assert_eq!(claims(&store, "a", at(1000)).await.len(), claims_of(&before) + 1 + 2 /* the started build's */);
+}
+
+/// Every delivery that is not decided has its work.
+fn claims_of(deliveries: &kiops_core::store::Listed<kiops_core::store::DeliveryRecord>) -> usize {
+    deliveries.items.iter().filter(|record| !record.is_decided()).count()
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    store.close().await;
+    sqlx::query("PRAGMA user_version = 99").execute(&mut raw(folder.path()).await).await.unwrap();
+    let before = std::fs::read(folder.path().join("kiops.db")).unwrap();
+    let error = SqliteStore::open(config(folder.path()), keys(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    names_the_file_and_a_remedy(&error, folder.path());
+    assert!(error.message().contains("schema 99"), "{error}");
+    assert_eq!(std::fs::read(folder.path().join("kiops.db")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_is_refused_and_left_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    sqlx::query("CREATE TABLE notes (text)").execute(&mut {
+        let options = SqliteConnectOptions::new().filename(folder.path().join("kiops.db")).create_if_missing(true);
+        options.connect().await.unwrap()
+    }).await.unwrap();
+    let before = std::fs::read(folder.path().join("kiops.db")).unwrap();
+    let error = SqliteStore::open(config(folder.path()), keys(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    names_the_file_and_a_remedy(&error, folder.path());
+    assert_eq!(std::fs::read(folder.path().join("kiops.db")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_an_error_with_a_remedy() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let error = SqliteStore::open(config(&folder.path().join("file/below")), keys(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.remedy().is_some());
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_what_is_made() {
+    let folder = TempDir::new().unwrap();
+    let below = folder.path().join("a/b");
+    let store = open(&below).await;
+    fill(&store).await;
+    let logs = LogFiles::open(LogFilesConfig::new(below.join("logs"))).unwrap();
+    logs.close(&BuildId::derive(["x"])).await.unwrap();
+    kiops_store::FileKey::open_or_create(below.join("key")).unwrap();
+    let mut folders = vec![folder.path().join("a")];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", folder.display());
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", entry.display());
+            files += 1;
+        }
+    }
+    assert!(files >= 5, "database, -wal, -shm, key and log");
+}
