@@ -67,7 +67,7 @@ fn repository() -> Repository {
 
 fn push(git_ref: &str, file: &str, message: &str) -> Result<Event, Box<dyn Error>> {
     let mut files = FileList::default();
-    files.modified.insert(file);
+    files.modified.push(file);
     let push = Push {
         git_ref: GitRef::parse(git_ref)?,
         before: Tip::At(CommitId::parse("a".repeat(40))?),

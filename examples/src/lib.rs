@@ -2,3 +2,5 @@
 
 pub mod http;
 pub mod local;
+#[cfg(doctest)]
+mod readmes;

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod decode;
+mod dependencies;
+mod documents;
 mod kill;
 mod pushes;
+mod small;
 mod support;

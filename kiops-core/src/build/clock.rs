@@ -21,6 +21,10 @@ impl Build {
     }
 
     pub(super) fn tick(&mut self, now: Timestamp) -> Vec<Ask> {
+        // A time that has come is waited for no more; else the build would be woken for it again and again.
+        if self.not_before.is_some_and(|at| now >= at) {
+            self.not_before = None;
+        }
         if !matches!(self.state, BuildState::Starting | BuildState::Running(_)) {
             return Vec::new();
         }

@@ -7,7 +7,7 @@ mod running;
 mod spec;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use executor::BuildExecutor;
 pub use record::{Build, BuildIdentity, CheckRecord, CheckState, Requester, Trigger};

@@ -240,8 +240,8 @@ impl Build {
         self.state.is_over()
     }
 
-    /// Whether somebody who wants a release by itself still stands behind it: a push, tag, pipeline or person that nothing
-    /// newer replaced. A merge request does not: nothing of it is merged yet.
+    /// The newest of those behind it who want a release by itself: a push, tag, pipeline or person. A merge request does not:
+    /// nothing of it is merged yet.
     pub fn wants_release(&self) -> Option<&Requester> {
         if self.identity.trust != Trust::Trusted {
             return None;

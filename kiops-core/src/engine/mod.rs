@@ -11,6 +11,8 @@ mod lanes;
 mod promote;
 mod reconcile;
 mod step;
+#[cfg(test)]
+mod tests;
 mod wants;
 
 #[cfg(feature = "runtime")]

@@ -4,14 +4,14 @@ use crate::build::{Build, BuildState, Requester, Step};
 use crate::name::{BuildId, Tag};
 use crate::store::View;
 
-/// The tags of a build that are to be moved to its digest now. A requester's tags stay where they are once something newer
-/// took its place, or a newer build of the same ref has moved them, or is about to.
+/// The tags of a build that are to be moved to its digest now. A requester's tags stay where they are once a newer build of
+/// the same ref has moved them, or is about to.
 pub(super) fn tags_to_move(view: &View, id: &BuildId) -> Vec<Tag> {
     let Some(build) = view.builds.get(id) else { return Vec::new() };
     if !moves_tags(build) {
         return Vec::new();
     }
-    let wanted = |by: &&Requester| !by.late && by.superseded_by.is_none() && !is_outdated(view, build, by);
+    let wanted = |by: &&Requester| !by.late && !is_outdated(view, build, by);
     let mut tags: Vec<Tag> =
         build.requesters.iter().filter(wanted).flat_map(|by| by.tags.iter().cloned()).collect();
     tags.sort();

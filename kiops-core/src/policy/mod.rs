@@ -6,7 +6,7 @@ mod judge;
 mod merge_request;
 mod refs;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 
 pub use decision::{Decision, HoldReason, Outcome, Planned, Skip, SkipReason, Standing};

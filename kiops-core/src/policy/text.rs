@@ -142,7 +142,6 @@ impl std::fmt::Display for Finding {
 
 impl std::fmt::Display for Saw {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let clean = |text: &str| text.escape_debug().to_string();
         match self {
             Self::Switch { name, on } => write!(f, "{name} is {}", if *on { "on" } else { "off" }),
             Self::Matched { what_name, name, pattern } => {
@@ -194,4 +193,12 @@ impl std::fmt::Display for Saw {
             Self::Text { text } => f.write_str(&clean(text)),
         }
     }
+}
+
+/// A name from outside as it may be shown: what cannot be seen is escaped, quotes and backslashes are what they are.
+fn clean(text: &str) -> String {
+    let shown = |c: char| -> String {
+        if matches!(c, '\'' | '"' | '\\') { c.to_string() } else { c.escape_debug().to_string() }
+    };
+    text.chars().map(shown).collect()
 }

@@ -304,4 +304,116 @@ mod tests {
         );
         assert_eq!(waits, WaitsFor::NoExecutor);
     }
+
+    fn taken(slots: &[(LimitName, u32)]) -> BTreeSet<Slot> {
+        let held = |(n, (limit, place)): (usize, &(LimitName, u32))| Slot {
+            limit: limit.clone(),
+            n: *place,
+            build: BuildId::derive(["held", &n.to_string()]),
+        };
+        slots.iter().enumerate().map(held).collect()
+    }
+
+    #[test]
+    fn a_lowered_limit_counts_builds_that_hold_places_above_it() {
+        let taken = taken(&[(LimitName::Total, 2), (LimitName::Total, 3)]);
+        let limits = |total| Limits { total, ..Limits::default() };
+        assert_eq!(run(&[waiting("a", "s", 1)], &taken, &limits(2)), []);
+        assert_eq!(run(&[waiting("a", "s", 1)], &taken, &limits(3)).len(), 1);
+    }
+
+    #[test]
+    fn a_monorepos_components_run_in_parallel_up_to_the_services_limit() {
+        let builds: Vec<_> = (0..5).map(|n| waiting(&format!("c{n}"), "mono", n)).collect();
+        let picks = run(&builds, &BTreeSet::new(), &Limits { total: 9, ..Limits::default() });
+        let first: Vec<_> = builds.iter().take(2).map(|build| build.build.clone()).collect();
+        assert_eq!(picks.iter().map(|pick| pick.build.clone()).collect::<Vec<_>>(), first);
+        let taken: BTreeSet<Slot> = picks.into_iter().flat_map(|pick| pick.slots).collect();
+        let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(1);
+        let limits = Limits { total: 9, ..Limits::default() };
+        let waits = waits_for(&builds[4], &taken, &["assembler".to_owned()], &limits, now);
+        assert_eq!(waits, WaitsFor::Service { limit: 2 });
+        assert!(waits.to_string().contains("the service's limit of 2 builds at once is reached"));
+    }
+
+    #[test]
+    fn a_build_whose_next_try_is_later_stands_in_nobodys_way() {
+        let later = Timestamp::from_second(2_000_000).unwrap();
+        let first = Waiting { not_before: Some(later), ..waiting("a", "s", 1) };
+        let picks = run(&[first.clone(), waiting("b", "s", 2)], &BTreeSet::new(), &Limits::default());
+        assert_eq!(picks.iter().map(|pick| pick.build.clone()).collect::<Vec<_>>(), [BuildId::derive(["b"])]);
+        let now = Timestamp::UNIX_EPOCH;
+        let waits = waits_for(&first, &BTreeSet::new(), &["assembler".to_owned()], &Limits::default(), now);
+        assert_eq!(waits, WaitsFor::Until(later));
+    }
+
+    #[test]
+    fn a_full_executor_leaves_its_builds_to_another() {
+        let limits = Limits { total: 9, by_executor: [("first".to_owned(), 1)].into() };
+        let executors = ["first".to_owned(), "second".to_owned()];
+        let builds = [waiting("a", "s", 1), waiting("b", "t", 2)];
+        let picks = pick(&builds, &BTreeSet::new(), &executors, &limits, Timestamp::MAX);
+        assert_eq!(picks.iter().map(|pick| pick.executor.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    }
+
+    /// Starts and ends in all.
+    const TRANSITIONS: usize = 200_000;
+
+    #[test]
+    fn limits_hold_and_nobody_waits_in_vain_whatever_comes_and_goes() {
+        use crate::build::tests::Rng;
+        let mut rng = Rng(7);
+        let executors = ["a".to_owned(), "b".to_owned()];
+        let (mut queue, mut slots, mut done) = (Vec::<Waiting>::new(), BTreeSet::<Slot>::new(), 0);
+        let mut limits = Limits::default();
+        for n in 0.. {
+            if done >= TRANSITIONS {
+                break;
+            }
+            let name = format!("s{}", rng.below(4));
+            let mut build = waiting(&n.to_string(), &name, n);
+            build.service_limit = 1 + u32::from(name == "s0");
+            if rng.one_in(4) {
+                build.refused_by.push(rng.pick(&executors).clone());
+            }
+            queue.push(build);
+            if rng.one_in(50) {
+                let total = u32::try_from(rng.below(6)).unwrap();
+                limits = Limits { total, by_executor: [("a".to_owned(), total / 2)].into() };
+            }
+            let before = slots.len();
+            let picks = pick(&queue, &slots, &executors, &limits, Timestamp::MAX);
+            for pick in &picks {
+                let at = queue.iter().position(|build| build.build == pick.build).expect("it waited, once");
+                let build = queue.swap_remove(at);
+                assert!(!build.refused_by.contains(&pick.executor));
+                for slot in &pick.slots {
+                    let free = !slots.iter().any(|held| (&held.limit, held.n) == (&slot.limit, slot.n));
+                    assert!(free, "a place was given twice: {slot:?}");
+                    slots.insert(slot.clone());
+                }
+                let held = |limit: LimitName| slots.iter().filter(|slot| slot.limit == limit).count() as u32;
+                assert!(held(LimitName::Total) <= limits.total);
+                assert!(held(LimitName::Service(build.service.clone())) <= build.service_limit);
+                if let Some(limit) = limits.by_executor.get(&pick.executor) {
+                    assert!(held(LimitName::Executor(pick.executor.clone())) <= *limit);
+                }
+                done += 1;
+            }
+            assert!(slots.len() == before + 3 * picks.len());
+            // Whoever still waits has a reason, and the reason says which.
+            for build in &queue {
+                let waits = waits_for(build, &slots, &executors, &limits, Timestamp::MAX);
+                assert_ne!(waits, WaitsFor::Nothing, "{build:?}");
+            }
+            // Some end; the queue never grows without bound.
+            let running: BTreeSet<BuildId> = slots.iter().map(|slot| slot.build.clone()).collect();
+            let over: Vec<BuildId> = running.into_iter().filter(|_| rng.one_in(2)).collect();
+            done += over.len();
+            slots.retain(|slot| !over.contains(&slot.build));
+            if queue.len() > 12 {
+                queue.drain(..6);
+            }
+        }
+    }
 }

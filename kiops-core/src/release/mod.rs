@@ -3,6 +3,8 @@
 mod deployer;
 mod record;
 mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 mod view;
 
 pub use deployer::{DeployRequest, DeployTarget, Deployer, Live, Revision, RevisionInfo, RolloutStatus};

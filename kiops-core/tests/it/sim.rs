@@ -5,7 +5,9 @@
 use kiops_core::testing::sim::{Plan, Played, play};
 
 /// Seeds that failed once. They stay.
-const FAILED_ONCE: &[u64] = &[];
+///
+/// 2: a head that is reported again after a deployment by hand is released again, as it should be. 14 and 39: a build that was put off and then found no slot was woken for the same past moment for ever.
+const FAILED_ONCE: &[u64] = &[2, 14, 39];
 
 fn play_one(seed: u64) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -10,6 +10,7 @@
 #[cfg(feature = "assemble")]
 mod assemble;
 mod child;
+mod conformance;
 mod fixtures;
 mod garbage;
 mod layout;

@@ -11,9 +11,8 @@ use kiops_core::error::Result;
 use kiops_core::name::DeliveryId;
 use kiops_core::store::{Accepted, DeliveryRecord, NewDelivery};
 use kiops_core::{Error, ErrorKind};
-use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::row::{Doc, Outcome, Place, hash16, list, micros, micros_up, time, unreadable};
@@ -170,9 +169,58 @@ struct Row {
     repeat: bool,
 }
 
-/// Stores the deliveries of several callers in one transaction. Two trips to the database where nothing is a duplicate:
-/// the records, of which the unique indexes let new ones in; then bodies and work of those that went in.
+/// Stores the deliveries of several callers in one transaction.
 async fn store(connection: &mut SqliteConnection, callers: &[Vec<Entry>]) -> Outcome<Vec<Vec<Accepted>>> {
+    if let [caller] = callers
+        && let [entry] = &caller[..]
+        && store_one(connection, entry).await?
+    {
+        return Ok(vec![vec![Accepted::New(entry.record.id.clone())]]);
+    }
+    store_many(connection, callers).await
+}
+
+/// Stores one delivery in one trip to the database; `false`: something is in its way, and nothing was stored.
+async fn store_one(connection: &mut SqliteConnection, entry: &Entry) -> Outcome<bool> {
+    // Named by `$`: numbers behind `?` would count anew in each statement.
+    let sql = "BEGIN IMMEDIATE; \
+        INSERT INTO delivery (id, service, received_at, replay, digest, undecided, doc, sum) \
+        SELECT $1, $2, $3, $4, $5, $6, iif(again, $9, $7), iif(again, $10, $8) \
+        FROM (SELECT EXISTS (SELECT 1 FROM delivery WHERE digest = $5) AS again) WHERE true \
+        ON CONFLICT DO NOTHING RETURNING seq; \
+        INSERT INTO delivery_body (delivery, sealed) SELECT last_insert_rowid(), $11 WHERE changes() > 0; \
+        INSERT OR REPLACE INTO work (id, due, doc, sum) SELECT $12, $13, $14, $15 WHERE changes() > 0; \
+        COMMIT";
+    let repeated = repeated(entry)?;
+    let Entry { record, replay, digest, doc, body, work, work_doc } = entry;
+    let query = sqlx::query(sql)
+        .bind(record.id.as_str())
+        .bind(record.service.as_str())
+        .bind(micros(record.received_at))
+        .bind(replay.as_slice())
+        .bind(digest.as_slice())
+        .bind(!record.is_decided())
+        .bind(&doc.text)
+        .bind(doc.sum)
+        .bind(repeated.text)
+        .bind(repeated.sum)
+        .bind(&**body)
+        .bind(work.id.as_str())
+        .bind(micros_up(work.due))
+        .bind(&work_doc.text)
+        .bind(work_doc.sum);
+    Ok(!query.fetch_all(connection).await?.is_empty())
+}
+
+/// The record of a delivery whose body came before under another key.
+fn repeated(entry: &Entry) -> Result<Doc> {
+    let record = DeliveryRecord { repeat: true, ..entry.record.clone() };
+    Doc::of("delivery", record.id.as_str(), &record)
+}
+
+/// Stores any number of deliveries in one transaction. Two trips to the database where nothing is a duplicate:
+/// the records, of which the unique indexes let new ones in; then bodies and work of those that went in.
+async fn store_many(connection: &mut SqliteConnection, callers: &[Vec<Entry>]) -> Outcome<Vec<Vec<Accepted>>> {
     let entries: Vec<&Entry> = callers.iter().flatten().collect();
     let mut new = New::new();
     for (at, some) in entries.chunks(ROWS).enumerate() {
@@ -200,43 +248,19 @@ async fn store(connection: &mut SqliteConnection, callers: &[Vec<Entry>]) -> Out
     Ok(callers.iter().map(|caller| accepted.by_ref().take(caller.len()).collect()).collect())
 }
 
-macro_rules! insert_delivery {
-    () => {
-        "INSERT INTO delivery (id, service, received_at, replay, digest, undecided, doc, sum) VALUES "
-    };
-}
-
-/// What went in, then those of it whose body came before under another key.
-macro_rules! returning {
-    () => {
-        " ON CONFLICT DO NOTHING RETURNING id, seq, 0; \
-         SELECT a.id, a.seq, 1 FROM delivery AS a WHERE a.id IN (SELECT value FROM json_each(?)) AND EXISTS \
-         (SELECT 1 FROM delivery AS b WHERE b.digest = a.digest AND b.seq < a.seq)"
-    };
-}
-
 /// Lets in what is new; `begin`: as the first thing of a transaction.
 async fn insert(connection: &mut SqliteConnection, entries: &[&Entry], begin: bool) -> Outcome<New> {
-    const ONE: &str = concat!(insert_delivery!(), "(?,?,?,?,?,?,?,?)", returning!());
-    const BEGIN_ONE: &str = concat!("BEGIN IMMEDIATE; ", insert_delivery!(), "(?,?,?,?,?,?,?,?)", returning!());
-    let query = match entries {
-        [_] => sqlx::query(if begin { BEGIN_ONE } else { ONE }),
-        entries => {
-            let rows = tuples("(?,?,?,?,?,?,?,?)", entries.len());
-            let begin = if begin { "BEGIN IMMEDIATE; " } else { "" };
-            let sql = format!(concat!("{}", insert_delivery!(), "{}", returning!()), begin, rows);
-            // Every number of rows is another statement: not worth keeping.
-            sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false)
-        }
-    };
-    inserted(connection, query, entries).await
-}
-
-async fn inserted(
-    connection: &mut SqliteConnection,
-    mut query: Query<'_, Sqlite, SqliteArguments>,
-    entries: &[&Entry],
-) -> Outcome<New> {
+    let begin = if begin { "BEGIN IMMEDIATE; " } else { "" };
+    let rows = tuples("(?,?,?,?,?,?,?,?)", entries.len());
+    // What went in, then those of it whose body came before under another key.
+    let sql = format!(
+        "{begin}INSERT INTO delivery (id, service, received_at, replay, digest, undecided, doc, sum) VALUES {rows} \
+         ON CONFLICT DO NOTHING RETURNING id, seq, 0; \
+         SELECT a.id, a.seq, 1 FROM delivery AS a WHERE a.id IN (SELECT value FROM json_each(?)) AND EXISTS \
+         (SELECT 1 FROM delivery AS b WHERE b.digest = a.digest AND b.seq < a.seq)"
+    );
+    // Every number of rows is another statement: not worth keeping.
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false);
     for entry in entries {
         query = query
             .bind(entry.record.id.as_str())
@@ -292,8 +316,7 @@ async fn first_of(connection: &mut SqliteConnection, entry: &Entry) -> Outcome<D
 /// Bodies and work of what went in; and the commit.
 async fn complete(connection: &mut SqliteConnection, stored: &[(Row, &Entry)]) -> Outcome<()> {
     for (row, entry) in stored.iter().filter(|(row, _)| row.repeat) {
-        let record = DeliveryRecord { repeat: true, ..entry.record.clone() };
-        let doc = Doc::of("delivery", record.id.as_str(), &record)?;
+        let doc = repeated(entry)?;
         let sql = "UPDATE delivery SET doc = ?, sum = ? WHERE seq = ?";
         sqlx::query(sql).bind(doc.text).bind(doc.sum).bind(row.seq).execute(&mut *connection).await?;
     }
@@ -307,19 +330,13 @@ async fn complete(connection: &mut SqliteConnection, stored: &[(Row, &Entry)]) -
 }
 
 async fn put_bodies_and_work(connection: &mut SqliteConnection, stored: &[(Row, &Entry)], commit: bool) -> Outcome<()> {
-    const ONE: &str = "INSERT INTO delivery_body (delivery, sealed) VALUES (?,?); \
-                       INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES (?,?,?,?); COMMIT";
-    let mut query = if stored.len() == 1 && commit {
-        sqlx::query(ONE)
-    } else {
-        let (bodies, work) = (tuples("(?,?)", stored.len()), tuples("(?,?,?,?)", stored.len()));
-        let sql = format!(
-            "INSERT INTO delivery_body (delivery, sealed) VALUES {bodies}; \
-             INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES {work}; {}",
-            if commit { "COMMIT" } else { "" }
-        );
-        sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false)
-    };
+    let (bodies, work) = (tuples("(?,?)", stored.len()), tuples("(?,?,?,?)", stored.len()));
+    let sql = format!(
+        "INSERT INTO delivery_body (delivery, sealed) VALUES {bodies}; \
+         INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES {work}; {}",
+        if commit { "COMMIT" } else { "" }
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false);
     for (row, entry) in stored {
         query = query.bind(row.seq).bind(&*entry.body);
     }

@@ -76,7 +76,7 @@ pub(crate) fn hook(service: &str) -> Hook {
         service: service_name(service),
         provider: provider(),
         repository: repository(service),
-        hook: Some(HookId::parse(format!("0123456789-{service}")).unwrap()),
+        hook: Some(HookId::parse(format!("0123456789abcdef-{service}")).unwrap()),
         secrets: SecretSet::new([Secret::new(HOOK_SECRET).unwrap()]),
     }
 }

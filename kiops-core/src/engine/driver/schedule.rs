@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Shared;
+use super::{Shared, backoff};
 use crate::engine::step::Input;
 use crate::error::{ErrorKind, Result};
 use crate::queue::pick;
@@ -35,7 +35,7 @@ impl Shared {
                     // It was canceled, or its slot was taken meanwhile: the picture is old.
                     Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
                         tracing::debug!(%error, "a build did not start");
-                        tokio::task::yield_now().await;
+                        tokio::time::sleep(backoff(0)).await;
                         break;
                     }
                     Err(error) => return Err(error),

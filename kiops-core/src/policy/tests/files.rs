@@ -52,16 +52,16 @@ fn what_stays_unknown_is_built_and_says_so() {
         let facts = answered(nothing(), compare(1, 2), answer);
         let decision = judged(&watching(), &event, &facts);
         assert_eq!(builds(&decision).len(), 1);
-        let sentence = "the changed files are not known, so the watch path of component `main` counts as matched";
+        let sentence =
+            "the changed files are not known, so the watch path of component `main` counts as matched";
         assert!(said(&decision).contains(sentence), "{}", said(&decision));
     }
 }
 
 #[test]
 fn a_new_branch_is_compared_with_the_tracked_one() {
-    let watching = service(
-        r#"{"auto_ci":{"push":{"branches":["*"]}},"components":[{"watch_path":["api/"]}]}"#,
-    );
+    let watching =
+        service(r#"{"auto_ci":{"push":{"branches":["*"]}},"components":[{"watch_path":["api/"]}]}"#);
     let event = push_with("topic", |push| {
         push.before = Tip::Zeros;
         push.files = ChangedFiles::Unknown;

@@ -41,7 +41,8 @@ fn message() -> impl Strategy<Value = Option<String>> {
 }
 
 fn git_ref() -> impl Strategy<Value = GitRef> {
-    let texts = vec!["refs/heads/main", "refs/heads/feature/a/b", "refs/tags/v1.0.0", "refs/tags/main", "refs/x/y"];
+    let texts =
+        vec!["refs/heads/main", "refs/heads/feature/a/b", "refs/tags/v1.0.0", "refs/tags/main", "refs/x/y"];
     select(texts).prop_map(|text| GitRef::parse(text).unwrap())
 }
 
@@ -88,8 +89,18 @@ fn any_request() -> impl Strategy<Value = EventKind> {
     let refs = (name(), name(), proptest::option::of(git_ref()));
     let number = proptest::option::of(6..8_u64);
     (any_change(), commits, refs, number, any::<bool>(), any::<bool>(), message()).prop_map(
-        |(change, (head, previous_head), (source_branch, target_branch, head_ref), number, fork, draft, message)| {
-            let Event { kind: EventKind::MergeRequest(request), .. } = merge_request(|_| {}) else { unreachable!() };
+        |(
+            change,
+            (head, previous_head),
+            (source_branch, target_branch, head_ref),
+            number,
+            fork,
+            draft,
+            message,
+        )| {
+            let Event { kind: EventKind::MergeRequest(request), .. } = merge_request(|_| {}) else {
+                unreachable!()
+            };
             EventKind::MergeRequest(MergeRequest {
                 number,
                 change,
@@ -111,7 +122,16 @@ fn any_pipeline() -> impl Strategy<Value = EventKind> {
     let request = proptest::option::of(any::<bool>());
     let source = proptest::option::of(select(vec!["push", "merge_request_event", "parent_pipeline", "web"]));
     let status = select(vec!["success", "running", "failed"]);
-    (name(), any::<bool>(), proptest::option::of(some_commit()), status, source, any::<bool>(), request, message())
+    (
+        name(),
+        any::<bool>(),
+        proptest::option::of(some_commit()),
+        status,
+        source,
+        any::<bool>(),
+        request,
+        message(),
+    )
         .prop_map(|(ref_name, is_tag, head, status, source, child, request, message)| {
             EventKind::Pipeline(Pipeline {
                 ref_name,
@@ -174,8 +194,13 @@ fn any_service() -> impl Strategy<Value = Service> {
 }
 
 fn any_answer() -> impl Strategy<Value = Answered> {
-    let relation =
-        select(vec![Relation::Same, Relation::Ahead, Relation::Behind, Relation::Diverged, Relation::Unknown]);
+    let relation = select(vec![
+        Relation::Same,
+        Relation::Ahead,
+        Relation::Behind,
+        Relation::Diverged,
+        Relation::Unknown,
+    ]);
     let compare = (1..6_u8, 1..6_u8, changed(), relation)
         .prop_map(|(from, to, files, relation)| (compare(from, to), comparison(files, relation)));
     let head = (git_ref(), proptest::option::of(some_commit()))

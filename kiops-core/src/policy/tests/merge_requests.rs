@@ -19,7 +19,8 @@ fn merge_requests_build_only_where_they_are_switched_on() {
 
 #[test]
 fn opened_reopened_new_code_ready_and_retargeted_are_built() {
-    for change in [Change::Opened, Change::Code, Change::ReadyForReview, Change::Reopened, Change::Retargeted] {
+    for change in [Change::Opened, Change::Code, Change::ReadyForReview, Change::Reopened, Change::Retargeted]
+    {
         let decision = judged(&on(), &changed(change), &nothing());
         let planned = &builds(&decision)[0];
         assert_eq!(planned.scope, RefKey::MergeRequest(7), "{change:?}");
@@ -112,9 +113,8 @@ fn two_requests_from_branches_of_one_name_have_scopes_of_their_own() {
 
 #[test]
 fn the_whole_request_is_compared_not_its_last_push() {
-    let watching = service(
-        r#"{"auto_ci":{"merge_request":{"enabled":true}},"components":[{"watch_path":["api/"]}]}"#,
-    );
+    let watching =
+        service(r#"{"auto_ci":{"merge_request":{"enabled":true}},"components":[{"watch_path":["api/"]}]}"#);
     let request = merge_request(|request| request.previous_head = Some(commit(1)));
     let unknown = judged(&watching, &request, &newest(1));
     assert_eq!(builds(&unknown).len(), 1, "nobody knows what its earlier commits changed");

@@ -17,40 +17,41 @@ use crate::provider::{Commit, Comparison, Relation};
 use crate::service::{Service, Settings};
 
 /// A commit: the same number is the same commit.
-pub(super) fn commit(n: u8) -> CommitId {
+pub(crate) fn commit(n: u8) -> CommitId {
     CommitId::parse(format!("{:02x}", n).repeat(20)).unwrap()
 }
 
 /// A service that tracks `main`, with these settings and an image to push to.
-pub(super) fn service(settings: &str) -> Service {
+pub(crate) fn service(settings: &str) -> Service {
     let mut settings: serde_json::Value = serde_json::from_str(settings).unwrap();
     settings["image"] = serde_json::json!({"name": "registry.local/team/app"});
     bare_service(serde_json::from_value(settings).unwrap())
 }
 
-pub(super) fn bare_service(settings: Settings) -> Service {
+pub(crate) fn bare_service(settings: Settings) -> Service {
     let source = serde_json::json!({
         "type": "git", "provider": "gitlab", "repository": {"id": "7", "path": "team/app"}, "branch": "main",
     });
-    serde_json::from_value(serde_json::json!({"name": "app", "source": source, "settings": settings})).unwrap()
+    serde_json::from_value(serde_json::json!({"name": "app", "source": source, "settings": settings}))
+        .unwrap()
 }
 
-pub(super) fn plain() -> Service {
+pub(crate) fn plain() -> Service {
     service("{}")
 }
 
-pub(super) fn event(kind: EventKind) -> Event {
+pub(crate) fn event(kind: EventKind) -> Event {
     let actor = Actor { id: Some("42".into()), name: "ada".into() };
     let repository = Repository { id: None, path: "team/app".into() };
     Event { repository, actor: Some(actor), kind }
 }
 
 /// A push of commit 2 on top of commit 1, with a message, changing `src/main.rs`.
-pub(super) fn push(branch: &str) -> Event {
+pub(crate) fn push(branch: &str) -> Event {
     push_with(branch, |_| {})
 }
 
-pub(super) fn push_with(branch: &str, change: impl FnOnce(&mut Push)) -> Event {
+pub(crate) fn push_with(branch: &str, change: impl FnOnce(&mut Push)) -> Event {
     let mut push = Push {
         git_ref: GitRef::parse(&format!("refs/heads/{branch}")).unwrap(),
         before: Tip::At(commit(1)),
@@ -63,16 +64,16 @@ pub(super) fn push_with(branch: &str, change: impl FnOnce(&mut Push)) -> Event {
     event(EventKind::Push(push))
 }
 
-pub(super) fn deletion(branch: &str) -> Event {
+pub(crate) fn deletion(branch: &str) -> Event {
     push_with(branch, |push| push.head = Tip::Zeros)
 }
 
 /// A tag that was set on commit 2.
-pub(super) fn tag(name: &str) -> Event {
+pub(crate) fn tag(name: &str) -> Event {
     tag_with(name, |_| {})
 }
 
-pub(super) fn tag_with(name: &str, change: impl FnOnce(&mut TagPush)) -> Event {
+pub(crate) fn tag_with(name: &str, change: impl FnOnce(&mut TagPush)) -> Event {
     let mut tag = TagPush {
         git_ref: GitRef::parse(&format!("refs/tags/{name}")).unwrap(),
         before: Tip::Zeros,
@@ -88,7 +89,7 @@ pub(super) fn tag_with(name: &str, change: impl FnOnce(&mut TagPush)) -> Event {
 }
 
 /// Merge request 7 with head commit 2, from branch `topic` to `main`.
-pub(super) fn merge_request(change: impl FnOnce(&mut MergeRequest)) -> Event {
+pub(crate) fn merge_request(change: impl FnOnce(&mut MergeRequest)) -> Event {
     let mut request = MergeRequest {
         number: Some(7),
         action: "update".into(),
@@ -112,12 +113,12 @@ pub(super) fn merge_request(change: impl FnOnce(&mut MergeRequest)) -> Event {
     event(EventKind::MergeRequest(request))
 }
 
-pub(super) fn fork() -> Event {
+pub(crate) fn fork() -> Event {
     merge_request(|request| request.fork = true)
 }
 
 /// A pipeline of `main` that succeeded for commit 2.
-pub(super) fn pipeline(change: impl FnOnce(&mut Pipeline)) -> Event {
+pub(crate) fn pipeline(change: impl FnOnce(&mut Pipeline)) -> Event {
     let mut pipeline = Pipeline {
         ref_name: "main".into(),
         is_tag: false,
@@ -134,61 +135,61 @@ pub(super) fn pipeline(change: impl FnOnce(&mut Pipeline)) -> Event {
     event(EventKind::Pipeline(pipeline))
 }
 
-pub(super) fn list(paths: &[&str]) -> FileList {
+pub(crate) fn list(paths: &[&str]) -> FileList {
     FileList { modified: paths.iter().collect(), ..FileList::default() }
 }
 
-pub(super) fn complete(paths: &[&str]) -> ChangedFiles {
+pub(crate) fn complete(paths: &[&str]) -> ChangedFiles {
     ChangedFiles::Complete(list(paths))
 }
 
-pub(super) fn partial(paths: &[&str]) -> ChangedFiles {
+pub(crate) fn partial(paths: &[&str]) -> ChangedFiles {
     ChangedFiles::Partial(list(paths))
 }
 
 /// Nothing is known yet, and questions may be asked.
-pub(super) fn nothing() -> Facts {
+pub(crate) fn nothing() -> Facts {
     Facts::default()
 }
 
 /// This head was decided last.
-pub(super) fn newest(n: u8) -> Facts {
+pub(crate) fn newest(n: u8) -> Facts {
     let mut facts = Facts::default();
     facts.state.note(&commit(n), false);
     facts
 }
 
-pub(super) fn covered(mut facts: Facts, n: u8) -> Facts {
+pub(crate) fn covered(mut facts: Facts, n: u8) -> Facts {
     facts.state.covered.insert(ComponentName::default(), commit(n));
     facts
 }
 
-pub(super) fn answered(mut facts: Facts, question: Question, answer: Option<Answer>) -> Facts {
+pub(crate) fn answered(mut facts: Facts, question: Question, answer: Option<Answer>) -> Facts {
     facts.answers.push(Answered { question, answer });
     facts
 }
 
-pub(super) fn compare(from: u8, to: u8) -> Question {
+pub(crate) fn compare(from: u8, to: u8) -> Question {
     Question::Compare { from: commit(from), to: commit(to) }
 }
 
-pub(super) fn comparison(files: ChangedFiles, relation: Relation) -> Option<Answer> {
+pub(crate) fn comparison(files: ChangedFiles, relation: Relation) -> Option<Answer> {
     Some(Answer::Compare(Comparison { files, relation }))
 }
 
-pub(super) fn head_of(git_ref: &str) -> Question {
+pub(crate) fn head_of(git_ref: &str) -> Question {
     Question::Head { git_ref: GitRef::parse(git_ref).unwrap() }
 }
 
-pub(super) fn points_at(n: u8) -> Option<Answer> {
+pub(crate) fn points_at(n: u8) -> Option<Answer> {
     Some(Answer::Head(Some(commit(n))))
 }
 
-pub(super) fn about(n: u8) -> Question {
+pub(crate) fn about(n: u8) -> Question {
     Question::Commit { id: commit(n) }
 }
 
-pub(super) fn told(n: u8, message: &str) -> Option<Answer> {
+pub(crate) fn told(n: u8, message: &str) -> Option<Answer> {
     Some(Answer::Commit(Some(Commit {
         id: commit(n),
         message: message.into(),
@@ -199,13 +200,13 @@ pub(super) fn told(n: u8, message: &str) -> Option<Answer> {
     })))
 }
 
-pub(super) fn judged(service: &Service, event: &Event, facts: &Facts) -> Decision {
+pub(crate) fn judged(service: &Service, event: &Event, facts: &Facts) -> Decision {
     decide(&Rules::none(), service, event, facts)
 }
 
 /// What is built.
 #[track_caller]
-pub(super) fn builds(decision: &Decision) -> &[Planned] {
+pub(crate) fn builds(decision: &Decision) -> &[Planned] {
     match &decision.outcome {
         Outcome::Build(planned) => planned,
         other => panic!("nothing is built: {other:?}\n{}", said(decision)),
@@ -213,7 +214,7 @@ pub(super) fn builds(decision: &Decision) -> &[Planned] {
 }
 
 #[track_caller]
-pub(super) fn skips(decision: &Decision) -> SkipReason {
+pub(crate) fn skips(decision: &Decision) -> SkipReason {
     match &decision.outcome {
         Outcome::Skip(skip) => skip.reason,
         other => panic!("it is not skipped: {other:?}\n{}", said(decision)),
@@ -221,7 +222,7 @@ pub(super) fn skips(decision: &Decision) -> SkipReason {
 }
 
 #[track_caller]
-pub(super) fn asks(decision: &Decision) -> &[Question] {
+pub(crate) fn asks(decision: &Decision) -> &[Question] {
     match &decision.outcome {
         Outcome::Ask(questions) => questions,
         other => panic!("nothing is asked: {other:?}\n{}", said(decision)),
@@ -229,7 +230,7 @@ pub(super) fn asks(decision: &Decision) -> &[Question] {
 }
 
 #[track_caller]
-pub(super) fn holds(decision: &Decision) -> CommitId {
+pub(crate) fn holds(decision: &Decision) -> CommitId {
     match &decision.outcome {
         Outcome::Hold(HoldReason::Fork { commit, number: 7 }) => commit.clone(),
         other => panic!("it is not held: {other:?}\n{}", said(decision)),
@@ -237,10 +238,10 @@ pub(super) fn holds(decision: &Decision) -> CommitId {
 }
 
 /// Every finding as a sentence.
-pub(super) fn said(decision: &Decision) -> String {
+pub(crate) fn said(decision: &Decision) -> String {
     decision.findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
-pub(super) fn branch(name: &str) -> BranchName {
+pub(crate) fn branch(name: &str) -> BranchName {
     BranchName::parse(name).unwrap()
 }

@@ -91,8 +91,7 @@ fn tag_patterns_and_version_ranges_decide() {
 
 #[test]
 fn a_tag_needs_no_watched_file() {
-    let service =
-        service(r#"{"auto_ci":{"tag":{"enabled":true}},"components":[{"watch_path":["api/"]}]}"#);
+    let service = service(r#"{"auto_ci":{"tag":{"enabled":true}},"components":[{"watch_path":["api/"]}]}"#);
     assert_eq!(builds(&judged(&service, &tag("v1"), &nothing())).len(), 1);
 }
 

@@ -164,7 +164,9 @@ fn findings_read_back_as_they_were_stored() {
     let decision = judged(&watching, &push("main"), &nothing());
     let text = serde_json::to_string(&decision).unwrap();
     assert_eq!(serde_json::from_str::<Decision>(&text).unwrap(), decision);
-    assert!(said(&decision).contains("none of the 1 files changed since 0101010 is watched by component `main`"));
+    assert!(
+        said(&decision).contains("none of the 1 files changed since 0101010 is watched by component `main`")
+    );
 }
 
 #[test]

@@ -40,7 +40,8 @@ fn a_broken_chain_asks_what_the_ref_points_at() {
 fn where_the_ref_has_moved_on_the_two_are_compared() {
     let facts = answered(newest(5), head_of("refs/heads/main"), points_at(9));
     assert_eq!(asks(&judged(&plain(), &push("main"), &facts)), [compare(5, 2)]);
-    let related = |relation| answered(facts.clone(), compare(5, 2), comparison(ChangedFiles::Unknown, relation));
+    let related =
+        |relation| answered(facts.clone(), compare(5, 2), comparison(ChangedFiles::Unknown, relation));
     let late = judged(&plain(), &push("main"), &related(Relation::Behind));
     assert_eq!(skips(&late), SkipReason::Late);
     assert!(said(&late).contains("the head is older than 0505050 (an ancestor of that one)"));
@@ -83,7 +84,8 @@ fn a_moved_tag_is_the_newest_unless_it_points_elsewhere_by_now() {
     let service = service(r#"{"auto_ci":{"tag":{"enabled":true}}}"#);
     let facts = newest(5);
     assert_eq!(asks(&judged(&service, &tag("v1"), &facts)), [head_of("refs/tags/v1")]);
-    for (answer, late) in [(points_at(2), false), (points_at(5), true), (points_at(9), false), (None, false)] {
+    for (answer, late) in [(points_at(2), false), (points_at(5), true), (points_at(9), false), (None, false)]
+    {
         let facts = answered(facts.clone(), head_of("refs/tags/v1"), answer);
         let decision = judged(&service, &tag("v1"), &facts);
         assert_eq!(decision.is_late(), late);

@@ -1,7 +1,14 @@
 //! One conformance suite per trait: what its documentation guarantees, as a list of checks that any implementation can be put through.
 
+pub mod build_executor;
+pub mod check_runner;
+mod fresh;
 pub mod log_store;
+pub mod registry;
+pub mod runs;
+mod source;
 pub mod store;
 mod suite;
 
+pub use source::FilesSource;
 pub use suite::{Check, Proof, Subject, run};

@@ -1,0 +1,183 @@
+//! Each transition.
+
+use super::*;
+
+#[test]
+fn a_release_starts_is_applied_and_goes_live() {
+    let mut release = pending();
+    let asks = apply(&mut release, ReleaseInput::Start { previous: Some(Revision(3)) }, 5);
+    assert_eq!(deeds(&asks), [ReleaseAsk::Deploy]);
+    assert_eq!(
+        lines(&asks),
+        format!("Updating container main with {} in dev\n", ImageRef::from(image("new")))
+    );
+    assert_eq!((release.previous, release.deploy_started_at), (Some(Revision(3)), Some(time(5))));
+    let asks = apply(&mut release, ReleaseInput::Applied(Ok(Revision(4))), 6);
+    assert_eq!(asks, [ReleaseAsk::Verify]);
+    let going = ReleaseInput::Status(RolloutStatus::Progressing("1 of 2".into()));
+    assert_eq!(apply(&mut release, going, 7), []);
+    let asks = apply(&mut release, ReleaseInput::Status(RolloutStatus::Complete), 8);
+    assert_eq!(deeds(&asks), [ReleaseAsk::NoteLive(Revision(4))]);
+    assert_eq!(lines(&asks), "Deployment rollout complete: revision 4 is live\n");
+    assert_eq!((release.state.clone(), release.finished_at), (ReleaseState::Live, Some(time(8))));
+    assert!(release.is_over());
+}
+
+#[test]
+fn an_approval_lets_it_queue_up_for_its_lane() {
+    let mut release = awaiting();
+    assert!(release.apply(ReleaseInput::Start { previous: None }, at(1)).is_err());
+    let asks = apply(&mut release, ReleaseInput::Approve { by: ada() }, 2);
+    assert_eq!(lines(&asks), "Approved by ada\n");
+    assert_eq!(release.state, ReleaseState::Pending);
+    assert_eq!(release.approval.as_ref().map(|yes| (&yes.by, yes.at)), Some((&ada(), time(2))));
+}
+
+#[test]
+fn a_no_a_cancel_and_something_newer_end_it() {
+    let by = || "ada".to_owned();
+    let newer = ReleaseId::derive(["newer"]);
+    let ends = [
+        (ReleaseInput::Reject { by: by() }, ReleaseState::Rejected { by: by() }),
+        (ReleaseInput::Cancel { by: by() }, ReleaseState::Canceled { by: by() }),
+        (ReleaseInput::Supersede { by: newer.clone() }, ReleaseState::Superseded { by: newer.clone() }),
+    ];
+    for (input, state) in ends {
+        let mut release = awaiting();
+        apply(&mut release, input, 1);
+        assert_eq!(release.state, state);
+        assert_eq!(release.finished_at, Some(time(1)));
+    }
+    assert!(pending().apply(ReleaseInput::Reject { by: by() }, at(1)).is_err(), "nobody was asked");
+}
+
+#[test]
+fn what_is_under_way_is_neither_canceled_nor_superseded() {
+    for mut release in [verifying(None), started()] {
+        let before = release.clone();
+        assert!(release.apply(ReleaseInput::Cancel { by: "ada".into() }, at(2)).is_err());
+        assert!(release.apply(ReleaseInput::Supersede { by: ReleaseId::derive(["x"]) }, at(2)).is_err());
+        assert_eq!(release, before);
+    }
+}
+
+fn started() -> Release {
+    let mut release = pending();
+    apply(&mut release, ReleaseInput::Start { previous: Some(Revision(3)) }, 0);
+    release
+}
+
+#[test]
+fn waiting_for_approval_expires_after_a_week() {
+    let mut release = awaiting();
+    let week = 7 * 24 * 3600;
+    assert_eq!(release.wake_at(), Some(time(week)));
+    assert_eq!(apply(&mut release, ReleaseInput::Tick, week - 1), []);
+    let asks = apply(&mut release, ReleaseInput::Tick, week);
+    assert_eq!(lines(&asks), "Expired: nobody approved in time\n");
+    assert_eq!((release.state.clone(), release.wake_at()), (ReleaseState::Expired, None));
+}
+
+#[test]
+fn waiting_for_its_lane_has_no_timer() {
+    assert_eq!(pending().wake_at(), None);
+    assert_eq!(pending().apply(ReleaseInput::Tick, at(1_000_000_000)).unwrap(), []);
+}
+
+#[test]
+fn a_failed_rollout_goes_back_to_what_was_live() {
+    let mut release = verifying(Some(3));
+    let asks = apply(&mut release, ReleaseInput::Status(RolloutStatus::Failed(unhealthy())), 2);
+    assert_eq!(deeds(&asks), [ReleaseAsk::GoBack(Revision(3))]);
+    assert!(lines(&asks).contains("0 of 1 ready") && lines(&asks).contains("going back to revision 3"));
+    assert!(release.state.is_under_way() && !release.is_over());
+    let asks = apply(&mut release, ReleaseInput::WentBack(Ok(Revision(5))), 3);
+    assert_eq!(deeds(&asks), [ReleaseAsk::NoteLive(Revision(5))]);
+    assert_eq!(release.state, ReleaseState::RolledBack(unhealthy()));
+}
+
+#[test]
+fn a_rollback_that_fails_leaves_the_first_failure() {
+    let mut release = verifying(Some(3));
+    apply(&mut release, ReleaseInput::Status(RolloutStatus::Failed(unhealthy())), 2);
+    let second = Failure::new(Stage::Deploy, FailureKind::RuntimeUnavailable, "gone");
+    let asks = apply(&mut release, ReleaseInput::WentBack(Err(second)), 3);
+    assert!(lines(&asks).starts_with("Rollback failed: Runtime not available: gone"));
+    assert_eq!(release.state, ReleaseState::Failed(unhealthy()));
+}
+
+#[test]
+fn without_anything_before_or_with_rollback_off_a_failed_rollout_stays() {
+    let mut first = verifying(None);
+    let mut off = Release { rollback_on_failure: false, ..verifying(Some(3)) };
+    for release in [&mut first, &mut off] {
+        let asks = apply(release, ReleaseInput::Status(RolloutStatus::Failed(unhealthy())), 2);
+        assert_eq!(deeds(&asks), []);
+        assert_eq!(release.state, ReleaseState::Failed(unhealthy()));
+    }
+}
+
+#[test]
+fn what_the_runtime_never_took_needs_no_going_back() {
+    let mut release = started();
+    let asks = apply(&mut release, ReleaseInput::Applied(Err(unhealthy())), 2);
+    assert_eq!(deeds(&asks), []);
+    assert_eq!(release.state, ReleaseState::Failed(unhealthy()));
+}
+
+#[test]
+fn a_rollout_that_takes_too_long_has_failed() {
+    let mut release = verifying(Some(3));
+    assert_eq!(release.wake_at(), Some(time(600)));
+    assert_eq!(apply(&mut release, ReleaseInput::Tick, 599), []);
+    let asks = apply(&mut release, ReleaseInput::Tick, 600);
+    assert_eq!(deeds(&asks), [ReleaseAsk::GoBack(Revision(3))]);
+    assert!(lines(&asks).contains("Rollout failed: not complete after 600 s"));
+}
+
+#[test]
+fn going_back_ends_too_when_nobody_answers() {
+    let mut release = verifying(Some(3));
+    apply(&mut release, ReleaseInput::Status(RolloutStatus::Failed(unhealthy())), 2);
+    assert_eq!(release.wake_at(), Some(time(1200)));
+    let asks = apply(&mut release, ReleaseInput::Tick, 1200);
+    assert!(lines(&asks).contains("Rollback failed: the runtime did not answer in time"));
+    assert_eq!(release.state, ReleaseState::Failed(unhealthy()));
+}
+
+#[test]
+fn timers_of_zero_are_off() {
+    let off = Timers { approval_seconds: 0, rollout_seconds: 0, ..Timers::default() };
+    for release in [awaiting(), verifying(Some(3)), started()] {
+        let mut release = Release { timers: off.clone(), ..release };
+        assert_eq!(release.wake_at(), None);
+        assert_eq!(apply(&mut release, ReleaseInput::Tick, 1_000_000_000), []);
+    }
+}
+
+#[test]
+fn a_revision_from_outside_is_not_taken_back() {
+    let mut release = verifying(Some(3));
+    let asks = apply(&mut release, ReleaseInput::Status(RolloutStatus::Replaced(Revision(9))), 2);
+    assert_eq!(deeds(&asks), []);
+    assert!(lines(&asks).contains("revision 9 took its place from outside"));
+    assert!(matches!(release.state, ReleaseState::Failed(_)));
+}
+
+#[test]
+fn what_cannot_be_handled_ends_and_nothing_happens_after_the_end() {
+    let mut release = verifying(Some(3));
+    apply(&mut release, ReleaseInput::Quarantine { reason: "corrupt".into() }, 2);
+    assert!(matches!(&release.state, ReleaseState::Failed(f) if f.kind == FailureKind::Quarantined));
+    let before = release.clone();
+    for input in [
+        ReleaseInput::Quarantine { reason: "again".into() },
+        ReleaseInput::Approve { by: ada() },
+        ReleaseInput::Status(RolloutStatus::Complete),
+        ReleaseInput::WentBack(Ok(Revision(5))),
+    ] {
+        let error = release.apply(input, at(3)).unwrap_err();
+        assert!(error.to_string().contains("is not possible in state failed"), "{error}");
+    }
+    assert_eq!(release, before);
+}
