@@ -61,6 +61,8 @@ impl Place {
         let unavailable = |message: String| Error::unavailable(operation, message);
         let made = match &error {
             Sql::Database(database) => return self.code(operation, database.code().as_deref()).with_source(error),
+            // Asked for only where an index has just named it.
+            Sql::RowNotFound => self.corrupt(operation, "an index names a row that is not there"),
             Sql::ColumnDecode { .. } | Sql::Decode(_) | Sql::ColumnNotFound(_) | Sql::ColumnIndexOutOfBounds { .. } => {
                 self.corrupt(operation, "a column does not hold what it should")
             }

@@ -54,7 +54,7 @@ async fn more_than_one_statement_takes_goes_in_by_one_call() {
 async fn a_large_body_comes_back_as_it_was() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
-    let sent = large("shop", 1, 26 << 20);
+    let sent = large("shop", 1, 3 << 20);
     store.accept(vec![sent.clone()]).await.unwrap();
     assert!(store.delivery_body(&sent.record.id).await.unwrap() == Some(sent.body));
 }

@@ -173,7 +173,8 @@ mod tests {
                 let sum: u32 = header.iter().enumerate()
                     .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
                     .sum();
-                prop_assert_eq!(&header[148..154], format!("{sum:06o}").as_bytes());
+                let expected = format!("{sum:06o}");
+                prop_assert_eq!(&header[148..154], expected.as_bytes());
             }
         }
     }
