@@ -33,7 +33,10 @@ impl Rule for TicketNamed {
         });
         match named {
             Some(ticket) => Finding::pass("ticket", Saw::text(format!("the commit names {ticket}"))),
-            None => Finding::block("ticket", Saw::text(format!("the commit names no `{}...` ticket", self.prefix))),
+            None => Finding::block(
+                "ticket",
+                Saw::text(format!("the commit names no `{}...` ticket", self.prefix)),
+            ),
         }
     }
 }

@@ -26,7 +26,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let ingest = Ingest::new(kiops_git::sources(), IngestLimits::default(), seed);
-    let request = Request::post("/api/v1/webhook/gitlab").header("x-gitlab-token", "a secret of this service alone");
+    let request =
+        Request::post("/api/v1/webhook/gitlab").header("x-gitlab-token", "a secret of this service alone");
     let body = r#"{"object_kind":"issue","project":{"path_with_namespace":"team/api"}}"#;
     let response = webhook(&ingest, &store, request.body(body.into())?).await;
     writeln!(std::io::stdout(), "{} {}", response.status(), String::from_utf8_lossy(response.body()))?;

@@ -23,7 +23,8 @@ fn attempt(folder: &Path) -> kiops_core::Result<Delivered> {
     std::io::stdin().lock().take(HOOK_INPUT_MAX as u64 + 1).read_to_end(&mut input).map_err(read)?;
     let changes = parse_post_receive(&input)?;
     let secret = std::fs::read(folder.join("hook-secret")).map_err(read)?;
-    let secret = Secret::new(secret).ok_or_else(|| kiops_core::Error::corrupt("read hook", "the secret is empty"))?;
+    let secret =
+        Secret::new(secret).ok_or_else(|| kiops_core::Error::corrupt("read hook", "the secret is empty"))?;
     let repository = folder.join("repo.git");
     let notice = Notice {
         repository: repository.to_string_lossy(),

@@ -68,7 +68,8 @@ async fn run(args: Args) -> Result<()> {
     let place = Place::lock(&args.dir)?;
     let program = std::env::current_exe()
         .map_err(|error| kiops_core::Error::unavailable("find this program", error.to_string()))?;
-    let arguments = vec![OsString::from("--dir"), OsString::from(place.root()), OsString::from("post-receive")];
+    let arguments =
+        vec![OsString::from("--dir"), OsString::from(place.root()), OsString::from("post-receive")];
     let local = Local::open(place, args.port, &HookCommand { program, args: arguments }).await?;
     let (driver, place, git, address) =
         (local.driver.clone(), Arc::clone(&local.place), local.git.clone(), local.address);
@@ -124,7 +125,9 @@ async fn newest_image(driver: &Driver) -> Result<Option<PinnedImage>> {
 /// Resolves when somebody asks the program to end.
 async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
+    let (Ok(mut terminate), Ok(mut hang_up)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
         let _ = tokio::signal::ctrl_c().await;
         return;
     };

@@ -155,7 +155,9 @@ async fn log(screen: &Screen, driver: &Driver, build: &BuildId) {
         if page.ended || (page.lines.is_empty() && is_gone(driver, build).await) {
             return;
         }
-        if page.lines.is_empty() && driver.logs().changed(build, cursor, SignedDuration::from_secs(5)).await.is_err() {
+        if page.lines.is_empty()
+            && driver.logs().changed(build, cursor, SignedDuration::from_secs(5)).await.is_err()
+        {
             return;
         }
     }

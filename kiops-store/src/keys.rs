@@ -91,7 +91,8 @@ fn key_bytes(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     if text.len() == 64 {
         for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
             let [high, low] = digits else { return None };
-            *byte = u8::try_from(char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?).ok()?;
+            *byte =
+                u8::try_from(char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?).ok()?;
         }
         return Some(key);
     }
@@ -99,7 +100,11 @@ fn key_bytes(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     if text.len() != 43 {
         return None;
     }
-    let bytes = URL_SAFE_NO_PAD.decode(text).or_else(|_| STANDARD.decode(format!("{text}="))).map(Zeroizing::new).ok()?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text)
+        .or_else(|_| STANDARD.decode(format!("{text}=")))
+        .map(Zeroizing::new)
+        .ok()?;
     key.copy_from_slice(bytes.get(..32)?);
     Some(key)
 }
@@ -140,9 +145,12 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>> {
     };
     let unreadable = |error| failed("it cannot be read", path).with_source(error);
     if let Some(mode) = private::too_open(&file).map_err(unreadable)? {
-        let message = format!("key file `{}` has mode {mode:04o}: others than its owner could read it", path.display());
-        return Err(Error::new(ErrorKind::Forbidden, "read sealing key", message)
-            .with_remedy(format!("chmod 600 '{}'; if somebody else may have read it, make a new key", path.display())));
+        let message =
+            format!("key file `{}` has mode {mode:04o}: others than its owner could read it", path.display());
+        return Err(Error::new(ErrorKind::Forbidden, "read sealing key", message).with_remedy(format!(
+            "chmod 600 '{}'; if somebody else may have read it, make a new key",
+            path.display()
+        )));
     }
     let mut text = Zeroizing::new(String::new());
     file.take(LARGEST).read_to_string(&mut text).map_err(unreadable)?;
@@ -170,9 +178,9 @@ fn create(path: &Path) -> Result<()> {
         }
     })();
     let _ = std::fs::remove_file(&beside);
-    written
-        .and_then(|()| private::sync_folder(folder))
-        .map_err(|error| failed("it cannot be made", path).with_source(error).with_remedy("make its folder writable"))
+    written.and_then(|()| private::sync_folder(folder)).map_err(|error| {
+        failed("it cannot be made", path).with_source(error).with_remedy("make its folder writable")
+    })
 }
 
 fn hex(bytes: &[u8]) -> Zeroizing<String> {

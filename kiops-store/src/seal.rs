@@ -86,7 +86,8 @@ impl Sealer {
 }
 
 fn missing_key(id: &KeyId, place: Place<'_>) -> Error {
-    let message = format!("{} `{}` was sealed with key `{}`, which is not at hand", place.table, place.row, id.0);
+    let message =
+        format!("{} `{}` was sealed with key `{}`, which is not at hand", place.table, place.row, id.0);
     Error::new(ErrorKind::Unauthorized, "open sealed value", message)
         .with_remedy("start with the key that the data was sealed with, or give it as an older key")
 }
@@ -103,7 +104,8 @@ impl Place<'_> {
 
     fn corrupt(&self, why: &str) -> Error {
         let message = format!("{} of {} `{}` does not open: {why}", self.column, self.table, self.row);
-        Error::corrupt("open sealed value", message).with_remedy("restore the data from a backup, or set the value anew")
+        Error::corrupt("open sealed value", message)
+            .with_remedy("restore the data from a backup, or set the value anew")
     }
 }
 

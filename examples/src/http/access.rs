@@ -34,8 +34,12 @@ impl LocalOwner {
         if address.ip().is_loopback() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Forbidden, "listen", format!("{address} can be reached from outside, and every caller would own everything"))
-            .with_remedy("listen on 127.0.0.1"))
+        Err(Error::new(
+            ErrorKind::Forbidden,
+            "listen",
+            format!("{address} can be reached from outside, and every caller would own everything"),
+        )
+        .with_remedy("listen on 127.0.0.1"))
     }
 }
 
@@ -43,7 +47,11 @@ impl Authenticate for LocalOwner {
     fn subject(&self, _: &Parts, peer: Option<SocketAddr>) -> Result<Subject> {
         match peer {
             Some(peer) if peer.ip().is_loopback() => Ok(self.owner.clone()),
-            _ => Err(Error::new(ErrorKind::Unauthorized, "authenticate", "only callers on this machine are known")),
+            _ => Err(Error::new(
+                ErrorKind::Unauthorized,
+                "authenticate",
+                "only callers on this machine are known",
+            )),
         }
     }
 }

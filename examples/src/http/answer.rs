@@ -98,10 +98,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let bytes = axum::body::to_bytes(request.into_body(), JSON_MAX).await.map_err(|_| {
-            Refusal::from(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {JSON_MAX} bytes")))
+            Refusal::from(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is larger than {JSON_MAX} bytes"),
+            ))
         })?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(bytes).map(Self).map_err(|error| bad(format!("the body is not what is expected: {error}")))
+        serde_json::from_slice(bytes)
+            .map(Self)
+            .map_err(|error| bad(format!("the body is not what is expected: {error}")))
     }
 }
 

@@ -64,14 +64,15 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) async fn load(app: &App) -> Result<Self, Refusal> {
         let (mut waiting, slots) = app.driver.store().queue().await?;
-        waiting.sort_by(|a, b| (a.since, a.order).cmp(&(b.since, b.order)));
+        waiting.sort_by_key(|waiting| (waiting.since, waiting.order));
         Ok(Self { waiting, slots: slots.into_iter().collect() })
     }
 
     fn place(&self, app: &App, build: &BuildId) -> Option<(usize, String)> {
         let at = self.waiting.iter().position(|waiting| waiting.build == *build)?;
         let executors = app.driver.adapters().executor_names();
-        let waits = waits_for(&self.waiting[at], &self.slots, &executors, app.driver.limits(), app.driver.now());
+        let waits =
+            waits_for(&self.waiting[at], &self.slots, &executors, app.driver.limits(), app.driver.now());
         Some((at + 1, waits.to_string()))
     }
 }
@@ -89,7 +90,11 @@ impl BuildJson {
             (BuildState::Superseded { by }, _) => Some(by.to_string()),
             (_, Some(kiops_core::release::ReleaseState::Superseded { by })) => {
                 let newer = app.driver.store().release(by).await?;
-                Some(newer.and_then(|newer| newer.origin.build().cloned()).map_or_else(|| by.to_string(), |id| id.to_string()))
+                Some(
+                    newer
+                        .and_then(|newer| newer.origin.build().cloned())
+                        .map_or_else(|| by.to_string(), |id| id.to_string()),
+                )
             }
             _ => None,
         };
@@ -136,7 +141,11 @@ impl BuildJson {
     }
 }
 
-pub(super) async fn list(State(app): State<App>, Caller(_): Caller, Query(query): Query<PageQuery>) -> Answer<List<BuildJson>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Query(query): Query<PageQuery>,
+) -> Answer<List<BuildJson>> {
     let page = query.page()?;
     let service = service_of(&app, &query).await?;
     let listed = app.driver.store().builds(service.as_ref(), page).await?;
@@ -156,7 +165,11 @@ pub(super) async fn service_of(app: &App, query: &PageQuery) -> Result<Option<Se
     }
 }
 
-pub(super) async fn one(State(app): State<App>, Caller(_): Caller, Path(id): Path<String>) -> Answer<BuildJson> {
+pub(super) async fn one(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Path(id): Path<String>,
+) -> Answer<BuildJson> {
     let build = find(&app, &id).await?;
     Ok(Json(BuildJson::of(&app, &Queue::load(&app).await?, build).await?))
 }
@@ -189,7 +202,11 @@ pub(super) async fn start(
     Ok((StatusCode::ACCEPTED, Json(List { items, total })))
 }
 
-pub(super) async fn cancel(State(app): State<App>, Caller(by): Caller, Path(id): Path<String>) -> Answer<BuildJson> {
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Caller(by): Caller,
+    Path(id): Path<String>,
+) -> Answer<BuildJson> {
     let build = find(&app, &id).await?;
     let service = build.service().clone();
     app.driver.command(&service, Command::CancelBuild { build: build.id.clone() }, by).await?;

@@ -49,7 +49,11 @@ struct FindingJson {
 }
 
 fn findings(decision: &Decision) -> Vec<FindingJson> {
-    decision.findings.iter().map(|finding| FindingJson { text: finding.to_string(), finding: finding.clone() }).collect()
+    decision
+        .findings
+        .iter()
+        .map(|finding| FindingJson { text: finding.to_string(), finding: finding.clone() })
+        .collect()
 }
 
 fn event(record: &EventRecord) -> EventJson {
@@ -58,7 +62,9 @@ fn event(record: &EventRecord) -> EventJson {
         EventKind::Tag(tag) => {
             (Some(tag.git_ref.to_string()), tag.commit_id.clone().or_else(|| tag.head.commit().cloned()))
         }
-        EventKind::MergeRequest(request) => (request.head_ref.as_ref().map(ToString::to_string), request.head.clone()),
+        EventKind::MergeRequest(request) => {
+            (request.head_ref.as_ref().map(ToString::to_string), request.head.clone())
+        }
         EventKind::Pipeline(pipeline) => (Some(pipeline.ref_name.clone()), pipeline.head.clone()),
         _ => (None, None),
     };
@@ -101,13 +107,21 @@ fn view(record: DeliveryRecord) -> DeliveryJson {
     }
 }
 
-pub(super) async fn list(State(app): State<App>, Caller(_): Caller, Query(query): Query<PageQuery>) -> Answer<List<DeliveryJson>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Query(query): Query<PageQuery>,
+) -> Answer<List<DeliveryJson>> {
     let page = query.page()?;
     let service = service_of(&app, &query).await?;
     Ok(Json(List::of(app.driver.store().deliveries(service.as_ref(), page).await?, view)))
 }
 
-pub(super) async fn one(State(app): State<App>, Caller(_): Caller, Path(id): Path<String>) -> Answer<DeliveryJson> {
+pub(super) async fn one(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Path(id): Path<String>,
+) -> Answer<DeliveryJson> {
     Ok(Json(view(find(&app, &id).await?)))
 }
 

@@ -7,7 +7,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use kiops_core::engine::{Command, Reply};
-use kiops_core::name::{BuildId, ComponentName, ContainerName, EnvironmentName, ImageRef, PinnedImage, ReleaseId, ServiceName};
+use kiops_core::name::{
+    BuildId, ComponentName, ContainerName, EnvironmentName, ImageRef, PinnedImage, ReleaseId, ServiceName,
+};
 use kiops_core::problem::Problem;
 use kiops_core::release::{Release, ReleaseState, Revision};
 use kiops_core::service::{Service, Target};
@@ -42,9 +44,13 @@ pub(super) struct DeploymentJson {
 async fn view(app: &App, release: Release) -> Result<DeploymentJson, Refusal> {
     let lane = app.driver.store().lane(release.service(), &release.lane()).await?;
     let failure = match &release.state {
-        ReleaseState::Failed(failure) | ReleaseState::RollingBack(failure) | ReleaseState::RolledBack(failure) => {
-            Some(FailureJson { kind: failure.kind, message: failure.message.clone(), remedy: failure.remedy.clone() })
-        }
+        ReleaseState::Failed(failure)
+        | ReleaseState::RollingBack(failure)
+        | ReleaseState::RolledBack(failure) => Some(FailureJson {
+            kind: failure.kind,
+            message: failure.message.clone(),
+            remedy: failure.remedy.clone(),
+        }),
         _ => None,
     };
     Ok(DeploymentJson {
@@ -108,13 +114,26 @@ pub(super) async fn create(
             Command::DeployBuild { build: build.id, environment: input.environment, nonce: nonce() }
         }
         (None, Some(images), None) => {
-            let images = images.into_iter().map(|(name, image)| Ok((name, pinned(image)?))).collect::<Result<_, Refusal>>()?;
-            Command::DeployImages { component: input.component, images, environment: input.environment, nonce: nonce() }
+            let images = images
+                .into_iter()
+                .map(|(name, image)| Ok((name, pinned(image)?)))
+                .collect::<Result<_, Refusal>>()?;
+            Command::DeployImages {
+                component: input.component,
+                images,
+                environment: input.environment,
+                nonce: nonce(),
+            }
         }
         (None, None, Some(image)) => {
             let container = only_container(&service, input.component.as_ref())?;
             let images = BTreeMap::from([(container, pinned(image)?)]);
-            Command::DeployImages { component: input.component, images, environment: input.environment, nonce: nonce() }
+            Command::DeployImages {
+                component: input.component,
+                images,
+                environment: input.environment,
+                nonce: nonce(),
+            }
         }
         _ => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "name one of `build`, `images` and `image`");
@@ -146,19 +165,32 @@ pub(super) async fn rollback(
     Ok((StatusCode::ACCEPTED, Json(view(&app, release).await?)))
 }
 
-pub(super) async fn approve(State(app): State<App>, Caller(by): Caller, Path(id): Path<String>) -> Answer<DeploymentJson> {
+pub(super) async fn approve(
+    State(app): State<App>,
+    Caller(by): Caller,
+    Path(id): Path<String>,
+) -> Answer<DeploymentJson> {
     let release = find(&app, &id).await?;
     let service = release.service().clone();
     Ok(Json(carry_out(&app, &service, Command::Approve { release: release.id }, by).await?))
 }
 
-pub(super) async fn reject(State(app): State<App>, Caller(by): Caller, Path(id): Path<String>) -> Answer<DeploymentJson> {
+pub(super) async fn reject(
+    State(app): State<App>,
+    Caller(by): Caller,
+    Path(id): Path<String>,
+) -> Answer<DeploymentJson> {
     let release = find(&app, &id).await?;
     let service = release.service().clone();
     Ok(Json(carry_out(&app, &service, Command::Reject { release: release.id }, by).await?))
 }
 
-async fn carry_out(app: &App, service: &ServiceName, command: Command, by: Subject) -> Result<DeploymentJson, Refusal> {
+async fn carry_out(
+    app: &App,
+    service: &ServiceName,
+    command: Command,
+    by: Subject,
+) -> Result<DeploymentJson, Refusal> {
     let Reply::Release(id) = app.driver.command(service, command, by).await? else {
         return Err(Error::internal("deploy", "the engine answered something else").into());
     };
@@ -180,7 +212,12 @@ fn pinned(image: ImageRef) -> Result<PinnedImage, Refusal> {
 
 /// The container that `image` alone means.
 fn only_container(service: &Service, component: Option<&ComponentName>) -> Result<ContainerName, Refusal> {
-    let several = || Refusal::from(Problem::new(StatusCode::BAD_REQUEST, "there are several containers: name them in `images`"));
+    let several = || {
+        Refusal::from(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "there are several containers: name them in `images`",
+        ))
+    };
     let components = &service.settings.components;
     let component = match (component, components.as_slice()) {
         (Some(name), _) => service.settings.component(name).ok_or_else(|| not_found("component"))?,

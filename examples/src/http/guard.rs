@@ -20,12 +20,20 @@ pub struct HostPolicy {
 
 impl HostPolicy {
     fn knows_host(&self, host: &str) -> bool {
-        is_loopback(host) || self.public_url.as_deref().and_then(host_of).is_some_and(|public| public.eq_ignore_ascii_case(host))
+        is_loopback(host)
+            || self
+                .public_url
+                .as_deref()
+                .and_then(host_of)
+                .is_some_and(|public| public.eq_ignore_ascii_case(host))
     }
 
     /// An origin is known if it is the public URL, or this server itself on loopback.
     fn knows_origin(&self, origin: &str, host: Option<&str>) -> bool {
-        let public = self.public_url.as_deref().is_some_and(|url| url.trim_end_matches('/').eq_ignore_ascii_case(origin));
+        let public = self
+            .public_url
+            .as_deref()
+            .is_some_and(|url| url.trim_end_matches('/').eq_ignore_ascii_case(origin));
         public || host_of(origin).is_some_and(|named| is_loopback(named) && Some(named) == host)
     }
 }
@@ -39,7 +47,8 @@ fn is_loopback(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -53,7 +62,8 @@ fn refusal(hosts: &HostPolicy, request: &Request) -> Option<Problem> {
     let text = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text("host").or_else(|| request.uri().authority().map(|authority| authority.as_str()));
     if !host.is_some_and(|host| hosts.knows_host(host)) {
-        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "this server does not answer for that host");
+        let problem =
+            Problem::new(StatusCode::MISDIRECTED_REQUEST, "this server does not answer for that host");
         return Some(problem.with_remedy("use the server's own address, or configure its public URL"));
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -70,10 +80,14 @@ mod tests {
     #[test]
     fn only_loopback_and_the_public_url_are_known() {
         let policy = HostPolicy { public_url: Some("https://kiops.example.com".into()) };
-        for known in ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:80", "127.9.9.9", "kiops.example.com"] {
+        for known in
+            ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:80", "127.9.9.9", "kiops.example.com"]
+        {
             assert!(policy.knows_host(known), "{known}");
         }
-        for foreign in ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "", "[::2]", "10.0.0.1", "?"] {
+        for foreign in
+            ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "", "[::2]", "10.0.0.1", "?"]
+        {
             assert!(!policy.knows_host(foreign), "{foreign}");
         }
         assert!(policy.knows_origin("https://kiops.example.com", None));

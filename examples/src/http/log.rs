@@ -25,7 +25,12 @@ const KEEP_ALIVE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Text, `[stage] line` each; or with `Accept: text/event-stream` the same lines as events, whose ids resume by `Last-Event-ID`
 /// (HTML's server-sent events), until an event `end`.
-pub(super) async fn log(State(app): State<App>, Caller(_): Caller, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(super) async fn log(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let build = builds::find(&app, &id).await?;
     let logs = Arc::clone(app.driver.logs());
     let wants_events = headers
@@ -69,11 +74,17 @@ fn events(logs: Arc<dyn LogStore>, build: BuildId, from: Cursor) -> Body {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::error!(%error, "a log cannot be read");
-                    return Some((Ok::<_, Infallible>(Bytes::from_static(b"event: error\ndata: the log cannot be read\n\n")), None));
+                    return Some((
+                        Ok::<_, Infallible>(Bytes::from_static(
+                            b"event: error\ndata: the log cannot be read\n\n",
+                        )),
+                        None,
+                    ));
                 }
             };
             let next = page.lines.last().map_or(cursor, |line| Cursor(line.n));
-            let mut piece: String = page.lines.iter().map(|line| format!("id: {}\ndata: {}\n\n", line.n, shown(line))).collect();
+            let mut piece: String =
+                page.lines.iter().map(|line| format!("id: {}\ndata: {}\n\n", line.n, shown(line))).collect();
             if page.ended {
                 piece.push_str("event: end\ndata:\n\n");
                 return Some((Ok(Bytes::from(piece)), None));

@@ -29,7 +29,11 @@ pub(super) struct ServiceJson {
     readiness: Option<Readiness>,
 }
 
-pub(super) async fn list(State(app): State<App>, Caller(_): Caller, Query(query): Query<PageQuery>) -> Answer<List<ServiceJson>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Query(query): Query<PageQuery>,
+) -> Answer<List<ServiceJson>> {
     let listed = app.driver.store().services(query.page()?).await?;
     let mut items = Vec::with_capacity(listed.items.len());
     for stored in listed.items {
@@ -38,12 +42,20 @@ pub(super) async fn list(State(app): State<App>, Caller(_): Caller, Query(query)
     Ok(Json(List { items, total: listed.total }))
 }
 
-pub(super) async fn one(State(app): State<App>, Caller(_): Caller, Path(name): Path<String>) -> Answer<ServiceJson> {
+pub(super) async fn one(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Path(name): Path<String>,
+) -> Answer<ServiceJson> {
     let stored = find(&app, &name).await?;
     Ok(Json(view(&app, stored, true).await?))
 }
 
-pub(super) async fn settings(State(app): State<App>, Caller(_): Caller, Path(name): Path<String>) -> Answer<Settings> {
+pub(super) async fn settings(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Path(name): Path<String>,
+) -> Answer<Settings> {
     Ok(Json(find(&app, &name).await?.value.settings))
 }
 
@@ -69,7 +81,8 @@ pub(super) async fn find(app: &App, name: &str) -> Result<Stored<Service>, Refus
 
 async fn view(app: &App, stored: Stored<Service>, whole: bool) -> Result<ServiceJson, Refusal> {
     let service = stored.value;
-    let newest = app.driver.store().builds(Some(&service.name), Page::first(1)).await?.items.into_iter().next();
+    let newest =
+        app.driver.store().builds(Some(&service.name), Page::first(1)).await?.items.into_iter().next();
     let last_build = match newest {
         Some(build) => Some(BuildJson::of(app, &Queue::load(app).await?, build).await?),
         None => None,

@@ -33,7 +33,9 @@ pub(super) async fn take(State(app): State<App>, request: Request) -> Response {
         Ok(Ok(())) => {}
         Ok(Err(refused)) => return refused.map(Body::from),
         Err(_) => {
-            return Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long").response().map(Body::from);
+            return Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long")
+                .response()
+                .map(Body::from);
         }
     }
     let taken = intake.finish(app.driver.store().as_ref(), app.driver.now()).await;

@@ -70,7 +70,8 @@ impl Local {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         LocalOwner::check_address(address)?;
         let listen = |error: std::io::Error| {
-            Error::unavailable("listen", format!("127.0.0.1:{port}: {error}")).with_remedy("choose another --port, or 0 for any")
+            Error::unavailable("listen", format!("127.0.0.1:{port}: {error}"))
+                .with_remedy("choose another --port, or 0 for any")
         };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -79,13 +80,15 @@ impl Local {
         git.init_bare(&place.repository()).await?;
         install_hook(&place.repository(), hook)?;
 
-        let keys = kiops_store::keys_from_env_or_file(&place.key_file())?;
-        let store: Arc<SqliteStore> = Arc::new(SqliteStore::open(SqliteConfig::new(place.database()), keys).await?);
+        let keys = kiops_store::keys_from_env_or_file(place.key_file())?;
+        let store: Arc<SqliteStore> =
+            Arc::new(SqliteStore::open(SqliteConfig::new(place.database()), keys).await?);
         let logs: Arc<dyn LogStore> = Arc::new(LogFiles::open(LogFilesConfig::new(place.logs()))?);
         let layout = Arc::new(ImageLayout::open(LayoutConfig::new(place.layout()))?);
         let provider: Arc<dyn GitProvider> = Arc::new(Plain::new(PlainConfig::on_disk(place.root()))?);
         let assembler = Assembler::new(AssemblerConfig::new(place.work()), layout.clone())?;
-        let manifests = ManifestDirectory::open(ManifestDirectoryConfig::new(place.deploy(), place.revisions())).await?;
+        let manifests =
+            ManifestDirectory::open(ManifestDirectoryConfig::new(place.deploy(), place.revisions())).await?;
         let adapters = Adapters::builder()
             .provider(Arc::clone(&provider))
             .registry(IMAGE_HOST, layout.clone())
@@ -194,7 +197,10 @@ fn settings(environment: EnvironmentName) -> Result<Settings> {
 /// The secret that the hook signs with: made once, readable by its owner only.
 fn hook_secret(place: &Place) -> Result<Secret> {
     let path = place.hook_secret();
-    let missing = || Error::corrupt("read hook secret", format!("`{}` is empty", path.display())).with_remedy("remove the file");
+    let missing = || {
+        Error::corrupt("read hook secret", format!("`{}` is empty", path.display()))
+            .with_remedy("remove the file")
+    };
     match std::fs::read(&path) {
         Ok(found) => Secret::new(found).ok_or_else(missing),
         Err(_) => {
@@ -221,18 +227,22 @@ struct LocalSurroundings {
 #[async_trait]
 impl Surroundings for LocalSurroundings {
     async fn facts(&self, service: &Service) -> Result<ReadinessFacts> {
-        let mut facts = ReadinessFacts::local().with_webhook(self.driver.store().hook(&service.name).await?.is_some());
+        let mut facts =
+            ReadinessFacts::local().with_webhook(self.driver.store().hook(&service.name).await?.is_some());
         if let (Some(git), Some(component)) = (service.source.git(), service.settings.components.first()) {
             let head = self.provider.head(&git.repository, &GitRef::Branch(git.branch.clone())).await?;
             if let Some(head) = head {
-                let file = self.provider.file(&git.repository, &head, &component.dockerfile_path(), 1 << 20).await?;
+                let file =
+                    self.provider.file(&git.repository, &head, &component.dockerfile_path(), 1 << 20).await?;
                 facts = facts.with_dockerfile(Some(file.is_some()));
             }
         }
         if let Some(name) = &service.settings.deploy.environment {
             let environments = self.driver.store().environments().await?;
             let runtime = environments.iter().find(|environment| environment.name == *name);
-            facts = facts.with_runtime(Some(runtime.is_some_and(|one| self.driver.adapters().has_runtime(&one.runtime))));
+            facts = facts.with_runtime(Some(
+                runtime.is_some_and(|one| self.driver.adapters().has_runtime(&one.runtime)),
+            ));
         }
         Ok(facts)
     }

@@ -24,11 +24,19 @@ impl Place {
         }
         let root = folder.canonicalize().map_err(failed)?;
         let path = root.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { root, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::conflict(operation, format!("another instance works in `{}`", root.display()))
-                .with_remedy("stop it, or choose another --dir")),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::conflict(operation, format!("another instance works in `{}`", root.display()))
+                    .with_remedy("stop it, or choose another --dir"))
+            }
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
@@ -46,7 +54,8 @@ impl Place {
     /// The bare repository's path as deliveries write it.
     pub fn repository_name(&self) -> Result<String> {
         self.repository().into_os_string().into_string().map_err(|path| {
-            Error::invalid("open folder", format!("`{}` is not UTF-8", path.display())).with_remedy("choose another --dir")
+            Error::invalid("open folder", format!("`{}` is not UTF-8", path.display()))
+                .with_remedy("choose another --dir")
         })
     }
 
@@ -118,7 +127,9 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 fn disk(operation: &'static str, path: &Path, error: std::io::Error) -> Error {
     use std::io::ErrorKind as Io;
     let (kind, remedy) = match error.kind() {
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => (ErrorKind::Full, "free disk space, then start again"),
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
+            (ErrorKind::Full, "free disk space, then start again")
+        }
         Io::PermissionDenied => (ErrorKind::Forbidden, "check the folder's owner and mode"),
         _ => (ErrorKind::Unavailable, "check the disk, then start again"),
     };

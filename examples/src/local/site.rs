@@ -18,7 +18,8 @@ const FILES: [(&str, &str); 3] = [
 /// Commits the site and pushes it to `main`, by the `git` command. Repeating it after a crash starts over.
 pub async fn push_site(git: &LocalGit, place: &Place) -> Result<()> {
     let folder = place.work().join("site");
-    let failed = |error: std::io::Error| Error::unavailable("write site", format!("`{}`: {error}", folder.display()));
+    let failed =
+        |error: std::io::Error| Error::unavailable("write site", format!("`{}`: {error}", folder.display()));
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(failed)?;
     }

@@ -9,14 +9,51 @@ use serde_json::Value;
 
 /// What would make the domain more than a domain. No part of a crate's name: whole names.
 const NETWORK: [&str; 21] = [
-    "async-std", "axum", "curl", "h2", "hyper", "hyper-util", "isahc", "k8s-openapi", "kube", "mio", "native-tls", "openssl",
-    "openssl-sys", "quinn", "reqwest", "rustls", "smol", "socket2", "sqlx", "tonic", "ureq",
+    "async-std",
+    "axum",
+    "curl",
+    "h2",
+    "hyper",
+    "hyper-util",
+    "isahc",
+    "k8s-openapi",
+    "kube",
+    "mio",
+    "native-tls",
+    "openssl",
+    "openssl-sys",
+    "quinn",
+    "reqwest",
+    "rustls",
+    "smol",
+    "socket2",
+    "sqlx",
+    "tonic",
+    "ureq",
 ];
 
 /// Everything that kiops-core pulls in when no feature is on, besides what its own dependencies need.
 const CORE_DIRECTLY: [&str; 20] = [
-    "aho-corasick", "async-trait", "base64", "bytes", "futures-core", "globset", "hmac", "http", "jiff", "memchr",
-    "percent-encoding", "semver", "serde", "serde_json", "sha2", "subtle", "thiserror", "tracing", "url", "zeroize",
+    "aho-corasick",
+    "async-trait",
+    "base64",
+    "bytes",
+    "futures-core",
+    "globset",
+    "hmac",
+    "http",
+    "jiff",
+    "memchr",
+    "percent-encoding",
+    "semver",
+    "serde",
+    "serde_json",
+    "sha2",
+    "subtle",
+    "thiserror",
+    "tracing",
+    "url",
+    "zeroize",
 ];
 
 fn root() -> PathBuf {
@@ -25,14 +62,20 @@ fn root() -> PathBuf {
 
 fn cargo(arguments: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).current_dir(root()).args(arguments).args(["--locked", "--offline"]).output().unwrap();
+    let output = Command::new(cargo)
+        .current_dir(root())
+        .args(arguments)
+        .args(["--locked", "--offline"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The names of all packages that `package` is built from, itself included.
 fn tree(package: &str, arguments: &[&str]) -> BTreeSet<String> {
-    let fixed = ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let fixed =
+        ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
     let text = cargo(&[&fixed[..], arguments].concat());
     let names = text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
     assert!(BTreeSet::contains(&names, package), "cargo tree says nothing of {package}");
@@ -41,7 +84,8 @@ fn tree(package: &str, arguments: &[&str]) -> BTreeSet<String> {
 
 /// The packages of the workspace, as their manifests say, whatever the platform.
 fn packages() -> Vec<Value> {
-    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap();
+    let metadata: Value =
+        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }
 
@@ -62,8 +106,10 @@ fn architecture() -> String {
 /// The rows of the table below `heading`, cell by cell, code marks taken off.
 fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
     let (_, below) = document.split_once(&format!("\n{heading}\n")).unwrap();
-    let rows = below.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
-    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
+    let rows =
+        below.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let cells =
+        |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
     rows.skip(2).map(cells).collect()
 }
 
@@ -74,7 +120,8 @@ fn words(cell: &str) -> BTreeSet<String> {
 #[test]
 fn the_core_without_features_has_neither_tokio_nor_a_network() {
     let names = tree("kiops-core", &["--no-default-features"]);
-    let wrong: Vec<&String> = names.iter().filter(|name| *name == "tokio" || NETWORK.contains(&name.as_str())).collect();
+    let wrong: Vec<&String> =
+        names.iter().filter(|name| *name == "tokio" || NETWORK.contains(&name.as_str())).collect();
     assert!(wrong.is_empty(), "kiops-core without features pulls in {wrong:?}");
     assert!(!names.contains("futures-util") && !names.contains("getrandom"), "{names:?}");
 }
@@ -94,7 +141,11 @@ fn the_core_depends_on_what_was_agreed_and_nothing_else() {
     let always = core["dependencies"].as_array().unwrap().iter();
     let always: BTreeSet<&str> =
         always.filter(|one| one["kind"].is_null() && one["optional"] == false).map(name).collect();
-    assert_eq!(always, BTreeSet::from(CORE_DIRECTLY), "a new dependency of the core is a decision: note it here");
+    assert_eq!(
+        always,
+        BTreeSet::from(CORE_DIRECTLY),
+        "a new dependency of the core is a decision: note it here"
+    );
 }
 
 #[test]
@@ -102,8 +153,13 @@ fn no_adapter_depends_on_another_and_the_core_on_none() {
     let packages = packages();
     let all: BTreeSet<&str> = packages.iter().map(name).collect();
     let rows = table(&architecture(), "## The crates");
-    let documented: BTreeMap<&str, BTreeSet<String>> = rows.iter().map(|row| (row[0].as_str(), words(&row[2]))).collect();
-    assert_eq!(documented.keys().copied().collect::<BTreeSet<_>>(), all, "docs/ARCHITECTURE.md and the workspace differ");
+    let documented: BTreeMap<&str, BTreeSet<String>> =
+        rows.iter().map(|row| (row[0].as_str(), words(&row[2]))).collect();
+    assert_eq!(
+        documented.keys().copied().collect::<BTreeSet<_>>(),
+        all,
+        "docs/ARCHITECTURE.md and the workspace differ"
+    );
     for package in &packages {
         let may: BTreeSet<&str> = match documented[name(package)].first().map(String::as_str) {
             Some("all") => all.clone(),
@@ -114,8 +170,12 @@ fn no_adapter_depends_on_another_and_the_core_on_none() {
         assert!(extra.is_empty(), "{} may not depend on {extra:?}", name(package));
     }
     for (adapter, may) in &documented {
-        let is_adapter = adapter.starts_with("kiops-") && !["kiops-core", "kiops-examples", "kiops-benches"].contains(adapter);
-        assert!(!is_adapter || *may == BTreeSet::from(["kiops-core".to_owned()]), "adapter {adapter} may use {may:?}");
+        let is_adapter = adapter.starts_with("kiops-")
+            && !["kiops-core", "kiops-examples", "kiops-benches"].contains(adapter);
+        assert!(
+            !is_adapter || *may == BTreeSet::from(["kiops-core".to_owned()]),
+            "adapter {adapter} may use {may:?}"
+        );
     }
     assert!(documented["kiops-core"].iter().all(|may| may == "nothing"));
 }
@@ -128,7 +188,12 @@ fn every_package_takes_what_the_workspace_says() {
     for package in packages() {
         assert_eq!(package["rust_version"], rust, "{}", name(&package));
         let text = std::fs::read_to_string(package["manifest_path"].as_str().unwrap()).unwrap();
-        for line in ["version.workspace = true", "edition.workspace = true", "rust-version.workspace = true", "[lints]\nworkspace = true"] {
+        for line in [
+            "version.workspace = true",
+            "edition.workspace = true",
+            "rust-version.workspace = true",
+            "[lints]\nworkspace = true",
+        ] {
             assert!(text.contains(line), "{}: no `{}`", name(&package), line.escape_debug());
         }
     }
@@ -199,7 +264,10 @@ fn floors() -> BTreeMap<String, usize> {
     let mut floors = BTreeMap::new();
     for (from_top, row) in rows.iter().enumerate() {
         for room in words(&row[1]) {
-            assert!(floors.insert(room.clone(), count - 1 - from_top).is_none(), "`{room}` stands on two floors");
+            assert!(
+                floors.insert(room.clone(), count - 1 - from_top).is_none(),
+                "`{room}` stands on two floors"
+            );
         }
     }
     floors
@@ -208,7 +276,11 @@ fn floors() -> BTreeMap<String, usize> {
 #[test]
 fn every_room_stands_on_one_floor_of_the_document() {
     let rooms: BTreeSet<String> = sources().into_iter().map(|source| source.room).collect();
-    assert_eq!(floors().into_keys().collect::<BTreeSet<_>>(), rooms, "docs/ARCHITECTURE.md and kiops-core/src differ");
+    assert_eq!(
+        floors().into_keys().collect::<BTreeSet<_>>(),
+        rooms,
+        "docs/ARCHITECTURE.md and kiops-core/src differ"
+    );
 }
 
 #[test]
@@ -225,7 +297,10 @@ fn a_room_uses_only_rooms_on_lower_floors() {
                 let used = if floors.contains_key(&used) {
                     used
                 } else {
-                    assert!(library.contains("pub use error::{"), "lib.rs names something else again: tell this test");
+                    assert!(
+                        library.contains("pub use error::{"),
+                        "lib.rs names something else again: tell this test"
+                    );
                     "error".to_owned()
                 };
                 if used == source.room {
@@ -235,7 +310,11 @@ fn a_room_uses_only_rooms_on_lower_floors() {
                 let (own, other) = (floors[&source.room], floors[&used]);
                 // Rooms on the ground may use one another; the search for circles below still holds them to one direction.
                 if other >= own && !(own == ground && other == ground) {
-                    wrong.push(format!("{}.rs:{line}: `{}` uses `{used}`", source.path.display(), source.room));
+                    wrong.push(format!(
+                        "{}.rs:{line}: `{}` uses `{used}`",
+                        source.path.display(),
+                        source.room
+                    ));
                 }
             }
         }

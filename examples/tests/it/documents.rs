@@ -36,7 +36,10 @@ fn files(ending: &str) -> Vec<PathBuf> {
 fn the_readme_shows_the_embedding_example_as_it_is() {
     let source = read("examples/embed_minimal.rs");
     let (_, code) = source.split_once("\n\n").unwrap();
-    assert!(read("README.md").contains(&format!("```rust\n{code}```")), "README.md and examples/embed_minimal.rs differ");
+    assert!(
+        read("README.md").contains(&format!("```rust\n{code}```")),
+        "README.md and examples/embed_minimal.rs differ"
+    );
 }
 
 #[test]
@@ -45,7 +48,11 @@ fn the_routes_of_the_document_are_those_of_the_router() {
     let mut served = BTreeSet::new();
     for piece in router.split(".route(\"").skip(1) {
         let path = piece.split('"').next().unwrap();
-        let below = if ["/v2", "/healthz", "/readyz", "/api"].iter().any(|start| path.starts_with(start)) { "" } else { "/api/v1" };
+        let below = if ["/v2", "/healthz", "/readyz", "/api"].iter().any(|start| path.starts_with(start)) {
+            ""
+        } else {
+            "/api/v1"
+        };
         served.insert(format!("{below}{path}"));
     }
     let document = read("docs/HTTP-API.md");
@@ -64,7 +71,9 @@ fn every_test_that_the_documents_name_exists() {
     for file in files(".rs") {
         let text = std::fs::read_to_string(file).unwrap();
         for piece in text.split("fn ").skip(1) {
-            functions.insert(piece.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap().to_owned());
+            functions.insert(
+                piece.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap().to_owned(),
+            );
         }
     }
     let mut missing = Vec::new();
@@ -72,7 +81,8 @@ fn every_test_that_the_documents_name_exists() {
         let text = read(document);
         // What stands in code marks and reads as a sentence is a test's name.
         for name in text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3) {
-            let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            let is_name =
+                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             if is_name && !functions.contains(name) {
                 missing.push(format!("{document}: {name}"));
             }

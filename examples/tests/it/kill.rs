@@ -41,7 +41,11 @@ struct Pushed {
 #[test]
 fn a_kill_at_any_point_loses_nothing_and_builds_nothing_twice() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let points = number("KIOPS_KILL_POINTS").unwrap_or(if std::env::var("CI").is_ok_and(|ci| ci == "true") { 200 } else { 10 });
+    let points = number("KIOPS_KILL_POINTS").unwrap_or(if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        200
+    } else {
+        10
+    });
     let seed = number("KIOPS_KILL_SEED").unwrap_or_else(|| {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
     });
@@ -60,7 +64,8 @@ fn a_kill_at_any_point_loses_nothing_and_builds_nothing_twice() {
             continue;
         }
         server.wait_ready();
-        let clone = clone.get_or_insert_with(|| Clone::of(&server.value("repo").unwrap(), place.path().join("clone")));
+        let clone = clone
+            .get_or_insert_with(|| Clone::of(&server.value("repo").unwrap(), place.path().join("clone")));
         for n in 0..choices.below(3) {
             push(clone, &mut choices, &format!("{point}.{n}"), &mut pushed);
         }
@@ -85,7 +90,10 @@ fn a_kill_at_any_point_loses_nothing_and_builds_nothing_twice() {
 fn push(clone: &Clone, choices: &mut Choices, text: &str, pushed: &mut Vec<Pushed>) {
     let builds = choices.below(5) != 0;
     clone.write("index.html", text);
-    clone.write("Dockerfile", if builds { "FROM scratch\nCOPY . /site\n" } else { "FROM scratch\nCOPY missing /site\n" });
+    clone.write(
+        "Dockerfile",
+        if builds { "FROM scratch\nCOPY . /site\n" } else { "FROM scratch\nCOPY missing /site\n" },
+    );
     let commit = clone.commit(text);
     let output = clone.git(&["push", "origin", "HEAD:refs/heads/main"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -99,7 +107,9 @@ fn check(server: &Server, folder: &Path, pushed: &[Pushed], seed: u64) {
     let releases = all(server, "services/site/deployments");
     let context = || format!("seed {seed}\n{}", server.output());
     for head in pushed.iter().filter(|head| head.answered) {
-        let there = deliveries.iter().any(|delivery| delivery["commit"] == *head.commit && delivery["trigger"] == "webhook");
+        let there = deliveries
+            .iter()
+            .any(|delivery| delivery["commit"] == *head.commit && delivery["trigger"] == "webhook");
         assert!(there, "the delivery of {} was answered 2xx and is not there; {}", head.commit, context());
     }
     let mut by_commit: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
@@ -112,7 +122,8 @@ fn check(server: &Server, folder: &Path, pushed: &[Pushed], seed: u64) {
             continue;
         }
         let commit = delivery["commit"].as_str().unwrap();
-        let ends: Vec<&str> = by_commit[commit].iter().map(|build| build["state"].as_str().unwrap()).collect();
+        let ends: Vec<&str> =
+            by_commit[commit].iter().map(|build| build["state"].as_str().unwrap()).collect();
         let count = |state| ends.iter().filter(|end| **end == state).count();
         let content_builds = pushed.iter().find(|head| head.commit == commit).is_none_or(|head| head.builds);
         assert!(count("succeeded") <= 1, "{commit} succeeded twice; {}", context());
@@ -128,13 +139,20 @@ fn check(server: &Server, folder: &Path, pushed: &[Pushed], seed: u64) {
     // The newest head that was built is what is live. (A head that waits gives way to a newer one before anybody knows
     // whether that one builds.)
     let succeeded = |commit: &str| {
-        by_commit.get(commit).and_then(|builds| builds.iter().find(|build| !build["digest"].is_null()).copied())
+        by_commit
+            .get(commit)
+            .and_then(|builds| builds.iter().find(|build| !build["digest"].is_null()).copied())
     };
     let Some(build) = pushed.iter().rev().find_map(|head| succeeded(&head.commit)) else { return };
     let digest = build["digest"].as_str().unwrap();
     let manifests = manifests(&folder.join("deploy"));
     assert_eq!(manifests.len(), 1, "{manifests:?}");
-    assert!(manifests[0].contains(digest), "{digest} is not what is deployed:\n{}\n{}", manifests[0], context());
+    assert!(
+        manifests[0].contains(digest),
+        "{digest} is not what is deployed:\n{}\n{}",
+        manifests[0],
+        context()
+    );
 }
 
 /// Waits until every delivery is decided and every build is over, and gives the builds.

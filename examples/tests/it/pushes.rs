@@ -44,8 +44,11 @@ impl Stage {
         let body = body.to_string();
         let now = Timestamp::now();
         let signature = scheme::sign(secret, id, now, body.as_bytes()).unwrap();
-        let headers =
-            [("webhook-id", id), ("webhook-timestamp", &now.as_second().to_string()), ("webhook-signature", &signature)];
+        let headers = [
+            ("webhook-id", id),
+            ("webhook-timestamp", &now.as_second().to_string()),
+            ("webhook-signature", &signature),
+        ];
         let answer = self.server.call("POST", "/api/v1/webhook/plain", &headers, body.as_bytes());
         (answer.status, answer.text())
     }
@@ -90,7 +93,14 @@ fn a_push_becomes_a_pinned_image_and_a_rollout() {
     let id = build["id"].as_str().unwrap();
     let log = stage.server.call("GET", &format!("/api/v1/builds/{id}/log"), &[], b"").text();
     assert_eq!(log.lines().next(), Some("[setup] Triggered by Webhook"), "{log}");
-    for moment in ["Checked out commit", "Step 1/", "[push] Pushing", "[push] Successfully pushed", "[deploy] Updating container", "rollout complete"] {
+    for moment in [
+        "Checked out commit",
+        "Step 1/",
+        "[push] Pushing",
+        "[push] Successfully pushed",
+        "[deploy] Updating container",
+        "rollout complete",
+    ] {
         assert!(log.contains(moment), "no `{moment}` in\n{log}");
     }
     let deployments = stage.server.get("/api/v1/services/site/deployments");
@@ -108,7 +118,9 @@ fn a_push_outside_the_filter_is_skipped_with_the_reason() {
     assert_eq!(delivery["reason"], "branch `other` matches none of `main`");
     assert_eq!(stage.builds_of(&commit), 0);
 
-    stage.server.change_settings(|settings| settings["auto_ci"]["push"]["branches"] = json!(["main", "feature/*"]));
+    stage
+        .server
+        .change_settings(|settings| settings["auto_ci"]["push"]["branches"] = json!(["main", "feature/*"]));
     let id = delivery["id"].as_str().unwrap();
     let explained = stage.server.send("POST", &format!("/api/v1/deliveries/{id}/explain"), &json!({}));
     assert_eq!(explained.json()["outcome"], "skipped");
@@ -116,7 +128,12 @@ fn a_push_outside_the_filter_is_skipped_with_the_reason() {
     stage.clone.ok(&["push", "--quiet", "origin", "HEAD:refs/heads/feature/a/b"]);
     let delivery = stage.server.decided(&commit);
     assert_eq!(delivery["outcome"], "built", "{delivery:#}");
-    let texts: Vec<&str> = delivery["findings"].as_array().unwrap().iter().map(|finding| finding["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> = delivery["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["text"].as_str().unwrap())
+        .collect();
     assert!(texts.iter().any(|text| text.contains("branch `feature/a/b` matches `feature/*`")), "{texts:?}");
 }
 
@@ -176,7 +193,8 @@ fn a_tag_builds_only_where_tags_are_on_and_is_deployed_by_hand() {
     let build = stage.server.built(&commit);
     assert_eq!((&build["state"], &build["tag"]), (&json!("succeeded"), &json!("v2.0.0")), "{build:#}");
     assert_eq!(stage.manifest(), before, "auto deploy is off");
-    let answer = stage.server.send("POST", "/api/v1/services/site/deployments", &json!({"build": build["id"]}));
+    let answer =
+        stage.server.send("POST", "/api/v1/services/site/deployments", &json!({"build": build["id"]}));
     assert_eq!(answer.status, 202, "{}", answer.text());
     live(&stage, &answer.json()["id"]);
     assert!(stage.manifest().contains(build["digest"].as_str().unwrap()));
@@ -234,7 +252,8 @@ fn the_same_delivery_twice_is_built_once_and_answered_2xx_both_times() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(stage.builds_of(&head), builds, "a head that is built is not built again");
     let list = stage.server.get("/api/v1/deliveries?limit=200");
-    let count = list["items"].as_array().unwrap().iter().filter(|delivery| delivery["commit"] == head).count();
+    let count =
+        list["items"].as_array().unwrap().iter().filter(|delivery| delivery["commit"] == head).count();
     assert_eq!(count, 2, "the push's own and this one");
 }
 
@@ -262,10 +281,16 @@ fn a_late_older_push_never_supersedes_a_newer_build() {
     let older = stage.clone.push_change("older");
     let newer = stage.clone.push_change("newer");
     std::fs::write(&hook, script).unwrap();
-    assert_eq!(stage.deliver("msg_new", &stage.body("refs/heads/main", &older, &newer), &stage.secret()).0, 200);
+    assert_eq!(
+        stage.deliver("msg_new", &stage.body("refs/heads/main", &older, &newer), &stage.secret()).0,
+        200
+    );
     let build = stage.server.built(&newer);
     assert_eq!(build["state"], "succeeded");
-    assert_eq!(stage.deliver("msg_old", &stage.body("refs/heads/main", &base, &older), &stage.secret()).0, 200);
+    assert_eq!(
+        stage.deliver("msg_old", &stage.body("refs/heads/main", &base, &older), &stage.secret()).0,
+        200
+    );
     let delivery = stage.server.decided(&older);
     assert_eq!(delivery["outcome"], "skipped", "{delivery:#}");
     assert_eq!(stage.server.built(&newer)["state"], "succeeded");
@@ -280,7 +305,9 @@ fn two_quick_pushes_leave_the_newer_one_live() {
     let build = stage.server.built(&newer);
     assert_eq!(build["state"], "succeeded", "{build:#}");
     let digest = build["digest"].as_str().unwrap().to_owned();
-    stage.server.until("/api/v1/services/site/deployments", |list| (list["items"][0]["state"] == "live").then_some(()));
+    stage.server.until("/api/v1/services/site/deployments", |list| {
+        (list["items"][0]["state"] == "live").then_some(())
+    });
     assert!(stage.manifest().contains(&digest));
 }
 
@@ -320,7 +347,11 @@ fn what_cannot_be_built_says_why_and_what_to_do() {
     let cases = [
         ("FROM scratch\nRUN make\n", "unsupported_instruction", "RUN"),
         ("FROM scratch\nCOPY missing /x\n", "source_file_not_found", "missing"),
-        ("FROM registry.example.invalid/base:1\nCOPY . /x\n", "base_image_unavailable", "registry.example.invalid/base:1"),
+        (
+            "FROM registry.example.invalid/base:1\nCOPY . /x\n",
+            "base_image_unavailable",
+            "registry.example.invalid/base:1",
+        ),
     ];
     for (dockerfile, kind, named) in cases {
         stage.clone.write("Dockerfile", dockerfile);
@@ -354,7 +385,8 @@ fn bodies_over_the_cap_bombs_and_deep_nesting_are_harmless() {
     let length = ("content-length-declared", "x");
     let huge = vec![b'a'; 27 << 20];
     assert_eq!(call(&address, "POST", "/api/v1/webhook/plain", &[length], &huge).status, 413);
-    let encoded = call(&address, "POST", "/api/v1/webhook/plain", &[("content-encoding", "gzip")], b"\x1f\x8b");
+    let encoded =
+        call(&address, "POST", "/api/v1/webhook/plain", &[("content-encoding", "gzip")], b"\x1f\x8b");
     assert_eq!(encoded.status, 415);
     let deep = format!("{{\"x\":{}", "[".repeat(200_000));
     assert_eq!(call(&address, "POST", "/api/v1/webhook/plain", &[], deep.as_bytes()).status, 401);
@@ -381,7 +413,10 @@ fn errors_are_problem_documents() {
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}");
         assert_eq!(answer.json()["status"], status);
     }
-    assert_eq!(stage.server.get("/api/v1/builds?service=")["total"], stage.server.get("/api/v1/builds")["total"]);
+    assert_eq!(
+        stage.server.get("/api/v1/builds?service=")["total"],
+        stage.server.get("/api/v1/builds")["total"]
+    );
 }
 
 #[test]
@@ -391,9 +426,15 @@ fn foreign_hosts_and_origins_are_refused_but_deliveries_are_not() {
     assert_eq!(call(&address, "GET", "/api/v1/builds", &[("host", "evil.example")], b"").status, 421);
     let origin = [("origin", "https://evil.example")];
     assert_eq!(call(&address, "POST", "/api/v1/services/site/builds", &origin, b"{}").status, 403);
-    assert_eq!(call(&address, "POST", "/api/v1/webhook/plain", &[("host", "evil.example"), origin[0]], b"{}").status, 401);
+    assert_eq!(
+        call(&address, "POST", "/api/v1/webhook/plain", &[("host", "evil.example"), origin[0]], b"{}").status,
+        401
+    );
     let own = [("origin", format!("http://{address}"))];
-    assert_eq!(call(&address, "POST", "/api/v1/services/site/builds", &[(own[0].0, &own[0].1)], b"{}").status, 202);
+    assert_eq!(
+        call(&address, "POST", "/api/v1/services/site/builds", &[(own[0].0, &own[0].1)], b"{}").status,
+        202
+    );
 }
 
 #[test]
@@ -410,7 +451,10 @@ fn a_log_is_followed_and_resumed_where_it_broke_off() {
     };
     assert_eq!(data(&events), lines);
     assert!(events.ends_with("event: end\ndata:\n\n"), "{events}");
-    let rest = stage.server.call("GET", &path, &[("accept", "text/event-stream"), ("last-event-id", "3")], b"").text();
+    let rest = stage
+        .server
+        .call("GET", &path, &[("accept", "text/event-stream"), ("last-event-id", "3")], b"")
+        .text();
     assert_eq!(data(&rest), lines[3..]);
 }
 

@@ -12,9 +12,18 @@ fn run(example: &str) -> String {
 #[test]
 fn decisions_are_made_and_explained_without_async() {
     let said = run("policy_only");
-    assert!(said.contains("refs/heads/feature/a/b, `services/api/main.go`, \"Try something\"\n  builds 1 component"), "{said}");
+    assert!(
+        said.contains(
+            "refs/heads/feature/a/b, `services/api/main.go`, \"Try something\"\n  builds 1 component"
+        ),
+        "{said}"
+    );
     assert!(said.contains("branch `feature/a/b` matches `feature/*`"), "{said}");
-    for why in ["skips: no watched path changed", "skips: the commit message has `[skip ci]`", "skips: branch `wip` matches none of"] {
+    for why in [
+        "skips: no watched path changed",
+        "skips: the commit message has `[skip ci]`",
+        "skips: branch `wip` matches none of",
+    ] {
         assert!(said.contains(why), "no `{why}` in\n{said}");
     }
 }

@@ -86,7 +86,9 @@ impl Server {
             if said.lines.iter().any(|line| is(line)) {
                 return true;
             }
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|_| !said.is_over()) else { return false };
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|_| !said.is_over()) else {
+                return false;
+            };
             said = self.said.1.wait_timeout(said, left).unwrap().0;
         }
     }
@@ -216,10 +218,17 @@ pub(crate) fn call(address: &str, method: &str, path: &str, headers: &[(&str, &s
 }
 
 /// The same where the server may be gone.
-pub(crate) fn try_call(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Answer> {
+pub(crate) fn try_call(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head.push_str(&format!("host: {address}\r\n"));
     }
@@ -268,7 +277,8 @@ impl Clone {
     /// Clones into a new folder.
     pub(crate) fn of(repository: &str, folder: PathBuf) -> Self {
         let clone = Self { folder };
-        let output = git(Path::new("/")).args(["clone", "--quiet", repository]).arg(&clone.folder).output().unwrap();
+        let output =
+            git(Path::new("/")).args(["clone", "--quiet", repository]).arg(&clone.folder).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         clone
     }

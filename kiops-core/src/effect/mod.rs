@@ -148,7 +148,9 @@ impl Effect {
             | Self::Promote { build }
             | Self::Log { build, .. }
             | Self::WakeBuild { build } => build.as_str(),
-            Self::CancelRun { run, .. } | Self::ForgetRun { run, .. } | Self::CancelCheck { run } => run.as_str(),
+            Self::CancelRun { run, .. } | Self::ForgetRun { run, .. } | Self::CancelCheck { run } => {
+                run.as_str()
+            }
             Self::Deploy { release }
             | Self::Verify { release }
             | Self::GoBack { release, .. }

@@ -157,8 +157,7 @@ impl<'a> Draft<'a> {
         let was_over = build.is_over();
         let promoting = build.state == BuildState::Running(Step::Promote);
         if input == BuildInput::Tick {
-            // The wake that it was armed for has come, by whosever clock.
-            build.armed = None;
+            wake_came(&mut build.armed);
         }
         let asks = build
             .apply(input, self.now)
@@ -208,7 +207,7 @@ impl<'a> Draft<'a> {
     pub(super) fn apply_release(&mut self, id: &ReleaseId, input: ReleaseInput) -> Result<()> {
         let mut release = self.release(id).cloned().ok_or_else(|| missing("release", id.as_str()))?;
         if input == ReleaseInput::Tick {
-            release.armed = None;
+            wake_came(&mut release.armed);
         }
         let work = match &release.state {
             ReleaseState::Deploying => Some(Effect::Deploy { release: id.clone() }),
@@ -373,4 +372,11 @@ fn seen_through(build: &BuildId, release: &Release, view: BuildView) -> Option<D
         view,
         image,
     })
+}
+
+/// The wake that it was armed for has come, by whosever clock: from now on any other counts as later.
+const fn wake_came(armed: &mut Option<Timestamp>) {
+    if let Some(armed) = armed {
+        *armed = Timestamp::MIN;
+    }
 }

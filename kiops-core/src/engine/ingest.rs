@@ -227,7 +227,9 @@ impl Ingest {
         })?;
         // The peek stops at the first repository that it finds: what the events say counts too.
         vouched.retain(|hook| {
-            events.iter().all(|event| is_nameless(&event.repository) || same_repository(hook, Some(&event.repository)))
+            events
+                .iter()
+                .all(|event| is_nameless(&event.repository) || same_repository(hook, Some(&event.repository)))
         });
         if vouched.is_empty() {
             return Err(not_vouched(delivery));
@@ -261,7 +263,7 @@ impl Ingest {
 }
 
 /// A secret of one repository must not start another's build (threats F): by a hook's own path too, the body must name its repository.
-fn same_repository(hook: &Hook, named: Option<&Repository>) -> bool {
+pub(super) fn same_repository(hook: &Hook, named: Option<&Repository>) -> bool {
     let Some(named) = named else { return true };
     match (&hook.repository.id, &named.id) {
         (Some(ours), Some(theirs)) => ours == theirs,
@@ -279,7 +281,8 @@ fn not_vouched(delivery: &Delivery) -> Refused {
     tracing::info!(provider = %delivery.provider, bytes = delivery.body.len(), "delivery refused: no secret vouches for it");
     let problem =
         Problem::new(StatusCode::UNAUTHORIZED, "the delivery is signed by no secret that is known here");
-    let remedy = "compare the webhook's secret with the service's, and the repository with the registered one";
+    let remedy =
+        "compare the webhook's secret with the service's, and the repository with the registered one";
     Box::new(problem.with_remedy(remedy).response())
 }
 

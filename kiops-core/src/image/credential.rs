@@ -61,7 +61,11 @@ mod tests {
     use super::*;
 
     fn credential(host: &str, username: &str) -> RegistryCredential {
-        RegistryCredential { host: host.into(), username: username.into(), password: Secret::new("p$w\"d").unwrap() }
+        RegistryCredential {
+            host: host.into(),
+            username: username.into(),
+            password: Secret::new("p$w\"d").unwrap(),
+        }
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// The tags of an image in byte order, `page` at a time.
     async fn tags(&self, image: &ImageName, page: &TagPage) -> Result<Vec<Tag>>;
 
-    /// The digest that a reference stands for now: the digest it carries if the content is there, else what its tag points at. `None`: nothing.
+    /// The digest that a reference stands for now: the digest it carries, if the content is there; where it carries none, what
+    /// its tag points at. `None`: nothing.
     async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>>;
 
     /// The manifest or index of this digest.
@@ -43,7 +44,13 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     async fn blob_size(&self, image: &ImageName, digest: &Digest) -> Result<Option<u64>>;
 
     /// Stores a blob of a known digest and size. Content that does not match is refused and leaves nothing behind.
-    async fn put_blob(&self, image: &ImageName, digest: &Digest, size: u64, content: ByteStream) -> Result<()>;
+    async fn put_blob(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+        size: u64,
+        content: ByteStream,
+    ) -> Result<()>;
 
     /// Makes a blob of `from` available in `image` without moving it, where the registry can; `false`: push it instead.
     async fn mount_blob(&self, image: &ImageName, from: &ImageName, digest: &Digest) -> Result<bool>;

@@ -55,7 +55,8 @@ impl TagTemplate {
 
     /// Parses a template, or says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let refuse = |why: String| Error::invalid("parse tag template", format!("`{}`: {why}", text.escape_debug()));
+        let refuse =
+            |why: String| Error::invalid("parse tag template", format!("`{}`: {why}", text.escape_debug()));
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
@@ -84,7 +85,9 @@ impl TagTemplate {
             parts.push(Part::Text(rest.to_owned()));
         }
         let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        let texts = parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None });
+        let texts = parts
+            .iter()
+            .filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None });
         if parts.is_empty() || texts.clone().any(|text| !text.chars().all(word)) {
             return Err(refuse("between placeholders only A-Z a-z 0-9 _ . - may stand".into()));
         }
@@ -200,7 +203,8 @@ mod tests {
         let commit = commit();
         let branch = branch.map(|b| BranchName::parse(b).unwrap());
         let tag = tag.map(|t| GitTag::parse(t).unwrap());
-        let facts = TagFacts { commit: &commit, branch: branch.as_ref(), tag: tag.as_ref(), merge_request: None };
+        let facts =
+            TagFacts { commit: &commit, branch: branch.as_ref(), tag: tag.as_ref(), merge_request: None };
         TagTemplate::parse(template).unwrap().fill(&facts).map(|tag| tag.to_string())
     }
 

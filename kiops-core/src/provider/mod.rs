@@ -43,10 +43,21 @@ pub trait GitProvider: Send + Sync + std::fmt::Debug {
 
     /// The entries of a folder at a commit (`""` is the root), in name order; with everything below it where `recursive`.
     /// At most `limit` entries.
-    async fn tree(&self, repository: &Repository, commit: &CommitId, query: &TreeQuery) -> Result<Vec<TreeEntry>>;
+    async fn tree(
+        &self,
+        repository: &Repository,
+        commit: &CommitId,
+        query: &TreeQuery,
+    ) -> Result<Vec<TreeEntry>>;
 
     /// The content of a file at a commit, at most `cap` bytes (more is an error of kind `TooLarge`).
-    async fn file(&self, repository: &Repository, commit: &CommitId, path: &str, cap: usize) -> Result<Option<Bytes>>;
+    async fn file(
+        &self,
+        repository: &Repository,
+        commit: &CommitId,
+        path: &str,
+        cap: usize,
+    ) -> Result<Option<Bytes>>;
 
     /// The whole tree at a commit as an uncompressed tar stream, paths relative to the root.
     async fn archive(&self, repository: &Repository, commit: &CommitId) -> Result<ByteStream>;

@@ -91,7 +91,10 @@ impl CheckSpec {
         if self.phase == CheckPhase::Source && self.image.is_none() {
             return Err(Error::invalid(
                 "check settings",
-                format!("checks.{}.image: a check of the source has no built image yet and must name one", self.name),
+                format!(
+                    "checks.{}.image: a check of the source has no built image yet and must name one",
+                    self.name
+                ),
             ));
         }
         Ok(())

@@ -11,7 +11,9 @@ pub use auto_ci::{AutoCi, Forks, MergeRequests, Pipelines, Pushes, Supersede, Ta
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
 pub use source::{Component, GitSource, ImageTarget, Source};
-pub use workload::{Container, ContainerImage, EnvValue, ExistingKind, GitFile, Target, VolumeMount, Workload};
+pub use workload::{
+    Container, ContainerImage, EnvValue, ExistingKind, GitFile, Target, VolumeMount, Workload,
+};
 
 use std::collections::BTreeMap;
 
@@ -194,7 +196,8 @@ mod tests {
 
     #[test]
     fn two_components_that_push_to_one_image_are_refused() {
-        let text = r#"{"image":{"name":"h.io/team/app"},"components":[{},{"name":"api","image":"h.io/team/app"}]}"#;
+        let text =
+            r#"{"image":{"name":"h.io/team/app"},"components":[{},{"name":"api","image":"h.io/team/app"}]}"#;
         let settings: Settings = serde_json::from_str(text).unwrap();
         let error = settings.validate().unwrap_err().to_string();
         assert!(error.contains("`main` and `api` both push to `h.io/team/app`"), "{error}");

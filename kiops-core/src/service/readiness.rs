@@ -92,7 +92,11 @@ pub struct ReadinessItem {
 pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
     let mut items = vec![item("service", true, Ok("registered".into()))];
     if let Source::Git(_) = service.source {
-        items.push(item("git_credential", true, owner(facts.git_credential, "complete the Git settings, or give the service a token")));
+        items.push(item(
+            "git_credential",
+            true,
+            owner(facts.git_credential, "complete the Git settings, or give the service a token"),
+        ));
         items.push(item(
             "registry",
             true,
@@ -101,13 +105,24 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
                 |image| Ok(format!("images go to {}", image.name)),
             ),
         ));
-        items.push(item("registry_credential", true, owner(facts.registry_credential, "complete the registry settings, or give the service a credential")));
+        items.push(item(
+            "registry_credential",
+            true,
+            owner(
+                facts.registry_credential,
+                "complete the registry settings, or give the service a credential",
+            ),
+        ));
     }
     if service.settings.deploy.auto {
         items.push(item(
             "runtime",
             true,
-            met(facts.runtime == Some(true), "the environment's runtime is registered", "register the runtime of the auto-deploy environment"),
+            met(
+                facts.runtime == Some(true),
+                "the environment's runtime is registered",
+                "register the runtime of the auto-deploy environment",
+            ),
         ));
     }
     if let Source::Git(_) = service.source {
@@ -116,7 +131,11 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
         items.push(item("webhook", false, met(facts.webhook, "a secret is set", no)));
     }
     if let (Source::Git(_), Some(found)) = (&service.source, facts.dockerfile) {
-        items.push(item("dockerfile", false, met(found, "found", "add a Dockerfile, or let the Build Wizard write one")));
+        items.push(item(
+            "dockerfile",
+            false,
+            met(found, "found", "add a Dockerfile, or let the Build Wizard write one"),
+        ));
     }
     Readiness { ready: items.iter().all(|item| item.met || !item.required), items }
 }
@@ -150,7 +169,8 @@ mod tests {
             "type": "git", "provider": "gitlab", "repository": {"id": "7", "path": "team/app"}, "branch": "main",
         });
         let settings: Settings = serde_json::from_str(settings).unwrap();
-        serde_json::from_value(serde_json::json!({"name": "app", "source": source, "settings": settings})).unwrap()
+        serde_json::from_value(serde_json::json!({"name": "app", "source": source, "settings": settings}))
+            .unwrap()
     }
 
     const WHOLE: &str = r#"{"image":{"name":"h.io/team/app"},"deploy":{"auto":true,"environment":"dev"}}"#;
@@ -179,10 +199,8 @@ mod tests {
 
     #[test]
     fn webhook_and_dockerfile_are_only_advised() {
-        let facts = ReadinessFacts::local()
-            .with_runtime(Some(true))
-            .with_webhook(false)
-            .with_dockerfile(Some(false));
+        let facts =
+            ReadinessFacts::local().with_runtime(Some(true)).with_webhook(false).with_dockerfile(Some(false));
         assert!(readiness(&service(WHOLE), &facts).ready);
         assert_eq!(missing(&service(WHOLE), &facts), ["webhook", "dockerfile"]);
     }

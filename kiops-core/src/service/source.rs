@@ -93,7 +93,11 @@ impl Component {
             if bad {
                 return Err(Error::invalid(
                     "check settings",
-                    format!("components.{}.{field}: `{}` leaves the repository or has characters that a path may not have", self.name, path.escape_debug()),
+                    format!(
+                        "components.{}.{field}: `{}` leaves the repository or has characters that a path may not have",
+                        self.name,
+                        path.escape_debug()
+                    ),
                 ));
             }
         }
@@ -102,7 +106,11 @@ impl Component {
             if key.is_empty() || key.starts_with('-') || !key.chars().all(fine) {
                 return Err(Error::invalid(
                     "check settings",
-                    format!("components.{}: `{}` is no name for a build argument or secret", self.name, key.escape_debug()),
+                    format!(
+                        "components.{}: `{}` is no name for a build argument or secret",
+                        self.name,
+                        key.escape_debug()
+                    ),
                 ));
             }
         }
@@ -166,7 +174,11 @@ mod tests {
 
     #[test]
     fn components_of_a_monorepo_have_images_of_their_own() {
-        let target = ImageTarget { name: ImageName::parse("h.io/team/app").unwrap(), candidate: TagTemplate::short_commit(), tags: vec![] };
+        let target = ImageTarget {
+            name: ImageName::parse("h.io/team/app").unwrap(),
+            candidate: TagTemplate::short_commit(),
+            tags: vec![],
+        };
         let api = Component { name: ComponentName::parse("api").unwrap(), ..Component::default() };
         assert_eq!(target.image_of(&api).unwrap().as_str(), "h.io/team/app-api");
         assert_eq!(target.image_of(&Component::default()).unwrap().as_str(), "h.io/team/app");

@@ -185,8 +185,14 @@ impl Workload {
                 }
             }
             for volume in &container.volumes {
-                if !volume.path.starts_with('/') || volume.path.split('/').any(|part| part == "..") || volume.path.contains(':') {
-                    return refuse(format!("{at}.volumes: `{}` is no absolute path", volume.path.escape_debug()));
+                if !volume.path.starts_with('/')
+                    || volume.path.split('/').any(|part| part == "..")
+                    || volume.path.contains(':')
+                {
+                    return refuse(format!(
+                        "{at}.volumes: `{}` is no absolute path",
+                        volume.path.escape_debug()
+                    ));
                 }
             }
         }

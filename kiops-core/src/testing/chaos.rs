@@ -101,7 +101,11 @@ impl Chaos {
     }
 
     /// Performs a call under whatever fault is drawn for it. After a crash it never resolves: whoever waits is gone.
-    pub async fn around<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn around<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         enum Fault {
             None,
             Slow(u64),

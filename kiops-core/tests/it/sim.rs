@@ -10,7 +10,8 @@ use kiops_core::testing::sim::{Plan, Played, play};
 const FAILED_ONCE: &[u64] = &[2, 14, 39];
 
 fn play_one(seed: u64) -> Played {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let played = runtime.block_on(play(&Plan::of_seed(seed)));
     runtime.shutdown_background();
     played
@@ -25,13 +26,17 @@ fn whatever_fails_hangs_repeats_or_is_cut_everything_settles_as_promised() {
     let (first, count) = (number("KIOPS_SIM_FIRST", 1), number("KIOPS_SIM_SEEDS", 60));
     let mut total = (0, 0, 0, 0);
     for seed in first..first + count {
-        let played = std::panic::catch_unwind(|| play_one(seed)).unwrap_or_else(|_| panic!("seed {seed} failed"));
+        let played =
+            std::panic::catch_unwind(|| play_one(seed)).unwrap_or_else(|_| panic!("seed {seed} failed"));
         total.0 += played.calls;
         total.1 += played.crashes;
         total.2 += played.builds;
         total.3 += played.releases;
     }
-    println!("{count} worlds: {} calls, {} crashes, {} builds, {} releases", total.0, total.1, total.2, total.3);
+    println!(
+        "{count} worlds: {} calls, {} crashes, {} builds, {} releases",
+        total.0, total.1, total.2, total.3
+    );
     assert!(total.1 > 0 && total.2 > 0 && total.3 > 0, "the worlds were empty");
 }
 
@@ -45,5 +50,8 @@ fn every_seed_that_failed_once_settles_now() {
 #[test]
 fn the_same_seed_plays_the_same_world() {
     let (one, two) = (play_one(3), play_one(3));
-    assert_eq!((one.calls, one.crashes, one.builds, one.releases), (two.calls, two.crashes, two.builds, two.releases));
+    assert_eq!(
+        (one.calls, one.crashes, one.builds, one.releases),
+        (two.calls, two.crashes, two.builds, two.releases)
+    );
 }

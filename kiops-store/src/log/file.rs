@@ -100,7 +100,13 @@ impl LogFile {
     }
 
     /// Adds the lines that this origin has not written yet. `false`: there were none, or the log is over its cap.
-    pub(super) fn append(&mut self, origin: &str, first: u64, lines: &[NewLine], cap: u64) -> io::Result<bool> {
+    pub(super) fn append(
+        &mut self,
+        origin: &str,
+        first: u64,
+        lines: &[NewLine],
+        cap: u64,
+    ) -> io::Result<bool> {
         if self.cut {
             return Ok(false);
         }
@@ -109,8 +115,13 @@ impl LogFile {
         let mut bytes = Vec::new();
         for (i, line) in (first..).zip(lines).filter(|(i, _)| *i > written) {
             let start = bytes.len();
-            let entry =
-                Entry::Line { at: line.at, stage: line.stage, origin: origin.into(), i, text: line.text.as_str().into() };
+            let entry = Entry::Line {
+                at: line.at,
+                stage: line.stage,
+                origin: origin.into(),
+                i,
+                text: line.text.as_str().into(),
+            };
             entry.write(&mut bytes)?;
             if self.length + bytes.len() as u64 > cap {
                 bytes.truncate(start);

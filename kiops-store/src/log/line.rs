@@ -72,13 +72,25 @@ impl<'a> Entry<'a> {
     pub(super) fn read(line: &'a [u8]) -> Option<Self> {
         let wire: Wire<'a> = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
         match wire {
-            Wire { at: Some(at), stage: Some(stage), by: Some(origin), i: Some(i), text: Some(text), mark: None } => {
-                Some(Self::Line { at, stage, origin, i, text })
+            Wire {
+                at: Some(at),
+                stage: Some(stage),
+                by: Some(origin),
+                i: Some(i),
+                text: Some(text),
+                mark: None,
+            } => Some(Self::Line { at, stage, origin, i, text }),
+            Wire {
+                at: Some(at),
+                stage: Some(stage),
+                by: None,
+                i: None,
+                text: Some(text),
+                mark: Some(Mark::Cut),
+            } => Some(Self::Cut { at, stage, text }),
+            Wire { at: None, stage: None, by: None, i: None, text: None, mark: Some(Mark::End) } => {
+                Some(Self::End)
             }
-            Wire { at: Some(at), stage: Some(stage), by: None, i: None, text: Some(text), mark: Some(Mark::Cut) } => {
-                Some(Self::Cut { at, stage, text })
-            }
-            Wire { at: None, stage: None, by: None, i: None, text: None, mark: Some(Mark::End) } => Some(Self::End),
             _ => None,
         }
     }
@@ -90,7 +102,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(text: &str) -> Entry<'_> {
-        Entry::Line { at: Timestamp::UNIX_EPOCH, stage: Stage::Build, origin: "run-1".into(), i: 7, text: text.into() }
+        Entry::Line {
+            at: Timestamp::UNIX_EPOCH,
+            stage: Stage::Build,
+            origin: "run-1".into(),
+            i: 7,
+            text: text.into(),
+        }
     }
 
     #[test]

@@ -175,7 +175,8 @@ impl Shared {
                 for file in std::fs::read_dir(shard.path())? {
                     let file = file?;
                     let name = file.file_name();
-                    let build = name.to_str().and_then(|name| BuildId::parse(name.strip_suffix(".jsonl")?).ok());
+                    let build =
+                        name.to_str().and_then(|name| BuildId::parse(name.strip_suffix(".jsonl")?).ok());
                     let written = Timestamp::try_from(file.metadata()?.modified()?).unwrap_or(Timestamp::MAX);
                     old.extend(build.filter(|_| written < before));
                 }
@@ -209,10 +210,12 @@ fn failed(operation: &'static str, path: &std::path::Path, error: io::Error) -> 
     use io::ErrorKind as Io;
     let path = path.display();
     let made = match error.kind() {
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
-            Error::new(ErrorKind::Full, operation, format!("no space is left for log `{path}`; nothing was written"))
-                .with_remedy("free space on its disk, raise its quota or the process's file-size limit")
-        }
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => Error::new(
+            ErrorKind::Full,
+            operation,
+            format!("no space is left for log `{path}`; nothing was written"),
+        )
+        .with_remedy("free space on its disk, raise its quota or the process's file-size limit"),
         Io::PermissionDenied | Io::ReadOnlyFilesystem => {
             Error::unavailable(operation, format!("log `{path}` cannot be used by this user"))
                 .with_remedy("make the log folder writable for this user")

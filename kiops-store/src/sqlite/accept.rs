@@ -75,7 +75,8 @@ impl Intake {
         let entries = if deliveries.iter().map(|delivery| delivery.body.len()).sum::<usize>() > LARGE {
             let sealer = self.sealer.clone();
             let task = tokio::task::spawn_blocking(move || entries(&sealer, deliveries));
-            task.await.map_err(|error| Error::internal(OPERATION, "it was not sealed").with_source(error))??
+            task.await
+                .map_err(|error| Error::internal(OPERATION, "it was not sealed").with_source(error))??
         } else {
             entries(&self.sealer, deliveries)?
         };
@@ -91,7 +92,12 @@ fn entries(sealer: &Sealer, deliveries: Vec<NewDelivery>) -> Result<Vec<Entry>> 
         .into_iter()
         .map(|NewDelivery { record, replay, body_digest, body }| {
             let (id, service) = (record.id.as_str(), record.service.as_str());
-            let work = Work::new(&record.service, record.received_at, Effect::Decide { delivery: record.id.clone() }, "");
+            let work = Work::new(
+                &record.service,
+                record.received_at,
+                Effect::Decide { delivery: record.id.clone() },
+                "",
+            );
             Ok(Entry {
                 replay: hash16(&[service, record.provider.as_str(), replay.as_str()]),
                 digest: hash16(&[service, &body_digest]),
@@ -111,7 +117,8 @@ async fn serve(mut queue: mpsc::Receiver<Job>, writer: Writer, place: Arc<Place>
         tokio::task::yield_now().await;
         let mut held = writer.hold().await;
         let mut jobs = vec![first];
-        let size = |job: &Job| (job.entries.len(), job.entries.iter().map(|entry| entry.body.len()).sum::<usize>());
+        let size =
+            |job: &Job| (job.entries.len(), job.entries.iter().map(|entry| entry.body.len()).sum::<usize>());
         let (mut rows, mut bytes) = size(&jobs[0]);
         while rows < ROWS && bytes < BYTES {
             let Ok(job) = queue.try_recv() else { break };
@@ -119,7 +126,8 @@ async fn serve(mut queue: mpsc::Receiver<Job>, writer: Writer, place: Arc<Place>
             (rows, bytes) = (rows + more, bytes + larger);
             jobs.push(job);
         }
-        let (answers, entries): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.answer, job.entries)).unzip();
+        let (answers, entries): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| (job.answer, job.entries)).unzip();
         let entries = Arc::new(entries);
         let together = store_some(&mut held, &entries, 0..entries.len()).await;
         match together.map_err(|fault| place.failed(OPERATION, fault)) {
@@ -152,7 +160,11 @@ async fn serve(mut queue: mpsc::Receiver<Job>, writer: Writer, place: Arc<Place>
     }
 }
 
-async fn store_some(held: &mut Held, entries: &Arc<Vec<Vec<Entry>>>, range: Range<usize>) -> Outcome<Vec<Vec<Accepted>>> {
+async fn store_some(
+    held: &mut Held,
+    entries: &Arc<Vec<Vec<Entry>>>,
+    range: Range<usize>,
+) -> Outcome<Vec<Vec<Accepted>>> {
     let entries = Arc::clone(entries);
     held.carry_out(|connection| {
         Box::pin(async move { store(connection, entries.get(range).unwrap_or_default()).await })
@@ -220,7 +232,10 @@ fn repeated(entry: &Entry) -> Result<Doc> {
 
 /// Stores any number of deliveries in one transaction. Two trips to the database where nothing is a duplicate:
 /// the records, of which the unique indexes let new ones in; then bodies and work of those that went in.
-async fn store_many(connection: &mut SqliteConnection, callers: &[Vec<Entry>]) -> Outcome<Vec<Vec<Accepted>>> {
+async fn store_many(
+    connection: &mut SqliteConnection,
+    callers: &[Vec<Entry>],
+) -> Outcome<Vec<Vec<Accepted>>> {
     let entries: Vec<&Entry> = callers.iter().flatten().collect();
     let mut new = New::new();
     for (at, some) in entries.chunks(ROWS).enumerate() {
@@ -272,7 +287,8 @@ async fn insert(connection: &mut SqliteConnection, entries: &[&Entry], begin: bo
             .bind(entry.doc.text.as_str())
             .bind(entry.doc.sum);
     }
-    let rows = query.bind(list(entries.iter().map(|entry| entry.record.id.as_str()))).fetch_all(connection).await?;
+    let rows =
+        query.bind(list(entries.iter().map(|entry| entry.record.id.as_str()))).fetch_all(connection).await?;
     let mut new = New::new();
     for row in &rows {
         let id: &str = row.try_get(0)?;
@@ -329,7 +345,11 @@ async fn complete(connection: &mut SqliteConnection, stored: &[(Row, &Entry)]) -
     Ok(())
 }
 
-async fn put_bodies_and_work(connection: &mut SqliteConnection, stored: &[(Row, &Entry)], commit: bool) -> Outcome<()> {
+async fn put_bodies_and_work(
+    connection: &mut SqliteConnection,
+    stored: &[(Row, &Entry)],
+    commit: bool,
+) -> Outcome<()> {
     let (bodies, work) = (tuples("(?,?)", stored.len()), tuples("(?,?,?,?)", stored.len()));
     let sql = format!(
         "INSERT INTO delivery_body (delivery, sealed) VALUES {bodies}; \
@@ -341,7 +361,8 @@ async fn put_bodies_and_work(connection: &mut SqliteConnection, stored: &[(Row, 
         query = query.bind(row.seq).bind(&*entry.body);
     }
     for (_, Entry { work, work_doc, .. }) in stored {
-        query = query.bind(work.id.as_str()).bind(micros_up(work.due)).bind(&work_doc.text).bind(work_doc.sum);
+        query =
+            query.bind(work.id.as_str()).bind(micros_up(work.due)).bind(&work_doc.text).bind(work_doc.sum);
     }
     query.execute(connection).await?;
     Ok(())

@@ -35,7 +35,9 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<SecretSet> {
             [1] => true,
             _ => return None,
         };
-        let until = Timestamp::new(i64::from_be_bytes(take(&mut bytes)?), i32::from_be_bytes(take(&mut bytes)?)).ok()?;
+        let until =
+            Timestamp::new(i64::from_be_bytes(take(&mut bytes)?), i32::from_be_bytes(take(&mut bytes)?))
+                .ok()?;
         let length = usize::try_from(u32::from_be_bytes(take(&mut bytes)?)).ok()?;
         let (secret, rest) = bytes.split_at_checked(length)?;
         bytes = rest;

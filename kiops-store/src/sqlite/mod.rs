@@ -27,8 +27,8 @@ use kiops_core::release::{Lane, LaneState, Release};
 use kiops_core::secret::{KeyProvider, Secret};
 use kiops_core::service::{Environment, Service};
 use kiops_core::store::{
-    Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed, NewDelivery, Page,
-    Quarantined, Registered, Routes, Store, Stored, View, Wants,
+    Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed,
+    NewDelivery, Page, Quarantined, Registered, Routes, Store, Stored, View, Wants,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::SqlitePool;
@@ -163,7 +163,12 @@ impl Inner {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn put_service(&self, service: &Service, expect: Option<u64>, now: Timestamp) -> Result<Registered> {
+    async fn put_service(
+        &self,
+        service: &Service,
+        expect: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Registered> {
         self.inner.put_service(service, expect, now).await
     }
 
@@ -279,7 +284,11 @@ impl Store for SqliteStore {
         self.inner.has_undecided(service).await
     }
 
-    async fn decided(&self, service: &ServiceName, heads: &[(RefKey, CommitId)]) -> Result<Vec<HeadStanding>> {
+    async fn decided(
+        &self,
+        service: &ServiceName,
+        heads: &[(RefKey, CommitId)],
+    ) -> Result<Vec<HeadStanding>> {
         self.inner.decided(service, heads).await
     }
 

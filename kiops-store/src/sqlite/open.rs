@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use kiops_core::{Error, ErrorKind, Result};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
@@ -118,9 +119,12 @@ async fn inspect(connection: &mut SqliteConnection, config: &SqliteConfig, place
         return Err(error.with_remedy("give another path, or restore the file from a backup").into());
     }
     if version > newest {
-        let message = format!("database `{path}` has schema {version}, and this program knows schemas up to {newest}");
+        let message =
+            format!("database `{path}` has schema {version}, and this program knows schemas up to {newest}");
         let error = Error::new(ErrorKind::Unsupported, OPERATION, message);
-        return Err(error.with_remedy("start the newer version of the program that made it, or restore an older backup").into());
+        return Err(error
+            .with_remedy("start the newer version of the program that made it, or restore an older backup")
+            .into());
     }
     if version < 1 {
         return Err(place.corrupt(OPERATION, "it has tables and no schema version").into());
@@ -138,7 +142,12 @@ async fn inspect(connection: &mut SqliteConnection, config: &SqliteConfig, place
     Ok(())
 }
 
-async fn prepare(connection: &mut SqliteConnection, config: &SqliteConfig, place: &Place, sealer: &Sealer) -> Outcome<()> {
+async fn prepare(
+    connection: &mut SqliteConnection,
+    config: &SqliteConfig,
+    place: &Place,
+    sealer: &Sealer,
+) -> Outcome<()> {
     migrate(connection).await?;
     let stored: Option<Vec<u8>> = meta(connection, "schema").await?;
     let schema = schema(connection).await?;
@@ -191,7 +200,8 @@ async fn check_key(connection: &mut SqliteConnection, sealer: &Sealer) -> Outcom
 pub(super) const CANARY: seal::Place<'static> = seal::Place { table: "meta", row: "canary", column: "value" };
 
 pub(super) async fn meta(connection: &mut SqliteConnection, name: &str) -> Outcome<Option<Vec<u8>>> {
-    let row = sqlx::query("SELECT value FROM meta WHERE name = ?").bind(name).fetch_optional(connection).await?;
+    let row =
+        sqlx::query("SELECT value FROM meta WHERE name = ?").bind(name).fetch_optional(connection).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 

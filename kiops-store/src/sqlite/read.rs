@@ -57,7 +57,8 @@ macro_rules! page {
 impl Inner {
     pub(super) async fn view(&self, wants: &Wants) -> Result<View> {
         self.read("load service's state", async {
-            let refs: BTreeMap<String, &RefKey> = wants.refs.iter().map(|key| (key.to_string(), key)).collect();
+            let refs: BTreeMap<String, &RefKey> =
+                wants.refs.iter().map(|key| (key.to_string(), key)).collect();
             let rows = sqlx::query(VIEW)
                 .bind(wants.service.as_str())
                 .bind(list(wants.builds.iter().map(BuildId::as_str)))
@@ -104,15 +105,28 @@ impl Inner {
     }
 
     pub(super) async fn build(&self, id: &BuildId) -> Result<Option<Build>> {
-        self.one("load build", "SELECT id, 0, 0, doc, sum FROM build WHERE id = ?", "build", id.as_str()).await
+        self.one("load build", "SELECT id, 0, 0, doc, sum FROM build WHERE id = ?", "build", id.as_str())
+            .await
     }
 
     pub(super) async fn release(&self, id: &ReleaseId) -> Result<Option<Release>> {
-        self.one("load release", "SELECT id, 0, 0, doc, sum FROM release WHERE id = ?", "release", id.as_str()).await
+        self.one(
+            "load release",
+            "SELECT id, 0, 0, doc, sum FROM release WHERE id = ?",
+            "release",
+            id.as_str(),
+        )
+        .await
     }
 
     pub(super) async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>> {
-        self.one("load delivery", "SELECT id, 0, 0, doc, sum FROM delivery WHERE id = ?", "delivery", id.as_str()).await
+        self.one(
+            "load delivery",
+            "SELECT id, 0, 0, doc, sum FROM delivery WHERE id = ?",
+            "delivery",
+            id.as_str(),
+        )
+        .await
     }
 
     async fn one<T: DeserializeOwned>(
@@ -134,12 +148,20 @@ impl Inner {
         self.page("list builds", sql, "build", service, page).await
     }
 
-    pub(super) async fn releases(&self, service: Option<&ServiceName>, page: Page) -> Result<Listed<Release>> {
+    pub(super) async fn releases(
+        &self,
+        service: Option<&ServiceName>,
+        page: Page,
+    ) -> Result<Listed<Release>> {
         let sql = if service.is_some() { page!("release" of service) } else { page!("release") };
         self.page("list releases", sql, "release", service, page).await
     }
 
-    pub(super) async fn deliveries(&self, service: Option<&ServiceName>, page: Page) -> Result<Listed<DeliveryRecord>> {
+    pub(super) async fn deliveries(
+        &self,
+        service: Option<&ServiceName>,
+        page: Page,
+    ) -> Result<Listed<DeliveryRecord>> {
         let sql = if service.is_some() { page!("delivery" of service) } else { page!("delivery") };
         self.page("list deliveries", sql, "delivery", service, page).await
     }
@@ -154,7 +176,8 @@ impl Inner {
     ) -> Result<Listed<T>> {
         self.read(operation, async {
             let query = sqlx::query(sql).bind(service.map(ServiceName::as_str));
-            let rows = query.bind(i64::from(page.limit)).bind(signed(page.offset)).fetch_all(&self.readers).await?;
+            let rows =
+                query.bind(i64::from(page.limit)).bind(signed(page.offset)).fetch_all(&self.readers).await?;
             listed(&rows, |raw| raw.open(table))
         })
         .await
@@ -189,7 +212,11 @@ impl Inner {
         .await
     }
 
-    pub(super) async fn decided(&self, service: &ServiceName, heads: &[(RefKey, CommitId)]) -> Result<Vec<HeadStanding>> {
+    pub(super) async fn decided(
+        &self,
+        service: &ServiceName,
+        heads: &[(RefKey, CommitId)],
+    ) -> Result<Vec<HeadStanding>> {
         self.read("look heads up", async {
             let names: Vec<String> = heads.iter().map(|(key, _)| key.to_string()).collect();
             let sql = "SELECT name, 0, 0, doc, sum FROM ref WHERE service = ? AND name IN (SELECT value FROM json_each(?))";
@@ -211,7 +238,13 @@ impl Inner {
     }
 }
 
-fn put(view: &mut View, wants: &Wants, refs: &BTreeMap<String, &RefKey>, kind: i64, raw: &Raw<'_>) -> Outcome<()> {
+fn put(
+    view: &mut View,
+    wants: &Wants,
+    refs: &BTreeMap<String, &RefKey>,
+    kind: i64,
+    raw: &Raw<'_>,
+) -> Outcome<()> {
     match kind {
         0 => {
             raw.check("ledger", raw.key)?;

@@ -72,13 +72,23 @@ const COUNT_REACH: &str = "\
     WHERE service IN (SELECT service FROM hook WHERE provider = ?1 AND path = ?3 \
                       UNION SELECT service FROM hook WHERE provider = ?1 AND repository_id = ?2)";
 
-async fn count_reach(connection: &mut SqliteConnection, provider: &str, id: Option<&str>, path: &str) -> Outcome<()> {
+async fn count_reach(
+    connection: &mut SqliteConnection,
+    provider: &str,
+    id: Option<&str>,
+    path: &str,
+) -> Outcome<()> {
     sqlx::query(COUNT_REACH).bind(provider).bind(id).bind(path).execute(connection).await?;
     Ok(())
 }
 
 impl Inner {
-    pub(super) async fn put_service(&self, service: &Service, expect: Option<u64>, now: Timestamp) -> Result<Registered> {
+    pub(super) async fn put_service(
+        &self,
+        service: &Service,
+        expect: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Registered> {
         const OPERATION: &str = "register service";
         let service = service.clone();
         let write = self.writer.write(OPERATION, move |connection| {
@@ -119,10 +129,11 @@ impl Inner {
 
     pub(super) async fn service(&self, name: &ServiceName) -> Result<Option<Stored<Service>>> {
         self.read("load service", async {
-            let row = sqlx::query("SELECT name, version, builds_at_once, doc, sum FROM service WHERE name = ?")
-                .bind(name.as_str())
-                .fetch_optional(&self.readers)
-                .await?;
+            let row =
+                sqlx::query("SELECT name, version, builds_at_once, doc, sum FROM service WHERE name = ?")
+                    .bind(name.as_str())
+                    .fetch_optional(&self.readers)
+                    .await?;
             row.as_ref().map(|row| Raw::get(row, 0).and_then(|raw| stored_service(&raw))).transpose()
         })
         .await
@@ -169,7 +180,8 @@ impl Inner {
             hook: hook.hook.clone(),
         };
         let row = Doc::of("hook", hook.service.as_str(), &doc)?;
-        let sealed = self.sealer.seal(hook_place(hook.service.as_str()), &hook_secrets::encode(&hook.secrets))?;
+        let sealed =
+            self.sealer.seal(hook_place(hook.service.as_str()), &hook_secrets::encode(&hook.secrets))?;
         let secrets = signed(hook.secrets.len() as u64);
         let write = self.writer.write("register hook", move |connection| {
             Box::pin(async move {
@@ -218,7 +230,13 @@ impl Inner {
         let doc: HookDoc = raw.open("hook")?;
         let secrets = self.sealer.open(hook_place(raw.key), sealed)?;
         let secrets = hook_secrets::decode(&secrets).ok_or_else(|| unreadable("hook", raw.key))?;
-        Ok(Hook { service: doc.service, provider: doc.provider, repository: doc.repository, hook: doc.hook, secrets })
+        Ok(Hook {
+            service: doc.service,
+            provider: doc.provider,
+            repository: doc.repository,
+            hook: doc.hook,
+            secrets,
+        })
     }
 
     pub(super) async fn routes(&self, route: &HookRoute) -> Result<Routes> {
@@ -260,7 +278,9 @@ impl Inner {
     }
 
     pub(super) async fn put_secret(&self, name: &SecretName, secret: Option<&Secret>) -> Result<()> {
-        let sealed = secret.map(|secret| self.sealer.seal(secret_place(name.as_str()), secret.expose())).transpose()?;
+        let sealed = secret
+            .map(|secret| self.sealer.seal(secret_place(name.as_str()), secret.expose()))
+            .transpose()?;
         let name = name.clone();
         let write = self.writer.write("keep secret", move |connection| {
             Box::pin(async move {
@@ -282,7 +302,9 @@ impl Inner {
     pub(super) async fn secret(&self, name: &SecretName) -> Result<Option<Secret>> {
         self.read("load secret", async {
             let sql = "SELECT sealed FROM secret WHERE name = ?";
-            let Some(row) = sqlx::query(sql).bind(name.as_str()).fetch_optional(&self.readers).await? else { return Ok(None) };
+            let Some(row) = sqlx::query(sql).bind(name.as_str()).fetch_optional(&self.readers).await? else {
+                return Ok(None);
+            };
             let value = self.sealer.open(secret_place(name.as_str()), row.try_get(0)?)?;
             Ok(Secret::new(value.as_slice()))
         })

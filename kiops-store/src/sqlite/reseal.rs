@@ -52,7 +52,9 @@ impl Inner {
         for table in ALL {
             let mut last = i64::MIN;
             loop {
-                let rows = self.read(OPERATION, async { Ok(sqlx::query(table.rows).bind(last).fetch_all(&self.readers).await?) });
+                let rows = self.read(OPERATION, async {
+                    Ok(sqlx::query(table.rows).bind(last).fetch_all(&self.readers).await?)
+                });
                 let rows = rows.await?;
                 let mut replacements = Vec::new();
                 for row in &rows {
@@ -61,7 +63,9 @@ impl Inner {
                         columns().map_err(|error: sqlx::Error| self.place.failed(OPERATION, error))?;
                     last = number;
                     match reseal(&self.sealer, (table.place)(key), old) {
-                        Ok(Some(new)) => replacements.push(Replacement { row: number, old: old.to_vec(), new }),
+                        Ok(Some(new)) => {
+                            replacements.push(Replacement { row: number, old: old.to_vec(), new })
+                        }
                         Ok(None) => {}
                         Err(error) => broken = Some(error),
                     }

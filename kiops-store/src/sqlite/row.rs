@@ -44,15 +44,18 @@ impl Place {
     pub(super) fn failed(&self, operation: &'static str, fault: impl Into<Fault>) -> Error {
         match fault.into() {
             Fault::Ours(error) => error,
-            Fault::Unreadable(record) => self.corrupt(operation, &format!("{record} does not read back as it was written")),
+            Fault::Unreadable(record) => {
+                self.corrupt(operation, &format!("{record} does not read back as it was written"))
+            }
             Fault::Sql(error) => self.sql(operation, error),
         }
     }
 
     pub(super) fn corrupt(&self, operation: &'static str, what: &str) -> Error {
         let path = self.path.display();
-        Error::corrupt(operation, format!("database `{path}` is damaged: {what}"))
-            .with_remedy("stop, and restore the file from a backup, or move it and its -wal file away to begin anew")
+        Error::corrupt(operation, format!("database `{path}` is damaged: {what}")).with_remedy(
+            "stop, and restore the file from a backup, or move it and its -wal file away to begin anew",
+        )
     }
 
     fn sql(&self, operation: &'static str, error: sqlx::Error) -> Error {
@@ -60,16 +63,26 @@ impl Place {
         let path = self.path.display();
         let unavailable = |message: String| Error::unavailable(operation, message);
         let made = match &error {
-            Sql::Database(database) => return self.code(operation, database.code().as_deref()).with_source(error),
+            Sql::Database(database) => {
+                return self.code(operation, database.code().as_deref()).with_source(error);
+            }
             // Asked for only where an index has just named it.
             Sql::RowNotFound => self.corrupt(operation, "an index names a row that is not there"),
-            Sql::ColumnDecode { .. } | Sql::Decode(_) | Sql::ColumnNotFound(_) | Sql::ColumnIndexOutOfBounds { .. } => {
+            Sql::ColumnDecode { .. }
+            | Sql::Decode(_)
+            | Sql::ColumnNotFound(_)
+            | Sql::ColumnIndexOutOfBounds { .. } => {
                 self.corrupt(operation, "a column does not hold what it should")
             }
             Sql::Io(_) => unavailable(format!("database `{path}` could not be reached")),
-            Sql::PoolTimedOut => unavailable(format!("every reader of database `{path}` was busy for too long")),
+            Sql::PoolTimedOut => {
+                unavailable(format!("every reader of database `{path}` was busy for too long"))
+            }
             Sql::PoolClosed | Sql::WorkerCrashed => unavailable(format!("database `{path}` is closed")),
-            _ => Error::internal(operation, format!("a statement on database `{path}` could not be carried out")),
+            _ => Error::internal(
+                operation,
+                format!("a statement on database `{path}` could not be carried out"),
+            ),
         };
         made.with_source(error)
     }
@@ -155,9 +168,16 @@ impl Doc {
         Self::with(table, key, 0, 0, value)
     }
 
-    pub(super) fn with(table: &'static str, key: &str, a: i64, b: i64, value: &impl Serialize) -> Result<Self> {
-        let text = serde_json::to_string(value)
-            .map_err(|error| Error::internal("write record", format!("{table} `{key}` has no JSON form")).with_source(error))?;
+    pub(super) fn with(
+        table: &'static str,
+        key: &str,
+        a: i64,
+        b: i64,
+        value: &impl Serialize,
+    ) -> Result<Self> {
+        let text = serde_json::to_string(value).map_err(|error| {
+            Error::internal("write record", format!("{table} `{key}` has no JSON form")).with_source(error)
+        })?;
         let sum = sum(table, key, a, b, &text);
         Ok(Self { text, sum })
     }
@@ -187,7 +207,11 @@ impl<'r> Raw<'r> {
 
     /// The checksum fits: `key` is what the row is known by.
     pub(super) fn check(&self, table: &'static str, key: &str) -> Outcome<()> {
-        if sum(table, key, self.a, self.b, self.doc) == self.sum { Ok(()) } else { Err(unreadable(table, key)) }
+        if sum(table, key, self.a, self.b, self.doc) == self.sum {
+            Ok(())
+        } else {
+            Err(unreadable(table, key))
+        }
     }
 
     pub(super) fn open<T: DeserializeOwned>(&self, table: &'static str) -> Outcome<T> {
@@ -251,9 +275,12 @@ mod tests {
     #[test]
     fn a_checksum_covers_every_part() {
         let base = sum("t", "k", 1, 2, "doc");
-        for other in
-            [sum("tk", "", 1, 2, "doc"), sum("t", "k", 2, 1, "doc"), sum("t", "k", 1, 2, "do"), sum("t", "kd", 1, 2, "oc")]
-        {
+        for other in [
+            sum("tk", "", 1, 2, "doc"),
+            sum("t", "k", 2, 1, "doc"),
+            sum("t", "k", 1, 2, "do"),
+            sum("t", "kd", 1, 2, "oc"),
+        ] {
             assert_ne!(base, other);
         }
     }
@@ -266,7 +293,9 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{code}");
             assert!(error.to_string().contains("/x/kiops.db") && error.remedy().is_some());
         }
-        for (code, kind) in [("13", ErrorKind::Full), ("5", ErrorKind::Unavailable), ("778", ErrorKind::Unavailable)] {
+        for (code, kind) in
+            [("13", ErrorKind::Full), ("5", ErrorKind::Unavailable), ("778", ErrorKind::Unavailable)]
+        {
             assert_eq!(place.code("load", Some(code)).kind(), kind, "{code}");
         }
     }

@@ -121,11 +121,17 @@ impl Rows {
                     })
                 })
                 .collect::<Result<_>>()?,
-            refs: changes.refs.iter().map(|(key, state)| ref_row(service, key, state)).collect::<Result<_>>()?,
+            refs: changes
+                .refs
+                .iter()
+                .map(|(key, state)| ref_row(service, key, state))
+                .collect::<Result<_>>()?,
             lanes: changes
                 .lanes
                 .iter()
-                .map(|state| Ok((state.lane.clone(), Doc::of("lane", &lane_key(service, &state.lane), state)?)))
+                .map(|state| {
+                    Ok((state.lane.clone(), Doc::of("lane", &lane_key(service, &state.lane), state)?))
+                })
                 .collect::<Result<_>>()?,
             delivery: changes
                 .delivery
@@ -174,7 +180,10 @@ impl Rows {
         for (lane, doc) in &self.lanes {
             let sql = "INSERT INTO lane (service, environment, component, doc, sum) VALUES (?, ?, ?, ?, ?) \
                        ON CONFLICT (service, environment, component) DO UPDATE SET doc = excluded.doc, sum = excluded.sum";
-            let query = sqlx::query(sql).bind(&self.service).bind(lane.environment.as_str()).bind(lane.component.as_str());
+            let query = sqlx::query(sql)
+                .bind(&self.service)
+                .bind(lane.environment.as_str())
+                .bind(lane.component.as_str());
             query.bind(&doc.text).bind(doc.sum).execute(&mut *connection).await?;
         }
         if let Some((id, undecided, doc)) = &self.delivery {
@@ -185,7 +194,10 @@ impl Rows {
             }
         }
         for build in &self.free_slots {
-            sqlx::query("DELETE FROM slot WHERE build = ?").bind(build.as_str()).execute(&mut *connection).await?;
+            sqlx::query("DELETE FROM slot WHERE build = ?")
+                .bind(build.as_str())
+                .execute(&mut *connection)
+                .await?;
         }
         for slot in &self.take_slots {
             slot.take(connection).await?;
@@ -212,7 +224,10 @@ impl Rows {
             query = query.bind(signed(self.expect));
         }
         if query.execute(connection).await?.rows_affected() == 0 {
-            let message = format!("service `{}` was changed by somebody else since version {}", self.service, self.expect);
+            let message = format!(
+                "service `{}` was changed by somebody else since version {}",
+                self.service, self.expect
+            );
             return Err(conflict(OPERATION, message));
         }
         Ok(())
@@ -290,7 +305,9 @@ async fn put_ref(connection: &mut SqliteConnection, service: &str, name: &str, d
 impl Inner {
     pub(super) async fn save(&self, changes: &Changes, claim: Option<&Claim>) -> Result<()> {
         let rows = Rows::of(changes, claim)?;
-        let write = self.writer.write(OPERATION, move |connection| Box::pin(async move { rows.save(connection).await }));
+        let write = self
+            .writer
+            .write(OPERATION, move |connection| Box::pin(async move { rows.save(connection).await }));
         write.await
     }
 
@@ -348,7 +365,9 @@ impl Inner {
         });
         let written = write.await?;
         let read = self.read(OPERATION, async {
-            let row = sqlx::query("SELECT value FROM counter WHERE name = 'check'").fetch_one(&self.readers).await?;
+            let row = sqlx::query("SELECT value FROM counter WHERE name = 'check'")
+                .fetch_one(&self.readers)
+                .await?;
             Ok(row.try_get::<i64, _>(0)?)
         });
         if read.await? < written {

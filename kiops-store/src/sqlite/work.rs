@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use kiops_core::effect::{Effect, Work};
 use kiops_core::error::Result;
-use kiops_core::store::{Claim, ClaimRequest, Claims, DeliveryRecord, Listed, Page, Quarantined};
 use kiops_core::name::{ServiceName, WorkId};
+use kiops_core::store::{Claim, ClaimRequest, Claims, DeliveryRecord, Listed, Page, Quarantined};
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::Inner;
 use super::read::listed;
@@ -75,7 +75,11 @@ impl Inner {
             claims = write.await?;
         }
         let next_due = self.read(OPERATION, async {
-            let row = sqlx::query(NEXT).bind(micros(request.now)).bind(request.driver.as_str()).fetch_one(&self.readers).await?;
+            let row = sqlx::query(NEXT)
+                .bind(micros(request.now))
+                .bind(request.driver.as_str())
+                .fetch_one(&self.readers)
+                .await?;
             Ok(row.try_get::<Option<i64>, _>(0)?.map(time))
         });
         Ok(Claims { claims, next_due: next_due.await? })
@@ -132,7 +136,8 @@ impl Inner {
                 if let Effect::Decide { delivery } = &effect {
                     mark_delivery(connection, delivery.as_str(), &reason).await?;
                 }
-                let doc = Doc::of("quarantine", id.as_str(), &QuarantineDoc { service, effect, reason, at: now })?;
+                let doc =
+                    Doc::of("quarantine", id.as_str(), &QuarantineDoc { service, effect, reason, at: now })?;
                 let sql = "INSERT INTO quarantine (id, doc, sum) VALUES (?, ?, ?)";
                 sqlx::query(sql).bind(id.as_str()).bind(doc.text).bind(doc.sum).execute(connection).await?;
                 Ok(())
@@ -159,7 +164,11 @@ impl Inner {
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
 fn claimable(request: &ClaimRequest, limit: i64) -> Query<'static> {
-    sqlx::query(CLAIMABLE).bind(micros(request.now)).bind(limit).bind(request.driver.clone()).bind(request.take_over)
+    sqlx::query(CLAIMABLE)
+        .bind(micros(request.now))
+        .bind(limit)
+        .bind(request.driver.clone())
+        .bind(request.take_over)
 }
 
 /// Takes one piece of work. `None`: it cannot be read, is marked so, and stands in no other's way.
@@ -201,7 +210,10 @@ async fn mark_delivery(connection: &mut SqliteConnection, id: &str, reason: &str
         }
         // It stays as it is, for whoever looks into it; but nobody waits for it.
         Err(_) => {
-            sqlx::query("UPDATE delivery SET undecided = 0 WHERE id = ?").bind(id).execute(connection).await?;
+            sqlx::query("UPDATE delivery SET undecided = 0 WHERE id = ?")
+                .bind(id)
+                .execute(connection)
+                .await?;
         }
     }
     Ok(())

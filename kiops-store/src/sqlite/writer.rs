@@ -40,7 +40,11 @@ pub(super) struct Held {
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions, place: Arc<Place>) -> Self {
+    pub(super) fn new(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        place: Arc<Place>,
+    ) -> Self {
         Self { link: Arc::new(Mutex::new(Link::Open(connection))), options: Arc::new(options), place }
     }
 

@@ -11,7 +11,9 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
-use crate::fixtures::{at, claim_request, claims, config, delivery, fill, hook, keys, open, provider, secret_name, service_name};
+use crate::fixtures::{
+    at, claim_request, claims, config, delivery, fill, hook, keys, open, provider, secret_name, service_name,
+};
 
 /// One read: what it gave, as text. Lists are told apart by their entries, since what does not read back is left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +41,8 @@ async fn ask_everything(store: &SqliteStore) -> Vec<(&'static str, Result<Answer
     let head = kiops_core::name::CommitId::parse(format!("{:040x}", 2)).unwrap();
     let route = HookRoute { provider: provider(), hook: None, repository: Some(hook("blog").repository) };
     let secret = store.secret(&secret_name()).await;
-    let secret = secret.map(|secret| secret.map(|secret| String::from_utf8_lossy(secret.expose()).into_owned()));
+    let secret =
+        secret.map(|secret| secret.map(|secret| String::from_utf8_lossy(secret.expose()).into_owned()));
     let hooks = store.routes(&route).await.map(|routes| {
         let secrets = routes.hooks.iter().flat_map(|hook| hook.secrets.entries());
         let secrets: Vec<_> = secrets.map(|entry| entry.secret.expose().to_vec()).collect();
@@ -48,13 +51,28 @@ async fn ask_everything(store: &SqliteStore) -> Vec<(&'static str, Result<Answer
     vec![
         ("service", one(store.service(&shop).await)),
         ("services", list(store.services(page).await)),
-        ("environments", store.environments().await.map(|all| Answer::List(all.iter().map(|one| format!("{one:?}")).collect()))),
+        (
+            "environments",
+            store
+                .environments()
+                .await
+                .map(|all| Answer::List(all.iter().map(|one| format!("{one:?}")).collect())),
+        ),
         ("hooks", one(hooks)),
         ("secret", one(secret)),
         ("view", one(store.view(&wants).await)),
-        ("queue", store.queue().await.map(|(waiting, slots)| {
-            Answer::List(waiting.iter().map(|one| format!("{one:?}")).chain(slots.iter().map(|one| format!("{one:?}"))).collect())
-        })),
+        (
+            "queue",
+            store.queue().await.map(|(waiting, slots)| {
+                Answer::List(
+                    waiting
+                        .iter()
+                        .map(|one| format!("{one:?}"))
+                        .chain(slots.iter().map(|one| format!("{one:?}")))
+                        .collect(),
+                )
+            }),
+        ),
         ("builds", list(store.builds(None, page).await)),
         ("builds of shop", list(store.builds(Some(&shop), page).await)),
         ("releases", list(store.releases(None, page).await)),
@@ -64,9 +82,12 @@ async fn ask_everything(store: &SqliteStore) -> Vec<(&'static str, Result<Answer
         ("undecided", one(store.has_undecided(&shop).await)),
         ("decided", one(store.decided(&shop, &[(main, head)]).await)),
         ("quarantined", list(store.quarantined(page).await)),
-        ("claims", store.claim(&claim_request("a", at(1000))).await.map(|claims| {
-            Answer::List(claims.claims.iter().map(|claim| format!("{:?}", claim.work)).collect())
-        })),
+        (
+            "claims",
+            store.claim(&claim_request("a", at(1000))).await.map(|claims| {
+                Answer::List(claims.claims.iter().map(|claim| format!("{:?}", claim.work)).collect())
+            }),
+        ),
     ]
 }
 
@@ -120,7 +141,12 @@ async fn damage_and_ask(check: bool) {
         let mut damaged = bytes.clone();
         let mut numbers = numbers(seed);
         let flips: Vec<(usize, u8)> = (0..1 + seed % 3)
-            .map(|_| (usize::try_from(numbers.next().unwrap() % bytes.len() as u64).unwrap(), 1 << (numbers.next().unwrap() % 8)))
+            .map(|_| {
+                (
+                    usize::try_from(numbers.next().unwrap() % bytes.len() as u64).unwrap(),
+                    1 << (numbers.next().unwrap() % 8),
+                )
+            })
             .collect();
         for (at, bit) in &flips {
             damaged[*at] ^= bit;
@@ -141,7 +167,10 @@ async fn damage_and_ask(check: bool) {
                 Ok(answer) => {
                     // Without the check an index may have lost its way to a record: then it is not there, but never another.
                     let nothing = !check && matches!(&answer, Answer::One(_)) && question != "body";
-                    assert!(nothing || is_right(&answer, right), "seed {seed} {flips:?}: {question} is {answer:?} instead of {right:?}");
+                    assert!(
+                        nothing || is_right(&answer, right),
+                        "seed {seed} {flips:?}: {question} is {answer:?} instead of {right:?}"
+                    );
                 }
                 Err(error) => assert!(is_clear(&error), "seed {seed} {flips:?}: {question}: {error}"),
             }
@@ -167,7 +196,12 @@ async fn a_file_that_is_cut_short_or_no_database_is_refused() {
     let folder = TempDir::new().unwrap();
     let (bytes, _) = filled(folder.path()).await;
     let path = folder.path().join("kiops.db");
-    for damaged in [&bytes[..bytes.len() / 2], &bytes[..5000], b"not a database at all, but text of some length", &[0; 8192]] {
+    for damaged in [
+        &bytes[..bytes.len() / 2],
+        &bytes[..5000],
+        b"not a database at all, but text of some length",
+        &[0; 8192],
+    ] {
         std::fs::write(&path, damaged).unwrap();
         let error = SqliteStore::open(config(folder.path()), keys(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");

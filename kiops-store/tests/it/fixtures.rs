@@ -11,12 +11,12 @@ use kiops_core::engine::{Input, Next, Primary, step, wants};
 use kiops_core::event::{ChangedFiles, CommitFacts, Event, EventKind, Push, Repository, Tip};
 use kiops_core::image::TagTemplate;
 use kiops_core::name::{
-    BranchName, CommitId, DeliveryId, EnvironmentName, GitRef, HookId, ImageName, ProviderName, RepoId, SecretName,
-    ServiceName,
+    BranchName, CommitId, DeliveryId, EnvironmentName, GitRef, HookId, ImageName, ProviderName, RepoId,
+    SecretName, ServiceName,
 };
 use kiops_core::policy::Rules;
 use kiops_core::queue::{Limits, pick};
-use kiops_core::secret::{KeyProvider, Secret, SealingKey, StaticKey};
+use kiops_core::secret::{KeyProvider, SealingKey, Secret, StaticKey};
 use kiops_core::service::{Environment, GitSource, ImageTarget, Service, Settings, Source};
 use kiops_core::store::{Claim, ClaimRequest, DeliveryRecord, EventRecord, Hook, NewDelivery, Store};
 use kiops_core::webhook::{Delivery, ReplayKey, SecretSet};
@@ -60,8 +60,11 @@ pub(crate) fn provider() -> ProviderName {
 }
 
 pub(crate) fn service(name: &str) -> Service {
-    let source =
-        GitSource { provider: provider(), repository: repository(name), branch: BranchName::parse("main").unwrap() };
+    let source = GitSource {
+        provider: provider(),
+        repository: repository(name),
+        branch: BranchName::parse("main").unwrap(),
+    };
     let image = ImageTarget {
         name: ImageName::parse("quickstart.local/shop").unwrap(),
         candidate: TagTemplate::short_commit(),
@@ -135,11 +138,15 @@ pub(crate) async fn fill(store: &dyn Store) {
         store.put_hook(&hook(name)).await.unwrap();
         store.accept((1..=6).map(|n| delivery(name, n)).collect()).await.unwrap();
     }
-    store.put_environment(&Environment::new(EnvironmentName::parse("production").unwrap(), "here")).await.unwrap();
+    store
+        .put_environment(&Environment::new(EnvironmentName::parse("production").unwrap(), "here"))
+        .await
+        .unwrap();
     store.put_secret(&secret_name(), Some(&Secret::new(SECRET).unwrap())).await.unwrap();
     for n in 1..=3 {
         let id = delivery("shop", n).record.id;
-        let input = Input::Decide { delivery: id, answers: Vec::new(), rounds: 2, subject: Subject::unknown() };
+        let input =
+            Input::Decide { delivery: id, answers: Vec::new(), rounds: 2, subject: Subject::unknown() };
         take_step(store, "shop", input).await;
     }
     let (waiting, _) = store.queue().await.unwrap();
@@ -149,7 +156,10 @@ pub(crate) async fn fill(store: &dyn Store) {
 
 pub(crate) async fn take_step(store: &dyn Store, name: &str, input: Input) {
     let name = service_name(name);
-    let mut primary = Primary { service: store.service(&name).await.unwrap().map(|stored| stored.value), ..Primary::default() };
+    let mut primary = Primary {
+        service: store.service(&name).await.unwrap().map(|stored| stored.value),
+        ..Primary::default()
+    };
     if let Some(id) = input.delivery() {
         primary.delivery = store.delivery(id).await.unwrap();
     }

@@ -127,7 +127,11 @@ async fn every_log_line_that_was_taken_is_there_after_a_kill() {
         last = said(&output).iter().filter_map(|line| line.parse().ok()).max().unwrap_or(last);
         let logs = LogFiles::open(LogFilesConfig::new(folder.path().join("logs"))).unwrap();
         let page = logs.read(&build, Cursor(0), usize::MAX).await.unwrap();
-        assert!(page.lines.len() as u64 >= last, "line {last} was taken, and {} lines are there", page.lines.len());
+        assert!(
+            page.lines.len() as u64 >= last,
+            "line {last} was taken, and {} lines are there",
+            page.lines.len()
+        );
         for (n, line) in (1..).zip(&page.lines) {
             assert_eq!((line.n, line.text.as_str()), (n, format!("line {n}").as_str()));
         }

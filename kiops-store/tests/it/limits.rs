@@ -47,9 +47,14 @@ async fn a_full_database_takes_nothing_by_halves_and_goes_on_when_there_is_room(
     let all = store.deliveries(None, Page::first(1000)).await.unwrap();
     assert_eq!(all.total, 2 * stored.len() as u64);
     for n in &stored {
-        assert_eq!(store.delivery_body(&delivery("blog", *n).record.id).await.unwrap().unwrap().len(), 20_000);
+        assert_eq!(
+            store.delivery_body(&delivery("blog", *n).record.id).await.unwrap().unwrap().len(),
+            20_000
+        );
     }
-    let many = futures_util::future::join_all((1000..1032).map(|n| store.accept(vec![large("shop", n, 20_000)]))).await;
+    let many =
+        futures_util::future::join_all((1000..1032).map(|n| store.accept(vec![large("shop", n, 20_000)])))
+            .await;
     for outcome in many {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Full);
     }
@@ -69,7 +74,8 @@ async fn one_delivery_that_does_not_fit_keeps_no_other_out() {
     small.max_pages = Some(200);
     let store = SqliteStore::open(small, keys(1)).await.unwrap();
     let deliveries = (0..10).map(|n| large("shop", n, if n == 4 { 2_000_000 } else { 2000 }));
-    let outcomes = futures_util::future::join_all(deliveries.map(|delivery| store.accept(vec![delivery]))).await;
+    let outcomes =
+        futures_util::future::join_all(deliveries.map(|delivery| store.accept(vec![delivery]))).await;
     for (n, outcome) in outcomes.into_iter().enumerate() {
         match n {
             4 => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Full),
@@ -97,7 +103,8 @@ pub(crate) async fn fill_database(folder: &Path) {
 pub(crate) async fn fill_log(folder: &Path) {
     let logs = LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap();
     let build = BuildId::derive(["full"]);
-    let lines = |n: u64, text: &str| vec![NewLine { at: at(0), stage: Stage::Build, text: format!("{n} {text}") }];
+    let lines =
+        |n: u64, text: &str| vec![NewLine { at: at(0), stage: Stage::Build, text: format!("{n} {text}") }];
     let mut taken = 0;
     let error = loop {
         match logs.append(&build, "run", taken + 1, lines(taken + 1, &"x".repeat(1000))).await {
@@ -160,7 +167,8 @@ async fn a_file_that_another_process_holds_locked_is_unavailable_and_unchanged()
     let mut other = spawn("lock", folder.path(), None);
     let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
     while lines.next().expect("it says that it has the lock").unwrap() != ">locked" {}
-    let refused = futures_util::future::join_all((100..110).map(|n| store.accept(vec![delivery("shop", n)]))).await;
+    let refused =
+        futures_util::future::join_all((100..110).map(|n| store.accept(vec![delivery("shop", n)]))).await;
     for error in refused.into_iter().map(Result::unwrap_err) {
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Maybe), "{error}");
         names_the_file_and_a_remedy(&error, folder.path());
@@ -174,8 +182,7 @@ async fn a_file_that_another_process_holds_locked_is_unavailable_and_unchanged()
     assert!(store.secret(&crate::fixtures::secret_name()).await.unwrap().is_some());
     let work = claims(&store, "a", at(1000)).await;
     let decide = work.iter().filter(|claim| matches!(claim.work.effect, Effect::Decide { .. })).count();
-    let undecided = before.items.iter().filter(|record| !record.is_decided()).count();
-    assert_eq!(decide, undecided + 1, "what was refused has left no work");
+    assert_eq!(decide as u64, before.total + 1, "what was refused has left no work");
 }
 
 #[tokio::test]
@@ -196,10 +203,14 @@ async fn a_newer_schema_is_refused_and_left_as_it_is() {
 #[tokio::test]
 async fn a_file_of_another_program_is_refused_and_left_as_it_is() {
     let folder = TempDir::new().unwrap();
-    sqlx::query("CREATE TABLE notes (text)").execute(&mut {
-        let options = SqliteConnectOptions::new().filename(folder.path().join("kiops.db")).create_if_missing(true);
-        options.connect().await.unwrap()
-    }).await.unwrap();
+    sqlx::query("CREATE TABLE notes (text)")
+        .execute(&mut {
+            let options =
+                SqliteConnectOptions::new().filename(folder.path().join("kiops.db")).create_if_missing(true);
+            options.connect().await.unwrap()
+        })
+        .await
+        .unwrap();
     let before = std::fs::read(folder.path().join("kiops.db")).unwrap();
     let error = SqliteStore::open(config(folder.path()), keys(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);

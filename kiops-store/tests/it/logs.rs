@@ -134,7 +134,12 @@ async fn old_logs_expire_and_others_stay() {
     let (old, new) = (BuildId::derive(["old"]), BuildId::derive(["new"]));
     logs.append(&old, "run", 1, lines([1])).await.unwrap();
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-    std::fs::File::options().append(true).open(file_in(folder.path())).unwrap().set_modified(long_ago).unwrap();
+    std::fs::File::options()
+        .append(true)
+        .open(file_in(folder.path()))
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
     logs.append(&new, "run", 1, lines([1])).await.unwrap();
     std::fs::write(folder.path().join("a note"), "not ours").unwrap();
     assert_eq!(logs.expire(Timestamp::now() - SignedDuration::from_mins(30)).await.unwrap(), 1);

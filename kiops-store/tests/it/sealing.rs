@@ -14,7 +14,10 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::fixtures::{HOOK_SECRET, IN_BODY, SECRET, config, delivery, fill, hook, keys, open, provider, secret_name, service_name};
+use crate::fixtures::{
+    HOOK_SECRET, IN_BODY, SECRET, config, delivery, fill, hook, keys, open, provider, secret_name,
+    service_name,
+};
 
 /// Every byte of every file in the folder.
 fn bytes_of(folder: &Path) -> Vec<u8> {
@@ -56,7 +59,11 @@ async fn no_secret_is_in_the_files_in_any_form() {
     let printed = format!("{store:?}");
     for text in [SECRET, HOOK_SECRET, IN_BODY] {
         for form in forms(text) {
-            assert!(!holds(&bytes_of(folder.path()), &form), "{} is in the log", String::from_utf8_lossy(&form));
+            assert!(
+                !holds(&bytes_of(folder.path()), &form),
+                "{} is in the log",
+                String::from_utf8_lossy(&form)
+            );
         }
         assert!(!printed.contains(text));
     }
@@ -88,7 +95,10 @@ async fn with_a_wrong_key_the_store_does_not_open_and_says_which_is_missing() {
     store.close().await;
     let error = SqliteStore::open(config(folder.path()), keys(2)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
-    assert!(error.to_string().contains(&keys(1).current().unwrap().id().0) && error.remedy().is_some(), "{error}");
+    assert!(
+        error.to_string().contains(&keys(1).current().unwrap().id().0) && error.remedy().is_some(),
+        "{error}"
+    );
     assert!(open(folder.path()).await.secret(&secret_name()).await.unwrap().is_some(), "nothing was harmed");
 }
 
@@ -122,7 +132,8 @@ async fn what_was_moved_to_another_row_does_not_open_and_blocks_no_other() {
     store.put_secret(&other, Some(&Secret::new("me").unwrap())).await.unwrap();
     let swap = "UPDATE secret SET sealed = (SELECT sealed FROM secret WHERE name = 'registry/user') WHERE name = 'registry/password'";
     assert_eq!(run(folder.path(), swap).await, 1);
-    let swap = "UPDATE hook SET sealed = (SELECT sealed FROM hook WHERE service = 'blog') WHERE service = 'shop'";
+    let swap =
+        "UPDATE hook SET sealed = (SELECT sealed FROM hook WHERE service = 'blog') WHERE service = 'shop'";
     assert_eq!(run(folder.path(), swap).await, 1);
     let swap = "UPDATE delivery_body SET sealed = (SELECT sealed FROM delivery_body WHERE delivery = 2) WHERE delivery = 1";
     assert_eq!(run(folder.path(), swap).await, 1);
@@ -150,7 +161,8 @@ async fn every_changed_byte_of_a_sealed_secret_is_found() {
     let store = open(folder.path()).await;
     store.put_secret(&secret_name(), Some(&Secret::new("x").unwrap())).await.unwrap();
     let mut connection = raw(folder.path()).await;
-    let sealed: Vec<u8> = sqlx::query_scalar("SELECT sealed FROM secret").fetch_one(&mut connection).await.unwrap();
+    let sealed: Vec<u8> =
+        sqlx::query_scalar("SELECT sealed FROM secret").fetch_one(&mut connection).await.unwrap();
     for at in 0..sealed.len() {
         let mut changed = sealed.clone();
         changed[at] ^= 1;
@@ -165,11 +177,15 @@ fn a_key_file_is_made_once_for_its_owner_only() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("new/key");
     let made: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| FileKey::open_or_create(&path).unwrap())).collect();
+        let threads: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| FileKey::open_or_create(&path).unwrap())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let first = made[0].current().unwrap();
-    assert!(made.iter().all(|key| key.current().unwrap().expose() == first.expose()), "all have the same key");
+    assert!(
+        made.iter().all(|key| key.current().unwrap().expose() == first.expose()),
+        "all have the same key"
+    );
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
     assert_eq!(FileKey::open_or_create(&path).unwrap().current().unwrap().id(), first.id());
@@ -187,7 +203,10 @@ fn a_key_file_that_others_can_read_is_refused_with_the_remedy() {
         set(mode);
         let error = FileKey::open_or_create(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden);
-        assert!(error.message().contains(&format!("{mode:04o}")) && error.remedy().unwrap().contains("chmod 600"), "{error}");
+        assert!(
+            error.message().contains(&format!("{mode:04o}")) && error.remedy().unwrap().contains("chmod 600"),
+            "{error}"
+        );
         assert!(error.message().contains(path.to_str().unwrap()));
     }
     for mode in [0o600, 0o400] {

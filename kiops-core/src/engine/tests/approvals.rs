@@ -138,11 +138,8 @@ fn a_release_by_hand_asks_the_same_question() {
     let mut world = world(LOCKED);
     let build = world.pushed(onto(1, 2));
     world.succeed(&build);
-    let deploy = |nonce: &str| Command::DeployBuild {
-        build: build.clone(),
-        environment: None,
-        nonce: nonce.into(),
-    };
+    let deploy =
+        |nonce: &str| Command::DeployBuild { build: build.clone(), environment: None, nonce: nonce.into() };
     let refusal = world.command(deploy("1"), &member("eve", Role::Viewer));
     refused(refusal, ErrorKind::Forbidden, "deploying needs a member");
     let by_member = world.released_by(deploy("2"), &member("ada", Role::Member));

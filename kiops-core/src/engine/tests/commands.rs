@@ -130,7 +130,11 @@ fn with_several_components_one_must_be_named() {
     let mut world = World::new(
         r#"{"components":[{"name":"api"},{"name":"web"}],"deploy":{"auto":false,"environment":"dev"}}"#,
     );
-    refused(world.command(deploy_images("api", "n"), &ada()), ErrorKind::Invalid, "several components: name one");
+    refused(
+        world.command(deploy_images("api", "n"), &ada()),
+        ErrorKind::Invalid,
+        "several components: name one",
+    );
 }
 
 #[test]
@@ -139,8 +143,16 @@ fn images_go_to_containers_that_exist_and_every_container_has_one() {
         r#"{"deploy":{"auto":false,"environment":"dev"},"components":[{"runs":{"type":"workload",
             "containers":[{"name":"web"},{"name":"db"}]}}]}"#,
     );
-    refused(world.command(deploy_images("x", "1"), &ada()), ErrorKind::Invalid, "there is no container `x`; there are web, db");
-    refused(world.command(deploy_images("web", "2"), &ada()), ErrorKind::Invalid, "container `db` has no image");
+    refused(
+        world.command(deploy_images("x", "1"), &ada()),
+        ErrorKind::Invalid,
+        "there is no container `x`; there are web, db",
+    );
+    refused(
+        world.command(deploy_images("web", "2"), &ada()),
+        ErrorKind::Invalid,
+        "container `db` has no image",
+    );
     let mut both = deploy_images("web", "3");
     if let Command::DeployImages { images, .. } = &mut both {
         images.insert(ContainerName::parse("db").unwrap(), image("db"));
@@ -231,7 +243,13 @@ fn a_refusal_moves_a_build_on_and_the_last_one_is_its_failure() {
     world.step(input).unwrap();
     assert_eq!(world.state(&build), BuildState::Queued);
     let (waiting, _) = now(world.store.queue()).unwrap();
-    let picks = pick(&waiting, &Default::default(), &["assembler".into(), "kaniko".into()], &world.limits, world.time());
+    let picks = pick(
+        &waiting,
+        &Default::default(),
+        &["assembler".into(), "kaniko".into()],
+        &world.limits,
+        world.time(),
+    );
     assert_eq!(picks[0].executor, "kaniko");
     world.step(Input::Start(picks[0].clone())).unwrap();
     let both = vec!["assembler".to_owned(), "kaniko".to_owned()];

@@ -77,9 +77,8 @@ fn a_force_push_back_counts_from_where_it_went_back_to() {
 
 #[test]
 fn a_new_branch_is_compared_with_the_tracked_one() {
-    let mut world = World::new(
-        r#"{"auto_ci":{"push":{"branches":["*"]}},"components":[{"watch_path":["api/"]}]}"#,
-    );
+    let mut world =
+        World::new(r#"{"auto_ci":{"push":{"branches":["*"]}},"components":[{"watch_path":["api/"]}]}"#);
     let base = world.pushed(touching(1, 2, &["api/a"]));
     world.succeed(&base);
     world.compares(2, 5, &["docs/x"], Relation::Ahead);
@@ -119,8 +118,13 @@ fn explaining_an_event_compares_with_what_it_was_compared_with_then() {
     assert_eq!(world.outcome(&delivery), EventOutcome::Skipped);
     let record = world.record(&delivery);
     let explain = |settings: &str| {
-        let decision =
-            crate::engine::explain(&Rules::none(), &service(settings), &record, &record.events[0], RefState::default());
+        let decision = crate::engine::explain(
+            &Rules::none(),
+            &service(settings),
+            &record,
+            &record.events[0],
+            RefState::default(),
+        );
         decision.outcome
     };
     assert!(matches!(explain(WATCHING), crate::policy::Outcome::Skip(_)));

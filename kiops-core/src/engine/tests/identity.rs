@@ -36,8 +36,7 @@ fn what_failed_or_was_canceled_is_built_again_under_the_next_nonce() {
     assert_ne!(second, first);
     world.command(Command::CancelBuild { build: second.clone() }, &member("ada", Role::Member)).unwrap();
     let third = world.pushed(onto(1, 2));
-    let nonces: Vec<_> =
-        [&first, &second, &third].iter().map(|id| world.build(id).identity.nonce).collect();
+    let nonces: Vec<_> = [&first, &second, &third].iter().map(|id| world.build(id).identity.nonce).collect();
     assert_eq!(nonces, ["", "#1", "#2"]);
     assert!(matches!(world.state(&first), BuildState::Failed(_)), "what is over stays as it was");
 }
@@ -91,9 +90,8 @@ fn other_settings_make_another_build() {
 
 #[test]
 fn a_tag_on_a_commit_that_was_built_names_that_build() {
-    let mut world = World::new(
-        r#"{"auto_ci":{"tag":{"enabled":true}},"deploy":{"auto":false,"environment":"dev"}}"#,
-    );
+    let mut world =
+        World::new(r#"{"auto_ci":{"tag":{"enabled":true}},"deploy":{"auto":false,"environment":"dev"}}"#);
     let build = world.pushed(onto(1, 2));
     world.succeed(&build);
     assert_eq!(world.pushed(tag("v1.0.0")), build);

@@ -34,7 +34,11 @@ fn a_tag_builds_with_auto_deploy_off_and_one_call_deploys_that_digest() {
     let release = world.released_by(command, &member("ada", Role::Member));
     world.goes_live(&release);
     assert_eq!(world.lane().unwrap().images.values().next().unwrap().digest, digest_of(&commit(2)));
-    assert_eq!(world.build(&build).release, None, "a release by hand does not change what people see of the build");
+    assert_eq!(
+        world.build(&build).release,
+        None,
+        "a release by hand does not change what people see of the build"
+    );
 }
 
 #[test]
@@ -115,7 +119,8 @@ fn a_force_push_back_is_released_again_without_another_build() {
 
 #[test]
 fn what_is_live_or_on_its_way_is_not_released_again() {
-    let mut world = World::new(r#"{"auto_ci":{"tag":{"enabled":true}},"deploy":{"auto":true,"environment":"dev"}}"#);
+    let mut world =
+        World::new(r#"{"auto_ci":{"tag":{"enabled":true}},"deploy":{"auto":true,"environment":"dev"}}"#);
     let build = world.pushed(onto(1, 2));
     world.succeed(&build);
     world.pushed(tag("v1"));
@@ -168,14 +173,22 @@ fn what_stands_in_the_way_of_a_release_is_said_and_the_build_succeeds_all_the_sa
     world.succeed(&build);
     assert_eq!(world.state(&build), BuildState::Succeeded);
     let lines = world.log_of(&build);
-    assert!(lines.iter().any(|line| line.contains("Not released") && line.contains("`prod` is not registered")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.contains("Not released") && line.contains("`prod` is not registered")),
+        "{lines:?}"
+    );
 
     let mut world = World::new(AUTO);
     let build = world.pushed(onto(1, 2));
     world.settings(r#"{"components":[{"name":"other"}],"deploy":{"auto":true,"environment":"dev"}}"#);
     world.succeed(&build);
     assert_eq!(world.state(&build), BuildState::Succeeded);
-    assert!(world.log_of(&build).iter().any(|line| line.contains("component `main` is not in the settings any more")));
+    assert!(
+        world
+            .log_of(&build)
+            .iter()
+            .any(|line| line.contains("component `main` is not in the settings any more"))
+    );
 }
 
 const SIDECAR: &str = r#"{"deploy":{"auto":true,"environment":"dev"},"components":[{"runs":{"type":"workload",
@@ -192,10 +205,8 @@ fn containers_that_did_not_change_keep_their_pin() {
     let name = |name: &str| crate::name::ContainerName::parse(name).unwrap();
     let digest = Digest::of(b"redis");
     let redis = crate::name::ImageRef::parse(&format!("docker.io/library/redis:7@{digest}")).unwrap();
-    let images = [
-        (name("web"), world.build(&build).image().unwrap()),
-        (name("cache"), redis.pinned().unwrap()),
-    ];
+    let images =
+        [(name("web"), world.build(&build).image().unwrap()), (name("cache"), redis.pinned().unwrap())];
     let command = Command::DeployImages {
         component: None,
         images: images.into(),

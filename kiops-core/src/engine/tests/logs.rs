@@ -26,8 +26,11 @@ fn the_log_tells_the_whole_way_and_is_closed_at_its_end() {
     world.goes_live(&release);
     let image = crate::name::ImageRef::from(world.build(&build).image().unwrap());
     let updating = format!("[deploy] Updating container main with {image} in dev");
-    let lines =
-        ["[setup] Triggered by Webhook", &updating, "[deploy] Deployment rollout complete: revision 1 is live"];
+    let lines = [
+        "[setup] Triggered by Webhook",
+        &updating,
+        "[deploy] Deployment rollout complete: revision 1 is live",
+    ];
     assert_eq!(world.log_of(&build), lines);
     assert_eq!(world.closed, [build]);
 }
@@ -66,9 +69,8 @@ fn log_lines_are_stored_before_the_run_that_they_precede() {
 
 #[test]
 fn an_older_release_of_a_build_that_was_not_loaded_says_nothing_wrong() {
-    let mut world = World::new(
-        r#"{"auto_ci":{"tag":{"enabled":true}},"deploy":{"auto":true,"environment":"dev"}}"#,
-    );
+    let mut world =
+        World::new(r#"{"auto_ci":{"tag":{"enabled":true}},"deploy":{"auto":true,"environment":"dev"}}"#);
     let build = world.pushed(onto(1, 2));
     world.succeed(&build);
     let release = world.release_of(&build).id;

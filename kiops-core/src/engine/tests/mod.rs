@@ -3,6 +3,7 @@
 mod approvals;
 mod commands;
 mod coverage;
+mod down;
 mod forks;
 mod identity;
 mod ingest;
@@ -36,7 +37,8 @@ use crate::run::{RunEvent, RunOutcome, RunResult};
 use crate::service::Environment;
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::{
-    Accepted, Changes, DeliveryRecord, EventOutcome, EventRecord, MemoryStore, NewDelivery, Page, Store, Wants,
+    Accepted, Changes, DeliveryRecord, EventOutcome, EventRecord, MemoryStore, NewDelivery, Page, Store,
+    Wants,
 };
 use crate::webhook::ReplayKey;
 
@@ -155,7 +157,9 @@ impl World {
             let view = now(store.view(&wants(&self.service, &input, &primary)))?;
             match step(&self.rules, &view, input.clone(), self.time())? {
                 Next::Ask(questions) => {
-                    let Input::Decide { answers, rounds, .. } = &mut input else { panic!("only decisions ask") };
+                    let Input::Decide { answers, rounds, .. } = &mut input else {
+                        panic!("only decisions ask")
+                    };
                     *rounds += 1;
                     assert!(*rounds <= 2, "a third round asks: {questions:?}");
                     for question in questions {
@@ -175,7 +179,8 @@ impl World {
     fn note(&mut self, changes: &Changes) {
         for work in &changes.work {
             if let Effect::Log { build, lines, close } = &work.effect {
-                let lines = lines.iter().map(|line| (build.clone(), format!("[{}] {}", line.stage, line.text)));
+                let lines =
+                    lines.iter().map(|line| (build.clone(), format!("[{}] {}", line.stage, line.text)));
                 self.lines.extend(lines);
                 if *close {
                     self.closed.push(build.clone());
@@ -310,7 +315,11 @@ impl World {
         let digest = Some(digest_of(self.build(build).commit()));
         let result = RunResult { digest, ..RunResult::default() };
         let stepped = self.report(build, RunEvent::Finished(RunOutcome::Succeeded(result))).unwrap();
-        if self.state(build).is_over() { stepped } else { self.input(build, BuildInput::Promoted(Ok(()))).unwrap() }
+        if self.state(build).is_over() {
+            stepped
+        } else {
+            self.input(build, BuildInput::Promoted(Ok(()))).unwrap()
+        }
     }
 
     pub(super) fn fail(&mut self, build: &BuildId) {

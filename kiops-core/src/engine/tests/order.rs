@@ -63,9 +63,8 @@ fn a_late_older_push_never_supersedes_a_newer_build() {
 
 #[test]
 fn a_late_push_that_is_built_all_the_same_is_never_released() {
-    let mut world = World::new(
-        r#"{"auto_ci":{"supersede":"never"},"deploy":{"auto":true,"environment":"dev"}}"#,
-    );
+    let mut world =
+        World::new(r#"{"auto_ci":{"supersede":"never"},"deploy":{"auto":true,"environment":"dev"}}"#);
     let newer = world.live(onto(2, 3));
     world.points_at("refs/heads/main", 3);
     let late = world.pushed(onto(1, 2));

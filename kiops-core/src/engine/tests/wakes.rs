@@ -85,7 +85,10 @@ fn six_silent_minutes_with_signs_of_life_are_fine_and_five_without_are_not() {
     run_until(&mut world, 800, false);
     assert!(matches!(world.state(&build), BuildState::Failed(f) if f.kind == FailureKind::Stalled));
     let lines = world.log_of(&build).join("\n");
-    assert!(lines.contains("No sign of life for") && lines.contains("Build timeout: no sign of life"), "{lines}");
+    assert!(
+        lines.contains("No sign of life for") && lines.contains("Build timeout: no sign of life"),
+        "{lines}"
+    );
     assert_eq!(due(&world, &wake(&build)), None, "what is over is not woken");
 }
 

@@ -49,7 +49,12 @@ impl FakeDeployer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, target: &DeployTarget, info: impl FnOnce(Revision) -> RevisionInfo, release: &ReleaseId) -> Revision {
+    fn add(
+        &self,
+        target: &DeployTarget,
+        info: impl FnOnce(Revision) -> RevisionInfo,
+        release: &ReleaseId,
+    ) -> Revision {
         let mut state = self.state();
         let all = state.targets.entry(key(target)).or_default();
         if let Some((known, _)) = all.iter().find(|(known, _)| known.release == *release) {
@@ -102,7 +107,11 @@ impl Deployer for FakeDeployer {
                     return Ok(RolloutStatus::Progressing("0 of 1 updated".into()));
                 }
                 if info.commit.as_ref().is_some_and(|commit| state.unhealthy.contains(commit)) {
-                    let failure = Failure::new(Stage::Deploy, FailureKind::RolloutFailed, "the container ends again and again");
+                    let failure = Failure::new(
+                        Stage::Deploy,
+                        FailureKind::RolloutFailed,
+                        "the container ends again and again",
+                    );
                     return Ok(RolloutStatus::Failed(failure));
                 }
                 Ok(RolloutStatus::Complete)
@@ -118,7 +127,8 @@ impl Deployer for FakeDeployer {
                     let all = state.targets.get(&key(target)).map(Vec::as_slice).unwrap_or_default();
                     all.iter().find(|(info, _)| info.revision == to).map(|(info, _)| info.clone())
                 };
-                let old = found.ok_or_else(|| Error::not_found("roll back", format!("there is no revision {to}")))?;
+                let old = found
+                    .ok_or_else(|| Error::not_found("roll back", format!("there is no revision {to}")))?;
                 let info = |revision| RevisionInfo { revision, release: release.clone(), ..old };
                 Ok(self.add(target, info, release))
             })
@@ -126,16 +136,29 @@ impl Deployer for FakeDeployer {
     }
 
     async fn history(&self, target: &DeployTarget) -> Result<Vec<RevisionInfo>> {
-        let all = self.state().targets.get(&key(target)).map(|all| all.iter().rev().map(|(info, _)| info.clone()).collect());
+        let all = self
+            .state()
+            .targets
+            .get(&key(target))
+            .map(|all| all.iter().rev().map(|(info, _)| info.clone()).collect());
         self.chaos.around("history", async { Ok(all.unwrap_or_default()) }).await
     }
 
     async fn observed(&self, target: &DeployTarget) -> Result<Option<Live>> {
-        let live = self.live(target).map(|info| Live { revision: info.revision, release: info.release, images: info.images });
+        let live = self.live(target).map(|info| Live {
+            revision: info.revision,
+            release: info.release,
+            images: info.images,
+        });
         self.chaos.around("observe", async { Ok(live) }).await
     }
 
     async fn remove(&self, target: &DeployTarget) -> Result<()> {
-        self.chaos.around("remove", async { self.state().targets.remove(&key(target)); Ok(()) }).await
+        self.chaos
+            .around("remove", async {
+                self.state().targets.remove(&key(target));
+                Ok(())
+            })
+            .await
     }
 }

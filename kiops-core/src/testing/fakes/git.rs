@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::event::{ChangedFiles, FileList, Repository};
 use crate::name::{CommitId, GitRef, ProviderName};
 use crate::provider::{
-    CloneAccess, Commit, Comparison, GitProvider, Head, Page, Relation, RepositoryInfo, Search, TreeEntry, TreeEntryKind, TreeQuery,
+    CloneAccess, Commit, Comparison, GitProvider, Head, Page, Relation, RepositoryInfo, Search, TreeEntry,
+    TreeEntryKind, TreeQuery,
 };
 use crate::stream::{ByteStream, once};
 
@@ -53,7 +54,13 @@ impl FakeGit {
     }
 
     /// Adds a commit on `parent` with these files, and says its id. `label` tells it from every other.
-    pub fn commit(&self, label: &str, parent: Option<&CommitId>, message: &str, files: &[(&str, &str)]) -> CommitId {
+    pub fn commit(
+        &self,
+        label: &str,
+        parent: Option<&CommitId>,
+        message: &str,
+        files: &[(&str, &str)],
+    ) -> CommitId {
         let id = commit_id(label);
         let commit = Commit {
             id: id.clone(),
@@ -63,7 +70,8 @@ impl FakeGit {
             parents: parent.cloned().into_iter().collect(),
             web_url: None,
         };
-        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from((*text).to_owned()))).collect();
+        let files =
+            files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from((*text).to_owned()))).collect();
         self.state().commits.insert(id.clone(), (commit, files));
         id
     }
@@ -144,17 +152,26 @@ impl GitProvider for FakeGit {
     }
 
     async fn repositories(&self, search: &Search) -> Result<Page<RepositoryInfo>> {
-        let info = RepositoryInfo { repository: self.repository.clone(), default_branch: None, web_url: None };
+        let info =
+            RepositoryInfo { repository: self.repository.clone(), default_branch: None, web_url: None };
         let fits = self.repository.path.to_lowercase().contains(&search.text.to_lowercase());
-        self.chaos.around("repositories", async { Ok(Page { items: fits.then_some(info).into_iter().collect(), next: None }) }).await
+        self.chaos
+            .around("repositories", async {
+                Ok(Page { items: fits.then_some(info).into_iter().collect(), next: None })
+            })
+            .await
     }
 
     async fn branches(&self, _: &Repository, search: &Search) -> Result<Page<Head>> {
         let all = self.look(|state| {
             let branches = state.refs.iter().filter(|(git_ref, _)| {
-                git_ref.branch().is_some_and(|branch| branch.as_str().to_lowercase().contains(&search.text.to_lowercase()))
+                git_ref.branch().is_some_and(|branch| {
+                    branch.as_str().to_lowercase().contains(&search.text.to_lowercase())
+                })
             });
-            branches.map(|(git_ref, commit)| Head { git_ref: git_ref.clone(), commit: commit.clone() }).collect()
+            branches
+                .map(|(git_ref, commit)| Head { git_ref: git_ref.clone(), commit: commit.clone() })
+                .collect()
         });
         self.chaos.around("branches", async { Ok(Page { items: all, next: None }) }).await
     }
@@ -163,7 +180,11 @@ impl GitProvider for FakeGit {
         self.chaos
             .around("heads", async {
                 let heads = |state: &State| {
-                    state.refs.iter().map(|(git_ref, commit)| Head { git_ref: git_ref.clone(), commit: commit.clone() }).collect()
+                    state
+                        .refs
+                        .iter()
+                        .map(|(git_ref, commit)| Head { git_ref: git_ref.clone(), commit: commit.clone() })
+                        .collect()
                 };
                 Ok(self.look(heads))
             })
@@ -176,7 +197,9 @@ impl GitProvider for FakeGit {
 
     async fn commit(&self, _: &Repository, commit: &CommitId) -> Result<Option<Commit>> {
         self.chaos
-            .around("commit", async { Ok(self.look(|state| state.commits.get(commit).map(|(commit, _)| commit.clone()))) })
+            .around("commit", async {
+                Ok(self.look(|state| state.commits.get(commit).map(|(commit, _)| commit.clone())))
+            })
             .await
     }
 
@@ -187,16 +210,17 @@ impl GitProvider for FakeGit {
     async fn tree(&self, _: &Repository, commit: &CommitId, query: &TreeQuery) -> Result<Vec<TreeEntry>> {
         let files = self.look(|state| state.files(commit).cloned())?;
         let inside = |path: &str| query.folder.is_empty() || path.starts_with(&format!("{}/", query.folder));
-        let entries = files.iter().filter(|(path, _)| inside(path)).take(query.limit).map(|(path, content)| TreeEntry {
-            path: path.clone(),
-            kind: TreeEntryKind::File,
-            size: Some(content.len() as u64),
-        });
+        let entries =
+            files.iter().filter(|(path, _)| inside(path)).take(query.limit).map(|(path, content)| {
+                TreeEntry { path: path.clone(), kind: TreeEntryKind::File, size: Some(content.len() as u64) }
+            });
         Ok(entries.collect())
     }
 
     async fn file(&self, _: &Repository, commit: &CommitId, path: &str, _: usize) -> Result<Option<Bytes>> {
-        self.chaos.around("file", async { self.look(|state| Ok(state.files(commit)?.get(path).cloned())) }).await
+        self.chaos
+            .around("file", async { self.look(|state| Ok(state.files(commit)?.get(path).cloned())) })
+            .await
     }
 
     async fn archive(&self, _: &Repository, commit: &CommitId) -> Result<ByteStream> {

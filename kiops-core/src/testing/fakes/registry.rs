@@ -37,7 +37,10 @@ impl FakeRegistry {
 
     /// Puts a manifest without blobs in and tags it: what a fake executor pushes.
     pub fn push(&self, image: &ImageName, tag: &Tag, text: &str) -> Digest {
-        let manifest = Manifest { media_type: "application/vnd.oci.image.manifest.v1+json".into(), bytes: Bytes::from(text.to_owned()) };
+        let manifest = Manifest {
+            media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+            bytes: Bytes::from(text.to_owned()),
+        };
         let digest = manifest.digest();
         let mut state = self.state();
         state.manifests.insert((image.clone(), digest.clone()), manifest);
@@ -74,7 +77,10 @@ impl Registry for FakeRegistry {
     async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>> {
         let state = self.state();
         if let Some(digest) = &image.digest {
-            return Ok(state.manifests.contains_key(&(image.name.clone(), digest.clone())).then(|| digest.clone()));
+            return Ok(state
+                .manifests
+                .contains_key(&(image.name.clone(), digest.clone()))
+                .then(|| digest.clone()));
         }
         Ok(image.tag.as_ref().and_then(|tag| state.tags.get(&(image.name.clone(), tag.clone())).cloned()))
     }
@@ -108,7 +114,13 @@ impl Registry for FakeRegistry {
         Ok(self.state().blobs.get(&(image.clone(), digest.clone())).map(|bytes| bytes.len() as u64))
     }
 
-    async fn put_blob(&self, image: &ImageName, digest: &Digest, size: u64, content: ByteStream) -> Result<()> {
+    async fn put_blob(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+        size: u64,
+        content: ByteStream,
+    ) -> Result<()> {
         let bytes = collect(content, BLOB_MAX).await?;
         if bytes.len() as u64 != size || Digest::of(&bytes) != *digest {
             return Err(Error::invalid("put blob", format!("the content is not {digest} of {size} bytes")));

@@ -18,7 +18,9 @@ use crate::checks::{CheckJob, CheckRunner};
 use crate::error::Result;
 use crate::log::NewLine;
 use crate::name::RunId;
-use crate::run::{Observed, ObservedState, RunEvent, RunInputs, RunOutcome, RunReport, RunReports, RunResult};
+use crate::run::{
+    Observed, ObservedState, RunEvent, RunInputs, RunOutcome, RunReport, RunReports, RunResult,
+};
 use crate::stage::{Failure, Stage};
 
 /// What a run does.
@@ -77,10 +79,16 @@ impl Runs {
                 });
             };
             tell(RunEvent::Stage(Stage::Setup));
-            for (at, stage) in (0..script.steps).zip([Stage::Setup, Stage::Build, Stage::Build, Stage::Push].into_iter().cycle()) {
+            for (at, stage) in (0..script.steps)
+                .zip([Stage::Setup, Stage::Build, Stage::Build, Stage::Push].into_iter().cycle())
+            {
                 tell(RunEvent::Stage(stage));
                 tell(RunEvent::Step { n: at + 1, of: script.steps });
-                tell(RunEvent::Lines(vec![NewLine { at: Timestamp::UNIX_EPOCH, stage, text: format!("step {}", at + 1) }]));
+                tell(RunEvent::Lines(vec![NewLine {
+                    at: Timestamp::UNIX_EPOCH,
+                    stage,
+                    text: format!("step {}", at + 1),
+                }]));
                 tokio::time::sleep(script.step).await;
             }
             let outcome = script.end.unwrap_or_else(finish);
@@ -97,7 +105,8 @@ impl Runs {
         };
         Box::pin(stream::unfold((receiver, after), |(mut receiver, after)| async move {
             let next = {
-                let all = receiver.wait_for(|all| all.len() as u64 > after).await.ok()?;
+                // Nothing comes after the outcome.
+                let all = receiver.wait_for(|all| all.len() as u64 > after || is_over(all)).await.ok()?;
                 all.get(usize::try_from(after).ok()?)?.clone()
             };
             let n = next.n;
@@ -110,14 +119,19 @@ impl Runs {
             run.task.abort();
             run.reports.send_modify(|all| {
                 if !is_over(all) {
-                    all.push(RunReport { n: all.len() as u64 + 1, event: RunEvent::Finished(RunOutcome::Canceled) });
+                    all.push(RunReport {
+                        n: all.len() as u64 + 1,
+                        event: RunEvent::Finished(RunOutcome::Canceled),
+                    });
                 }
             });
         }
     }
 
     fn observed(&self) -> Vec<Observed> {
-        let state = |run: &Run| if is_over(&run.reports.borrow()) { ObservedState::Finished } else { ObservedState::Running };
+        let state = |run: &Run| {
+            if is_over(&run.reports.borrow()) { ObservedState::Finished } else { ObservedState::Running }
+        };
         self.map().iter().map(|(id, run)| Observed { run: id.clone(), state: state(run) }).collect()
     }
 
@@ -184,7 +198,9 @@ impl BuildExecutor for FakeExecutor {
                 let (registry, spec, script) = (self.registry.clone(), spec.clone(), (self.script)(spec));
                 self.runs.start(run, script, move || {
                     let digest = match &spec.output {
-                        BuildOutput::Push { image, tag } => Some(registry.push(image, tag, spec.commit.as_str())),
+                        BuildOutput::Push { image, tag } => {
+                            Some(registry.push(image, tag, spec.commit.as_str()))
+                        }
                         BuildOutput::Discard => None,
                     };
                     RunOutcome::Succeeded(RunResult { digest, ..RunResult::default() })
@@ -199,7 +215,12 @@ impl BuildExecutor for FakeExecutor {
     }
 
     async fn cancel(&self, run: &RunId) -> Result<()> {
-        self.chaos.around("cancel run", async { self.runs.cancel(run); Ok(()) }).await
+        self.chaos
+            .around("cancel run", async {
+                self.runs.cancel(run);
+                Ok(())
+            })
+            .await
     }
 
     async fn observed(&self) -> Result<Vec<Observed>> {
@@ -207,7 +228,12 @@ impl BuildExecutor for FakeExecutor {
     }
 
     async fn forget(&self, run: &RunId) -> Result<()> {
-        self.chaos.around("forget run", async { self.runs.forget(run); Ok(()) }).await
+        self.chaos
+            .around("forget run", async {
+                self.runs.forget(run);
+                Ok(())
+            })
+            .await
     }
 }
 
@@ -234,7 +260,12 @@ impl CheckRunner for FakeRunner {
 
     async fn start(&self, run: &RunId, _: &CheckJob, _: RunInputs) -> Result<()> {
         let success = || RunOutcome::Succeeded(RunResult::default());
-        self.chaos.around("start check", async { self.runs.start(run, self.script.clone(), success); Ok(()) }).await
+        self.chaos
+            .around("start check", async {
+                self.runs.start(run, self.script.clone(), success);
+                Ok(())
+            })
+            .await
     }
 
     async fn reports(&self, run: &RunId, after: u64) -> Result<RunReports> {
@@ -242,7 +273,12 @@ impl CheckRunner for FakeRunner {
     }
 
     async fn cancel(&self, run: &RunId) -> Result<()> {
-        self.chaos.around("cancel check", async { self.runs.cancel(run); Ok(()) }).await
+        self.chaos
+            .around("cancel check", async {
+                self.runs.cancel(run);
+                Ok(())
+            })
+            .await
     }
 
     async fn observed(&self) -> Result<Vec<Observed>> {
@@ -250,6 +286,11 @@ impl CheckRunner for FakeRunner {
     }
 
     async fn forget(&self, run: &RunId) -> Result<()> {
-        self.chaos.around("forget check", async { self.runs.forget(run); Ok(()) }).await
+        self.chaos
+            .around("forget check", async {
+                self.runs.forget(run);
+                Ok(())
+            })
+            .await
     }
 }

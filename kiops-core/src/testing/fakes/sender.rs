@@ -21,8 +21,15 @@ impl FakeSender {
     }
 
     /// A signed request that reports these events under this id.
-    pub fn request(&self, id: &str, events: &[Event], secret: &Secret, now: Timestamp) -> Result<http::Request<bytes::Bytes>> {
-        let body = serde_json::to_vec(events).map_err(|error| Error::internal("write delivery", error.to_string()))?;
+    pub fn request(
+        &self,
+        id: &str,
+        events: &[Event],
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<http::Request<bytes::Bytes>> {
+        let body = serde_json::to_vec(events)
+            .map_err(|error| Error::internal("write delivery", error.to_string()))?;
         let signature = scheme::sign(secret, id, now, &body)?;
         http::Request::post(format!("/api/v1/webhook/{}", self.name))
             .header("webhook-id", id)
@@ -48,7 +55,8 @@ impl WebhookSource for FakeSender {
     }
 
     fn decode(&self, delivery: &Delivery) -> Result<Vec<Event>> {
-        serde_json::from_slice(&delivery.body).map_err(|error| Error::invalid("decode delivery", error.to_string()))
+        serde_json::from_slice(&delivery.body)
+            .map_err(|error| Error::invalid("decode delivery", error.to_string()))
     }
 
     fn replay_key(&self, delivery: &Delivery) -> ReplayKey {

@@ -17,7 +17,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::chaos::{Chaos, Draw, Rates};
-use super::fakes::{FakeDeployer, FakeExecutor, FakeGit, FakeRegistry, FakeSender, RunScript, Runs, VirtualClock};
+use super::fakes::{
+    FakeDeployer, FakeExecutor, FakeGit, FakeRegistry, FakeSender, RunScript, Runs, VirtualClock,
+};
 use crate::access::{Role, Subject};
 use crate::build::{Build, BuildState, Trigger};
 use crate::engine::{Adapters, Clock as _, Command, Driver, DriverConfig, Ingest, IngestLimits};
@@ -25,7 +27,9 @@ use crate::event::{Actor, ChangedFiles, CommitFacts, Event, EventKind, Push, Rep
 use crate::filter::RefFilter;
 use crate::image::TagTemplate;
 use crate::log::MemoryLogStore;
-use crate::name::{BranchName, CommitId, EnvironmentName, GitRef, ImageName, MemberId, ProviderName, ServiceName};
+use crate::name::{
+    BranchName, CommitId, EnvironmentName, GitRef, ImageName, MemberId, ProviderName, ServiceName,
+};
 use crate::policy::{Outcome, Rules};
 use crate::queue::Limits;
 use crate::release::{Lane, ReleaseState};
@@ -137,7 +141,8 @@ impl World {
         let mut draw = Draw::new(plan.seed);
         let mut settings = Settings::default();
         settings.auto_ci.push.branches = RefFilter::parse(["main", "feature/*"]).expect("patterns");
-        settings.auto_ci.supersede = [Supersede::Queued, Supersede::Running, Supersede::Never][draw.below(3) as usize];
+        settings.auto_ci.supersede =
+            [Supersede::Queued, Supersede::Running, Supersede::Never][draw.below(3) as usize];
         settings.image = Some(ImageTarget {
             name: ImageName::parse("registry.local/site").expect("an image"),
             candidate: TagTemplate::short_commit(),
@@ -150,7 +155,10 @@ impl World {
             branch: BranchName::parse("main").expect("a branch"),
         });
         store.put_environment(&Environment::new(environment, "fake")).await.expect("stored");
-        store.put_service(&Service { name: service.clone(), source, settings }, None, clock.now()).await.expect("stored");
+        store
+            .put_service(&Service { name: service.clone(), source, settings }, None, clock.now())
+            .await
+            .expect("stored");
         let secret = Secret::new("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").expect("a secret");
         let hook = Hook {
             service: service.clone(),
@@ -190,7 +198,10 @@ impl World {
         let script = move |spec: &crate::build::BuildSpec| {
             let message = spec.metadata.git_commit_message.as_str();
             let failure = || Failure::new(Stage::Build, FailureKind::RunFailed, "exit code 1");
-            RunScript { end: (message == BROKEN).then(|| RunOutcome::Failed(failure())), ..RunScript::default() }
+            RunScript {
+                end: (message == BROKEN).then(|| RunOutcome::Failed(failure())),
+                ..RunScript::default()
+            }
         };
         let executor =
             FakeExecutor::new("fake", self.runs.clone(), self.registry.clone(), self.chaos.clone(), script);
@@ -266,7 +277,9 @@ impl World {
             }
             9 => {
                 if let Some(build) = self.some_build().await {
-                    let _ = driver.command(&self.service, Command::CancelBuild { build: build.id }, owner()).await;
+                    let _ = driver
+                        .command(&self.service, Command::CancelBuild { build: build.id }, owner())
+                        .await;
                     self.by_hand = true;
                 }
             }
@@ -289,7 +302,8 @@ impl World {
     }
 
     async fn some_build(&mut self) -> Option<Build> {
-        let mut builds = self.store.builds(None, Page::first(1000)).await.expect("the memory store reads").items;
+        let mut builds =
+            self.store.builds(None, Page::first(1000)).await.expect("the memory store reads").items;
         let at = usize::try_from(self.draw.below(builds.len() as u64)).unwrap_or(0);
         (!builds.is_empty()).then(|| builds.swap_remove(at))
     }
@@ -321,7 +335,9 @@ impl World {
             kind: EventKind::Push(push),
         };
         let now = self.clock.now();
-        let request = |id: &str| self.sender.request(id, std::slice::from_ref(&event), &self.secret, now).expect("a request");
+        let request = |id: &str| {
+            self.sender.request(id, std::slice::from_ref(&event), &self.secret, now).expect("a request")
+        };
         match self.draw.below(10) {
             0 => {}
             1 => self.late.push(request(&label)),
@@ -358,8 +374,13 @@ impl World {
                     return;
                 }
             }
-            let builds = self.store.builds(None, Page::first(1000)).await.expect("the memory store reads").items;
-            let open: Vec<_> = builds.iter().filter(|build| !build.is_over()).map(|build| (&build.id, build.state.name())).collect();
+            let builds =
+                self.store.builds(None, Page::first(1000)).await.expect("the memory store reads").items;
+            let open: Vec<_> = builds
+                .iter()
+                .filter(|build| !build.is_over())
+                .map(|build| (&build.id, build.state.name()))
+                .collect();
             panic!("seed {}: something hangs: {open:?}", self.plan.seed);
         };
         tokio::select! {
@@ -375,11 +396,16 @@ impl World {
         let undecided = store.has_undecided(&self.service).await.expect("the memory store reads");
         let (_, slots) = store.queue().await.expect("the memory store reads");
         let known = self.heads_are_decided().await;
-        builds.iter().all(Build::is_over) && releases.iter().all(|release| release.is_over()) && !undecided && slots.is_empty() && known
+        builds.iter().all(Build::is_over)
+            && releases.iter().all(|release| release.is_over())
+            && !undecided
+            && slots.is_empty()
+            && known
     }
 
     async fn heads_are_decided(&self) -> bool {
-        let heads = ["refs/heads/main", "refs/heads/feature/a/b"].map(|name| GitRef::parse(name).expect("a ref"));
+        let heads =
+            ["refs/heads/main", "refs/heads/feature/a/b"].map(|name| GitRef::parse(name).expect("a ref"));
         let asked: Vec<_> = heads
             .iter()
             .filter_map(|git_ref| Some((crate::policy::RefKey::of_ref(git_ref)?, self.git.at(git_ref)?)))
@@ -391,16 +417,24 @@ impl World {
     async fn check(&self, plan: &Plan) -> Played {
         let seed = plan.seed;
         let builds = self.store.builds(None, Page::first(1000)).await.expect("the memory store reads").items;
-        let releases = self.store.releases(None, Page::first(1000)).await.expect("the memory store reads").items;
-        let deliveries = self.store.deliveries(None, Page::first(1000)).await.expect("the memory store reads").items;
+        let releases =
+            self.store.releases(None, Page::first(1000)).await.expect("the memory store reads").items;
+        let deliveries =
+            self.store.deliveries(None, Page::first(1000)).await.expect("the memory store reads").items;
         for id in &self.accepted {
-            assert!(deliveries.iter().any(|delivery| delivery.id == *id), "seed {seed}: {id} was answered 2xx and is not there");
+            assert!(
+                deliveries.iter().any(|delivery| delivery.id == *id),
+                "seed {seed}: {id} was answered 2xx and is not there"
+            );
         }
-        let quarantined = self.store.quarantined(Page::first(1000)).await.expect("the memory store reads").items;
+        let quarantined =
+            self.store.quarantined(Page::first(1000)).await.expect("the memory store reads").items;
         assert!(quarantined.is_empty(), "seed {seed}: set aside: {quarantined:?}");
         for delivery in &deliveries {
             for event in &delivery.events {
-                let Some(decision) = &event.decision else { panic!("seed {seed}: {} was never decided", delivery.id) };
+                let Some(decision) = &event.decision else {
+                    panic!("seed {seed}: {} was never decided", delivery.id)
+                };
                 if let Outcome::Build(planned) = &decision.outcome {
                     self.check_builds(plan, &builds, planned);
                 }
@@ -420,16 +454,15 @@ impl World {
     fn check_builds(&self, plan: &Plan, builds: &[Build], planned: &[crate::policy::Planned]) {
         let seed = plan.seed;
         for planned in planned {
-            let of_commit: Vec<&Build> = builds.iter().filter(|build| *build.commit() == planned.commit).collect();
+            let of_commit: Vec<&Build> =
+                builds.iter().filter(|build| *build.commit() == planned.commit).collect();
             let automatic = of_commit.iter().filter(|build| !matches!(build.trigger, Trigger::Manual));
             let succeeded = automatic.filter(|build| build.state == BuildState::Succeeded).count();
             assert!(succeeded <= 1, "seed {seed}: {} succeeded twice", planned.commit);
             assert!(!of_commit.is_empty(), "seed {seed}: {} has no build", planned.commit);
             let fine = |build: &&Build| match &build.state {
                 BuildState::Succeeded | BuildState::Superseded { .. } | BuildState::Canceled { .. } => true,
-                BuildState::Failed(failure) => {
-                    failure.kind == FailureKind::RunFailed || !plan.is_strict()
-                }
+                BuildState::Failed(failure) => failure.kind == FailureKind::RunFailed || !plan.is_strict(),
                 BuildState::Error(_) => !plan.is_strict(),
                 _ => false,
             };
@@ -441,20 +474,32 @@ impl World {
     /// What is live is the newest that was to be, and the runtime agrees with the store.
     async fn check_live(&self, seed: u64, builds: &[Build], releases: &[crate::release::Release]) {
         let Some(release) = releases.first() else { return };
-        let lane = Lane { environment: release.target.environment.clone(), component: release.target.component.clone() };
-        let Some(live) = self.store.lane(&self.service, &lane).await.expect("the memory store reads") else { return };
+        let lane = Lane {
+            environment: release.target.environment.clone(),
+            component: release.target.component.clone(),
+        };
+        let Some(live) = self.store.lane(&self.service, &lane).await.expect("the memory store reads") else {
+            return;
+        };
         let running = self.deployer.live(&release.target).expect("something is live");
         assert_eq!(running.images, live.images, "seed {seed}: the runtime runs something else than is noted");
         if self.by_hand {
             return;
         }
-        let newest = builds.iter().filter(|build| build.state == BuildState::Succeeded).max_by_key(|build| build.order);
-        let failed = releases.iter().any(|release| {
-            matches!(release.state, ReleaseState::Failed(_) | ReleaseState::RolledBack(_))
-        });
+        let newest = builds
+            .iter()
+            .filter(|build| build.state == BuildState::Succeeded)
+            .max_by_key(|build| build.order);
+        let failed = releases
+            .iter()
+            .any(|release| matches!(release.state, ReleaseState::Failed(_) | ReleaseState::RolledBack(_)));
         if let Some(newest) = newest.filter(|_| !failed) {
             let image = newest.image().expect("an image");
-            assert!(live.images.values().any(|live| *live == image), "seed {seed}: the newest build {} is not live", newest.id);
+            assert!(
+                live.images.values().any(|live| *live == image),
+                "seed {seed}: the newest build {} is not live",
+                newest.id
+            );
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::secret::Secret;
 use crate::service::{Environment, Service};
 use crate::stage::Progress;
 use crate::store::{
-    Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed, MemoryStore, NewDelivery,
-    Page, Quarantined, Registered, Routes, Store, Stored, View, Wants,
+    Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed,
+    MemoryStore, NewDelivery, Page, Quarantined, Registered, Routes, Store, Stored, View, Wants,
 };
 
 /// A store whose every call goes through a [`Chaos`], and whose every save is looked at afterwards.
@@ -52,7 +52,8 @@ impl ChaosStore {
             assert!(count <= most, "{count} slots of `{limit}` are taken, the limit is {most}");
         }
         self.look_at_builds(changes);
-        let releases = self.store.releases(None, Page::first(u32::MAX)).await.expect("the memory store reads").items;
+        let releases =
+            self.store.releases(None, Page::first(u32::MAX)).await.expect("the memory store reads").items;
         let mut under_way: BTreeMap<(ServiceName, Lane), u32> = BTreeMap::new();
         for release in releases.iter().filter(|release| release.state.is_under_way()) {
             *under_way.entry((release.service().clone(), release.lane())).or_default() += 1;
