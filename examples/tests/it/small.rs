@@ -40,8 +40,3 @@ fn a_request_goes_in_and_a_response_comes_out() {
     let said = run("embed_minimal");
     assert!(said.starts_with("200 OK {\"status\":\"accepted\""), "{said}");
 }
-
-#[test]
-fn a_provider_of_ones_own_keeps_every_promise() {
-    assert!(run("custom_provider").contains("every promise of a Git provider is kept"));
-}

@@ -219,6 +219,7 @@ impl Shared {
                 Err(error) => break RolloutStatus::Failed(runtime_failure(&error)),
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
                 () = self.held.lost(claim) => return self.hand_back(claim).await,
             }

@@ -384,6 +384,7 @@ impl World {
             panic!("seed {}: something hangs: {open:?}", self.plan.seed);
         };
         tokio::select! {
+            biased;
             () = working => {}
             () = settled => {}
         }
