@@ -91,7 +91,7 @@ fn a_push_becomes_a_pinned_image_and_a_rollout() {
     assert!(stage.manifest().contains(&pinned), "{}", stage.manifest());
 
     let id = build["id"].as_str().unwrap();
-    let log = stage.server.call("GET", &format!("/api/v1/builds/{id}/log"), &[], b"").text();
+    let log = whole_log(&stage, id);
     assert_eq!(log.lines().next(), Some("[setup] Triggered by Webhook"), "{log}");
     for moment in [
         "Checked out commit",
@@ -106,6 +106,13 @@ fn a_push_becomes_a_pinned_image_and_a_rollout() {
     let deployments = stage.server.get("/api/v1/services/site/deployments");
     assert_eq!(deployments["items"][0]["state"], "live");
     assert_eq!(deployments["items"][0]["build"], build["id"]);
+}
+
+/// The log of a build that is over, once its last line is written: following it to its end waits for that.
+fn whole_log(stage: &Stage, id: &str) -> String {
+    let path = format!("/api/v1/builds/{id}/log");
+    stage.server.call("GET", &path, &[("accept", "text/event-stream")], b"");
+    stage.server.call("GET", &path, &[], b"").text()
 }
 
 #[test]
@@ -373,8 +380,7 @@ fn failed_with(stage: &Stage, commit: &str, kind: &str, named: &str) {
     let message = failure["message"].as_str().unwrap();
     assert!(message.contains(named), "{message}");
     assert!(!failure["remedy"].as_str().unwrap().is_empty());
-    let path = format!("/api/v1/builds/{}/log", build["id"].as_str().unwrap());
-    let log = stage.server.call("GET", &path, &[], b"").text();
+    let log = whole_log(stage, build["id"].as_str().unwrap());
     assert!(log.contains(message), "the log does not say it:\n{log}");
 }
 
@@ -443,7 +449,7 @@ fn a_log_is_followed_and_resumed_where_it_broke_off() {
     let commit = stage.clone.push_change("logged");
     let build = stage.server.built(&commit);
     let path = format!("/api/v1/builds/{}/log", build["id"].as_str().unwrap());
-    let text = stage.server.call("GET", &path, &[], b"").text();
+    let text = whole_log(&stage, build["id"].as_str().unwrap());
     let lines: Vec<&str> = text.lines().collect();
     let events = stage.server.call("GET", &path, &[("accept", "text/event-stream")], b"").text();
     let data = |events: &str| -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Taking deliveries in: peek, route, verify, decode, accept, answer. A route of the host's only mounts it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -47,7 +48,6 @@ impl IngestLimits {
 /// The answer is 2xx only once a delivery is stored. A wrong signature and an unknown repository give the same 401 after
 /// the same number of MACs. Everything that verified is answered 2xx, also what will be ignored: four 4xx in a row and
 /// GitLab switches its hook off (E35).
-#[derive(Debug)]
 pub struct Ingest {
     sources: BTreeMap<ProviderName, Arc<dyn WebhookSource>>,
     limits: IngestLimits,
@@ -56,13 +56,33 @@ pub struct Ingest {
 }
 
 /// A delivery whose body is still coming in.
-#[derive(Debug)]
 pub struct Intake<'a> {
     ingest: &'a Ingest,
     source: &'a Arc<dyn WebhookSource>,
     hook: Option<HookId>,
     headers: HeaderMap,
     body: BytesMut,
+}
+
+/// The key of the decoys stays unknown.
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest")
+            .field("sources", &self.sources)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Headers, body and path may hold a secret: only sizes are printed.
+impl fmt::Debug for Intake<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake")
+            .field("source", &self.source)
+            .field("headers", &self.headers.len())
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer that ends a delivery early.
