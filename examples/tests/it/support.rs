@@ -242,9 +242,8 @@ pub(crate) fn try_call(
     let mut all = Vec::new();
     let read = stream.read_to_end(&mut all);
     let broken = || std::io::Error::other("no whole answer");
-    let split = match all.windows(4).position(|four| four == b"\r\n\r\n") {
-        Some(split) => split,
-        None => return Err(read.err().unwrap_or_else(broken)),
+    let Some(split) = all.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Err(read.err().unwrap_or_else(broken));
     };
     let head = String::from_utf8_lossy(&all[..split]).into_owned();
     let mut body = all[split + 4..].to_vec();
