@@ -7,7 +7,7 @@ use super::state::{Ask, BuildState};
 use crate::stage::{Failure, FailureKind};
 
 impl Build {
-    /// When [`BuildInput::Tick`] is due next; `None`: nothing is waited for.
+    /// When [`super::BuildInput::Tick`] is due next; `None`: nothing is waited for.
     pub fn wake_at(&self) -> Option<Timestamp> {
         match &self.state {
             BuildState::Queued => self.not_before,
