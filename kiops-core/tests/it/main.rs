@@ -1,5 +1,7 @@
 //! The integration tests of kiops-core: one binary, one module for each area.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod log_store;
 mod sim;
 mod store;
