@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::record::Build;
 use super::state::{Ask, BuildState};
+use crate::service::unwatched;
 use crate::stage::{Failure, FailureKind};
 
 impl Build {
@@ -29,6 +30,12 @@ impl Build {
             return Vec::new();
         }
         let stage = self.stage();
+        if let Some(away) = unwatched(self.armed, now) {
+            // Nobody was there to see a sign of life: that time is not the build's.
+            self.run_started_at = self.run_started_at.map(|at| at.saturating_add(away).unwrap_or(now));
+            self.sign(now);
+            return vec![Ask::Log(stage, "Nobody watched for a while; the timers go on from here".into())];
+        }
         if self.total_deadline().is_some_and(|at| now >= at) {
             let text =
                 format!("the build took longer than the total time of {} s", self.timers.total_seconds);

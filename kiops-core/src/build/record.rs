@@ -259,8 +259,12 @@ impl Build {
         branch.map(RefKey::Branch).or_else(|| tag.map(RefKey::Tag))
     }
 
-    /// Adds somebody who asks for it; one of the same scope asks anew. Says whether there are tags to move that were not there.
+    /// Adds somebody who asks for it; one of the same scope asks anew, unless it came late. Says whether there are tags to move
+    /// that were not there.
     pub fn add_requester(&mut self, requester: Requester) -> bool {
+        if requester.late && self.requesters.iter().any(|by| by.scope == requester.scope) {
+            return false;
+        }
         let known = self.tags.len();
         self.tags.extend(requester.tags.iter().cloned());
         self.tags.sort();

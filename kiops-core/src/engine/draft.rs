@@ -156,12 +156,13 @@ impl<'a> Draft<'a> {
         let executor = build.executor.clone().unwrap_or_default();
         let was_over = build.is_over();
         let promoting = build.state == BuildState::Running(Step::Promote);
-        if input == BuildInput::Tick {
-            wake_came(&mut build.armed);
-        }
+        let woken = input == BuildInput::Tick;
         let asks = build
             .apply(input, self.now)
             .map_err(|illegal| Error::conflict("change build", illegal.to_string()).with_source(illegal))?;
+        if woken {
+            wake_came(&mut build.armed);
+        }
         let executor = build.executor.clone().unwrap_or(executor);
         let ended = !was_over && build.is_over();
         let succeeded = ended && build.state == BuildState::Succeeded;
@@ -206,9 +207,7 @@ impl<'a> Draft<'a> {
     /// Applies an input to a release and takes over what it asks for.
     pub(super) fn apply_release(&mut self, id: &ReleaseId, input: ReleaseInput) -> Result<()> {
         let mut release = self.release(id).cloned().ok_or_else(|| missing("release", id.as_str()))?;
-        if input == ReleaseInput::Tick {
-            wake_came(&mut release.armed);
-        }
+        let woken = input == ReleaseInput::Tick;
         let work = match &release.state {
             ReleaseState::Deploying => Some(Effect::Deploy { release: id.clone() }),
             ReleaseState::Verifying => Some(Effect::Verify { release: id.clone() }),
@@ -221,6 +220,9 @@ impl<'a> Draft<'a> {
         let asks = release
             .apply(input, self.now)
             .map_err(|illegal| Error::conflict("change release", illegal.to_string()).with_source(illegal))?;
+        if woken {
+            wake_came(&mut release.armed);
+        }
         // Only the build that released itself shows its release in its log.
         let build = release.origin.build().filter(|_| release.origin.is_automatic()).cloned();
         let lane = release.lane();

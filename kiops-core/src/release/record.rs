@@ -46,7 +46,7 @@ pub struct Release {
     pub timers: Timers,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When its rollout began.
+    /// When its rollout, or after a failure going back, began.
     pub deploy_started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,

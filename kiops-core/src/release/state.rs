@@ -13,6 +13,7 @@ use super::deployer::{Revision, RolloutStatus};
 use super::record::Release;
 use crate::access::Approval;
 use crate::name::{MemberId, ReleaseId};
+use crate::service::unwatched;
 use crate::stage::{Failure, FailureKind, Stage};
 
 /// Where a release stands.
@@ -229,25 +230,27 @@ impl Release {
     /// When [`ReleaseInput::Tick`] is due next.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let (from, seconds) = match self.state {
-            ReleaseState::AwaitingApproval => (Some(self.created_at), self.timers.approval_seconds.into()),
-            ReleaseState::Deploying | ReleaseState::Verifying => {
-                (self.deploy_started_at, self.timers.rollout_seconds.into())
-            }
-            // Going back has the rollout's time once more.
-            ReleaseState::RollingBack(_) => {
-                (self.deploy_started_at, 2 * i64::from(self.timers.rollout_seconds))
+            ReleaseState::AwaitingApproval => (Some(self.created_at), self.timers.approval_seconds),
+            ReleaseState::Deploying | ReleaseState::Verifying | ReleaseState::RollingBack(_) => {
+                (self.deploy_started_at, self.timers.rollout_seconds)
             }
             _ => return None,
         };
         if seconds == 0 {
             return None;
         }
-        from?.checked_add(SignedDuration::from_secs(seconds)).ok()
+        from?.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()
     }
 
     fn tick(&mut self, now: Timestamp) -> Vec<ReleaseAsk> {
         if self.wake_at().is_none_or(|at| now < at) {
             return Vec::new();
+        }
+        if let (true, Some(away)) = (self.state.is_under_way(), unwatched(self.armed, now)) {
+            // The rollout may have been complete for long: whoever watches it says so first.
+            self.deploy_started_at = self.deploy_started_at.map(|at| at.saturating_add(away).unwrap_or(now));
+            let line = "Nobody watched for a while; the rollout's time goes on from here";
+            return vec![ReleaseAsk::Log(line.into())];
         }
         match &self.state {
             ReleaseState::AwaitingApproval => {
@@ -292,6 +295,7 @@ impl Release {
             Some(previous) if self.rollback_on_failure && self.state == ReleaseState::Verifying => {
                 let line = ReleaseAsk::Log(format!("{failure}; going back to revision {previous}"));
                 self.state = ReleaseState::RollingBack(failure);
+                self.deploy_started_at = Some(now);
                 vec![line, ReleaseAsk::GoBack(previous)]
             }
             _ => {

@@ -17,6 +17,7 @@ pub use workload::{
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -128,6 +129,16 @@ impl Timers {
     pub fn stall(&self, stage: Stage) -> u32 {
         self.stall_by_stage.get(&stage).copied().unwrap_or(self.stall_seconds)
     }
+}
+
+/// What whoever looks at the clock again is given to find out how things stand.
+const MOMENT: SignedDuration = SignedDuration::from_mins(1);
+
+/// By how much a deadline moves where nobody looked at the clock: a wake that was due at `armed` comes more than a minute
+/// late, because the process was down, or the store. What went on meanwhile may have given every sign of life.
+pub(crate) fn unwatched(armed: Option<Timestamp>, now: Timestamp) -> Option<SignedDuration> {
+    let late = now.duration_since(armed?);
+    (late > MOMENT).then(|| late.saturating_add(MOMENT))
 }
 
 impl Settings {

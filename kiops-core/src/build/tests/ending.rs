@@ -112,5 +112,7 @@ fn one_scope_asks_once_and_brings_its_tags() {
     assert!(build.add_requester(tagged.clone()));
     assert!(!build.add_requester(tagged));
     assert_eq!(build.requesters.len(), 1);
+    assert!(!build.add_requester(Requester { late: true, ..requester(scope("main")) }));
+    assert!(!build.requesters[0].late, "what came late takes nothing from who asked in time");
     assert_eq!(build.tags, [Tag::parse("main").unwrap(), Tag::parse("v1").unwrap()]);
 }

@@ -29,6 +29,7 @@ fn life(seed: u64, length: usize) {
     let mut slots = false;
     for step in 0..length {
         now += i64::try_from(rng.below(200)).unwrap();
+        build.armed = build.wake_at().filter(|_| !rng.one_in(3));
         let input = input(&mut rng, &build, now);
         let before = build.clone();
         let result = build.apply(input.clone(), at(now));

@@ -146,3 +146,36 @@ fn timers_that_are_off_wake_nobody() {
     world.start_all();
     assert_eq!((due(&world, &wake(&build)), world.build(&build).armed), (None, None));
 }
+
+#[test]
+fn time_in_which_nobody_watched_is_not_the_builds() {
+    let mut world = World::new(AUTO);
+    let build = world.pushed(onto(1, 2));
+    world.start_all();
+    // The process is down for a day; at its start the wake comes before anybody can see how the run stands.
+    world.seconds += 24 * 3600;
+    world.input(&build, BuildInput::Tick).unwrap();
+    assert_eq!(world.state(&build), BuildState::Starting);
+    assert!(world.log_of(&build).last().unwrap().contains("Nobody watched for"));
+    assert_eq!(due(&world, &wake(&build)), Some(world.time() + later(150)));
+    let run = world.build(&build).run();
+    world.input(&build, BuildInput::LostByUs { run }).unwrap();
+    world.succeed(&build);
+    assert_eq!(world.state(&build), BuildState::Succeeded);
+}
+
+#[test]
+fn time_in_which_nobody_watched_does_not_take_a_rollout_back() {
+    let mut world = World::new(AUTO);
+    world.live(onto(1, 2));
+    let build = world.pushed(onto(2, 3));
+    world.succeed(&build);
+    let release = world.release_of(&build).id;
+    world.releases_input(&release, ReleaseInput::Applied(Ok(Revision(2)))).unwrap();
+    world.seconds += 24 * 3600;
+    world.releases_input(&release, ReleaseInput::Tick).unwrap();
+    assert_eq!(world.release(&release).state, ReleaseState::Verifying);
+    assert!(due(&world, &Effect::WakeRelease { release: release.clone() }) > Some(world.time()));
+    world.releases_input(&release, ReleaseInput::Status(RolloutStatus::Complete)).unwrap();
+    assert_eq!(world.release(&release).state, ReleaseState::Live);
+}

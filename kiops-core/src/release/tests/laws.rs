@@ -7,7 +7,7 @@ use crate::build::{Build, BuildState};
 const TRANSITIONS: usize = 300_000;
 
 /// Seeds that once failed are played first.
-const KEPT: [u64; 1] = [1];
+const KEPT: [u64; 1] = [1497];
 
 #[test]
 fn no_transition_breaks_a_law() {
@@ -37,6 +37,7 @@ fn life(seed: u64, length: usize) {
     let mut now = 0;
     for step in 0..length {
         now += i64::try_from(rng.below(300)).unwrap();
+        release.armed = release.wake_at().filter(|_| !rng.one_in(3));
         let input = input(&mut rng, &release);
         let before = release.clone();
         let result = release.apply(input.clone(), at(now));
@@ -46,6 +47,8 @@ fn life(seed: u64, length: usize) {
             continue;
         };
         legal(&before, &release, &asks).unwrap_or_else(|why| panic!("{why}; {}", context()));
+        let due = release.wake_at().filter(|due| input == ReleaseInput::Tick && *due <= at(now));
+        assert_eq!(due, None, "it is woken again at once; {}", context());
         let (old, new) = (BuildView::of(&build, Some(&before)), BuildView::of(&build, Some(&release)));
         assert!(new.progress >= old.progress, "progress fell; {}", context());
     }
