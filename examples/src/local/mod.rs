@@ -60,6 +60,7 @@ pub struct Local {
     /// Where the API listens.
     pub address: SocketAddr,
     listener: TcpListener,
+    layout: ImageLayout,
     app: App,
 }
 
@@ -84,14 +85,14 @@ impl Local {
         let store: Arc<SqliteStore> =
             Arc::new(SqliteStore::open(SqliteConfig::new(place.database()), keys).await?);
         let logs: Arc<dyn LogStore> = Arc::new(LogFiles::open(LogFilesConfig::new(place.logs()))?);
-        let layout = Arc::new(ImageLayout::open(LayoutConfig::new(place.layout()))?);
+        let layout = ImageLayout::open(LayoutConfig::new(place.layout()))?;
         let provider: Arc<dyn GitProvider> = Arc::new(Plain::new(PlainConfig::on_disk(place.root()))?);
-        let assembler = Assembler::new(AssemblerConfig::new(place.work()), layout.clone())?;
+        let assembler = Assembler::new(AssemblerConfig::new(place.work()), Arc::new(layout.clone()))?;
         let manifests =
             ManifestDirectory::open(ManifestDirectoryConfig::new(place.deploy(), place.revisions())).await?;
         let adapters = Adapters::builder()
             .provider(Arc::clone(&provider))
-            .registry(IMAGE_HOST, layout.clone())
+            .registry(IMAGE_HOST, Arc::new(layout.clone()))
             .executor(Arc::new(assembler))
             .deployer(Arc::new(manifests))
             .secrets(Arc::new(StoreSecrets::new(store.clone())))
@@ -107,9 +108,9 @@ impl Local {
             authenticate: Arc::new(LocalOwner::new(MemberId::parse("owner")?)),
             hosts: HostPolicy::default(),
             surroundings: Arc::new(LocalSurroundings { provider, driver: driver.clone() }),
-            layout: Some(layout),
+            layout: Some(Arc::new(layout.clone())),
         };
-        Ok(Self { place: Arc::new(place), driver, git, address, listener, app })
+        Ok(Self { place: Arc::new(place), driver, git, address, listener, layout, app })
     }
 
     /// Whether somebody pushed to `main` already.
@@ -138,8 +139,25 @@ impl Local {
             stop.closed().await;
         });
         let served = serve(self.listener, router(self.app), until(stopped.clone()), grace);
-        let worked = self.driver.run(until(stopped), grace);
-        tokio::join!(served, worked);
+        let worked = self.driver.run(until(stopped.clone()), grace);
+        let collected = collect(self.layout, until(stopped));
+        tokio::join!(served, worked, collected);
+    }
+}
+
+/// Removes blobs that no image needs, at the start and once an hour.
+async fn collect(layout: ImageLayout, stopped: impl Future<Output = ()>) {
+    let rounds = async {
+        loop {
+            if let Err(error) = layout.gc().await {
+                tracing::warn!(%error, "the image layout could not be tidied up");
+            }
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+    };
+    tokio::select! {
+        () = rounds => {}
+        () = stopped => {}
     }
 }
 

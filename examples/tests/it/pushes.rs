@@ -160,6 +160,21 @@ fn explain_answers_with_other_settings_and_changes_nothing() {
 }
 
 #[test]
+fn explain_finds_out_what_only_the_other_settings_ask() {
+    let stage = Stage::new();
+    stage.clone.write("docs/a.md", "a");
+    let commit = stage.clone.push_change("no path is watched");
+    let delivery = stage.server.decided(&commit);
+    let path = format!("/api/v1/deliveries/{}/explain", delivery["id"].as_str().unwrap());
+    let mut settings = stage.server.get("/api/v1/services/site/settings");
+    for (watched, outcome) in [("docs/", "built"), ("src/", "skipped")] {
+        settings["components"][0]["watch_path"] = json!([watched]);
+        let explained = stage.server.send("POST", &path, &json!({"settings": settings})).json();
+        assert_eq!(explained["outcome"], outcome, "{explained:#}");
+    }
+}
+
+#[test]
 fn a_watch_path_skips_what_it_does_not_watch() {
     let stage = Stage::new();
     stage.server.change_settings(|settings| settings["components"][0]["watch_path"] = json!(["src/"]));

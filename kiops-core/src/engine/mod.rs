@@ -26,5 +26,6 @@ pub use wants::{Primary, wants};
 
 #[cfg(feature = "runtime")]
 pub use driver::{
-    Adapters, AdaptersBuilder, Clock, Driver, DriverConfig, Members, NobodyIsMember, SystemClock, Watching,
+    Adapters, AdaptersBuilder, Clock, Driver, DriverConfig, Keep, Members, NobodyIsMember, SystemClock,
+    Watching,
 };

@@ -136,17 +136,18 @@ fn settle_refusal(draft: &Draft<'_>, build: &BuildId, input: BuildInput, executo
 
 /// What today's settings, or these, would make of an event that was decided before (K42). Changes nothing.
 ///
-/// The ref is taken as it was before the event: what was decided since would make it look late.
+/// The ref is taken as it was before the event: what was decided since would make it look late. What was answered then
+/// counts; `answers` are to questions that only these settings ask ([`Decision::questions`]). After two
+/// `rounds` nothing more is asked.
 pub fn explain(
     rules: &Rules,
     service: &Service,
     delivery: &DeliveryRecord,
     event: &EventRecord,
-    state: RefState,
+    answers: &[Answered],
+    rounds: u8,
 ) -> Decision {
-    let mut state = state;
-    state.newest = None;
-    state.decided.clear();
+    let mut state = RefState::default();
     if let Some(decision) = &event.decision {
         // What its files were compared with is part of what was known then.
         for component in &service.settings.components {
@@ -161,8 +162,8 @@ pub fn explain(
     }
     let facts = Facts {
         state,
-        answers: event.answers.clone(),
-        rounds: 2,
+        answers: event.answers.iter().chain(answers).cloned().collect(),
+        rounds,
         unsigned: !delivery.signed,
         ..Facts::default()
     };

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Cursor, LogLine, LogPage, LogStore, NewLine};
 use crate::error::Result;
@@ -113,6 +113,22 @@ impl LogStore for MemoryLogStore {
             state.logs.remove(build);
         });
         Ok(())
+    }
+
+    async fn expire(&self, before: Timestamp) -> Result<u64> {
+        let is_old = |log: &Log| log.lines.last().is_none_or(|line| line.at < before);
+        let old: Vec<BuildId> = {
+            let state = self.state();
+            state.logs.iter().filter(|(_, log)| is_old(log)).map(|(build, _)| build.clone()).collect()
+        };
+        for build in &old {
+            self.change(build, |state| {
+                if state.logs.get(build).is_some_and(is_old) {
+                    state.logs.remove(build);
+                }
+            });
+        }
+        Ok(old.len() as u64)
     }
 }
 

@@ -84,4 +84,7 @@ pub trait LogStore: Send + Sync + std::fmt::Debug {
 
     /// Removes the log of a build. Removing what is not there is no error.
     async fn remove(&self, build: &BuildId) -> Result<()>;
+
+    /// Removes every log that nothing was written to since `before`. Says how many.
+    async fn expire(&self, before: Timestamp) -> Result<u64>;
 }

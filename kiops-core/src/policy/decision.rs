@@ -131,6 +131,14 @@ impl Decision {
         let late = |finding: &Finding| matches!(finding.saw, Saw::Standing { standing: Standing::Late, .. });
         self.findings.iter().any(late)
     }
+
+    /// What must be answered before there is a decision; empty once there is one.
+    pub fn questions(&self) -> &[Question] {
+        match &self.outcome {
+            Outcome::Ask(questions) => questions,
+            Outcome::Build(_) | Outcome::Hold(_) | Outcome::Skip(_) => &[],
+        }
+    }
 }
 
 impl SkipReason {

@@ -5,3 +5,4 @@
 mod log_store;
 mod sim;
 mod store;
+mod tidy;

@@ -97,18 +97,6 @@ impl LogFiles {
         Ok(Self { shared: Arc::new(Shared { config, logs: Mutex::default(), clock: AtomicU64::new(0) }) })
     }
 
-    /// Removes every log that nothing was written to since `before`; says how many.
-    pub async fn expire(&self, before: Timestamp) -> Result<u64> {
-        let shared = Arc::clone(&self.shared);
-        let old = blocking("expire logs", move || shared.older_than(before)).await?;
-        let mut removed = 0;
-        for build in old {
-            self.remove(&build).await?;
-            removed += 1;
-        }
-        Ok(removed)
-    }
-
     /// Does something with a build's log, on a thread that may wait for the disk.
     async fn with<T: Send + 'static>(
         &self,
@@ -272,5 +260,16 @@ impl LogStore for LogFiles {
             Ok(())
         })
         .await
+    }
+
+    async fn expire(&self, before: Timestamp) -> Result<u64> {
+        let shared = Arc::clone(&self.shared);
+        let old = blocking("expire logs", move || shared.older_than(before)).await?;
+        let mut removed = 0;
+        for build in old {
+            self.remove(&build).await?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 }

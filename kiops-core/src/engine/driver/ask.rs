@@ -1,6 +1,6 @@
 //! What people ask of the driver: commands, with what must be looked up before the engine can judge them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Driver;
 use crate::access::Subject;
@@ -9,7 +9,7 @@ use crate::engine::command::Command;
 use crate::engine::step::{Input, Reply, explain};
 use crate::error::{Error, Result};
 use crate::name::{BuildId, ComponentName, DeliveryId, EnvironmentName, GitRef, ReleaseId, ServiceName};
-use crate::policy::{Decision, RefState};
+use crate::policy::{Decision, Question};
 use crate::release::{DeployTarget, Live, Revision};
 use crate::service::{Service, Settings, Source};
 
@@ -113,11 +113,23 @@ impl Driver {
             settings.validate()?;
             service.settings = settings;
         }
-        let explained = record
-            .events
-            .iter()
-            .map(|event| explain(&self.shared.rules, &service, &record, event, RefState::default()));
-        Ok(explained.collect())
+        let (mut answers, mut rounds) = (Vec::new(), 0);
+        loop {
+            let rules = &self.shared.rules;
+            let explained: Vec<Decision> = record
+                .events
+                .iter()
+                .map(|event| explain(rules, &service, &record, event, &answers, rounds))
+                .collect();
+            let asked: BTreeSet<&Question> = explained.iter().flat_map(Decision::questions).collect();
+            if asked.is_empty() {
+                return Ok(explained);
+            }
+            for question in asked {
+                answers.push(self.shared.answer(Some(&service), question.clone()).await);
+            }
+            rounds += 1;
+        }
     }
 
     /// Where a release of this component to this environment goes; `None` stands for the only one, and the service's own.

@@ -7,6 +7,7 @@ mod heads;
 mod held;
 mod perform;
 mod schedule;
+mod tidy;
 
 pub use adapters::{Adapters, AdaptersBuilder, Clock, Members, NobodyIsMember, SystemClock};
 
@@ -58,6 +59,32 @@ pub struct DriverConfig {
     pub parallel: usize,
     /// How often work that fails for reasons that may pass is tried before it counts as failed. 6 by default.
     pub tries: u32,
+    /// How long what may go is kept.
+    pub keep: Keep,
+}
+
+/// How long what may go is kept; `None` is for ever. The driver removes what is older once an hour.
+///
+/// Records of deliveries, builds and releases always stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Bodies of deliveries and their replay keys, from when they came in. 30 days by default. Less shortens the time in
+    /// which a repeated delivery is known as such.
+    pub bodies: Option<Duration>,
+    /// Logs of builds, from their last line. 90 days by default.
+    pub logs: Option<Duration>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self { bodies: Some(30 * DAY), logs: Some(90 * DAY) }
+    }
+}
+
+impl Keep {
+    /// Everything, for ever.
+    pub const EVERYTHING: Self = Self { bodies: None, logs: None };
 }
 
 impl DriverConfig {
@@ -73,6 +100,7 @@ impl DriverConfig {
             rollouts: Duration::from_millis(500),
             parallel: 32,
             tries: 6,
+            keep: Keep::default(),
         }
     }
 }
@@ -195,6 +223,7 @@ impl Driver {
         // Whoever drops this future ends all of it.
         let (mut starting, mut keeping) = (JoinSet::new(), JoinSet::new());
         starting.spawn(schedule::run(Arc::clone(shared)));
+        starting.spawn(tidy::run(Arc::clone(shared)));
         if let Some(every) = shared.config.heads {
             starting.spawn(heads::run(self.clone(), every));
         }

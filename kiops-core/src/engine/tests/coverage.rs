@@ -118,13 +118,8 @@ fn explaining_an_event_compares_with_what_it_was_compared_with_then() {
     assert_eq!(world.outcome(&delivery), EventOutcome::Skipped);
     let record = world.record(&delivery);
     let explain = |settings: &str| {
-        let decision = crate::engine::explain(
-            &Rules::none(),
-            &service(settings),
-            &record,
-            &record.events[0],
-            RefState::default(),
-        );
+        let decision =
+            crate::engine::explain(&Rules::none(), &service(settings), &record, &record.events[0], &[], 2);
         decision.outcome
     };
     assert!(matches!(explain(WATCHING), crate::policy::Outcome::Skip(_)));

@@ -22,7 +22,7 @@ use super::fakes::{
 };
 use crate::access::{Role, Subject};
 use crate::build::{Build, BuildState, Trigger};
-use crate::engine::{Adapters, Clock as _, Command, Driver, DriverConfig, Ingest, IngestLimits};
+use crate::engine::{Adapters, Clock as _, Command, Driver, DriverConfig, Ingest, IngestLimits, Keep};
 use crate::event::{Actor, ChangedFiles, CommitFacts, Event, EventKind, Push, Repository, Tip};
 use crate::filter::RefFilter;
 use crate::image::TagTemplate;
@@ -214,6 +214,7 @@ impl World {
         let store = ChaosStore::new(Arc::clone(&self.store), self.chaos.clone(), limits());
         let mut config = DriverConfig::new("sim");
         config.limits = limits();
+        config.keep = Keep::EVERYTHING;
         let logs = Arc::<MemoryLogStore>::clone(&self.logs);
         Driver::new(Arc::new(store), logs, adapters, Rules::none(), Arc::new(self.clock), config)
     }

@@ -1,5 +1,7 @@
 //! Logs that are removed, and logs after a kill. A store that lives in memory has nothing to prove of the latter.
 
+use jiff::Timestamp;
+
 use super::{lines, log, texts, whole};
 use crate::log::{Cursor, LogPage, LogStore};
 use crate::testing::conformance::Subject;
@@ -19,6 +21,24 @@ pub async fn a_removed_log_is_gone_and_its_writers_forgotten(subject: &dyn Subje
     store.append(&build, "x", 1, lines(["anew"])).await.unwrap();
     let page = whole(store.as_ref(), &build).await;
     assert_eq!((page.lines[0].n, texts(&page), page.ended), (1, vec!["anew"], false));
+}
+
+/// What is newer than the moment asked for stays, open or closed.
+pub async fn logs_expire_by_their_last_line(subject: &dyn Subject<dyn LogStore>) {
+    let store = subject.open().await;
+    let (open, closed) = (log("open"), log("closed"));
+    for build in [&open, &closed] {
+        store.append(build, "x", 1, lines(["1", "2"])).await.unwrap();
+    }
+    store.close(&closed).await.unwrap();
+    assert_eq!(store.expire(Timestamp::UNIX_EPOCH).await.unwrap(), 0);
+    assert_eq!(texts(&whole(store.as_ref(), &open).await), ["1", "2"]);
+    assert!(whole(store.as_ref(), &closed).await.ended);
+    assert_eq!(store.expire(Timestamp::MAX).await.unwrap(), 2);
+    for build in [&open, &closed] {
+        assert_eq!(whole(store.as_ref(), build).await, LogPage::default());
+    }
+    assert_eq!(store.expire(Timestamp::MAX).await.unwrap(), 0, "what is gone expires no more");
 }
 
 /// Lines and the end, in order.

@@ -38,6 +38,7 @@ checks! { dyn LogStore:
     }
     lifetime {
         a_removed_log_is_gone_and_its_writers_forgotten,
+        logs_expire_by_their_last_line,
         logs_are_there_after_a_kill,
         repeats_are_dropped_after_a_kill,
     }
