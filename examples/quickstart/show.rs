@@ -90,10 +90,10 @@ pub(crate) fn follow(screen: Screen, driver: Driver) -> Shown {
     let count = Arc::new(count);
     let mut watching = driver.watch();
     tokio::spawn(async move {
-        let mut followed: BTreeMap<BuildId, VisibleState> = BTreeMap::new();
+        let mut followed: BTreeMap<BuildId, &str> = BTreeMap::new();
         while let Some(event) = watching.next().await {
             if let DomainEvent::Build { build, view, .. } = &event {
-                let before = followed.insert(build.clone(), view.state);
+                let before = followed.insert(build.clone(), view.state.label());
                 if before.is_none() && !view.state.is_over() {
                     count.send_modify(|open| *open += 1);
                     let (screen, driver, build, count) =
@@ -104,8 +104,8 @@ pub(crate) fn follow(screen: Screen, driver: Driver) -> Shown {
                     });
                 }
                 screen.progress(view.progress.percent(), view.state.label());
-                // A state is told when it changes; steps move the bar only.
-                if before == Some(view.state) {
+                // A word is told when it changes; steps move the bar only.
+                if before == Some(view.state.label()) {
                     continue;
                 }
             }

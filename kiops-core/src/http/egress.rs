@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::address::{Place, place};
+use super::address::AddressKind;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The hosts that may be called; everything else is refused, redirects included.
@@ -118,10 +118,10 @@ impl HostRule {
     }
 
     fn allows_address(&self, address: IpAddr) -> bool {
-        match place(address) {
-            Place::Public => true,
-            Place::Private => self.private,
-            Place::Special => self.private && literal(&self.url) == Some(address),
+        match AddressKind::of(address) {
+            AddressKind::Public => true,
+            AddressKind::Private => self.private,
+            AddressKind::Special => self.private && literal(&self.url) == Some(address),
         }
     }
 }

@@ -31,6 +31,7 @@ mod status;
 mod tests;
 mod timer;
 
+pub use address::AddressKind;
 pub use body::Body;
 pub use client::{HttpClient, Idempotent, Limits};
 pub use egress::{Egress, HostRule};

@@ -1,8 +1,9 @@
 //! Where a plain repository is: parsed from the text that a service or a hook names it by, before git sees any of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use kiops_core::http::AddressKind;
 use kiops_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
@@ -166,7 +167,8 @@ impl Remote {
         (rest.is_empty() || rest.starts_with('/')).then_some(path.len())
     }
 
-    /// Refuses addresses of `resolved` that are not public, unless `private` is allowed for this host; gives what
+    /// Refuses addresses of `resolved` that are not public, unless `private` is allowed for this host; those of special
+    /// networks, where clouds keep their metadata, are reached only where the repository names that very address. Gives what
     /// `http.curloptResolve` takes, so that git connects to these and asks no name server again (DNS rebinding).
     pub(super) fn pinned(&self, resolved: &[IpAddr], private: bool) -> Result<Option<String>> {
         if resolved.is_empty() {
@@ -175,7 +177,12 @@ impl Remote {
                 format!("the host `{}` has no address", self.host()),
             ));
         }
-        if !private && !resolved.iter().copied().all(is_public) {
+        let allowed = |ip: &IpAddr| match AddressKind::of(*ip) {
+            AddressKind::Public => true,
+            AddressKind::Private => private,
+            AddressKind::Special => private && self.ip() == Some(*ip),
+        };
+        if !resolved.iter().all(allowed) {
             return Err(Error::new(
                 ErrorKind::Forbidden,
                 "reach repository",
@@ -194,40 +201,6 @@ impl Remote {
             })
             .collect();
         Ok(Some(format!("{}:{}:{}", self.host(), self.port(), addresses.join(","))))
-    }
-}
-
-/// Whether an address belongs to the public internet. What embeds an IPv4 address is judged by that one.
-pub(super) fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => is_public_v6(ip),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let special = a == 0
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (b == 18 || b == 19))
-        || a >= 224;
-    !(special || ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation())
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = ip.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => v4(g, h),
-        (0x2002, ..) => v4(b, c),
-        // Teredo and benchmarking, documentation.
-        (0x2001, 0..0x200, ..) | (0x2001, 0xdb8, ..) | (0x3fff, 0..0x1000, ..) => false,
-        _ => (0x2000..0x4000).contains(&a),
     }
 }
 
@@ -358,39 +331,31 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_told_from_public_ones_however_they_are_written() {
+    fn an_address_that_is_not_public_is_refused_however_it_is_written() {
         for private in [
             "http://127.0.0.1/",
             "http://169.254.169.254/",
             "http://[::ffff:127.0.0.1]",
-            "http://[::1]/",
             "http://0/",
             "http://2130706433/",
             "http://0x7f.1/",
             "http://10.0.0.1/",
-            "http://172.16.0.1/",
-            "http://192.168.1.1/",
-            "http://100.64.0.1/",
             "http://[fd00::1]/",
-            "http://[fe80::1]/",
             "http://[64:ff9b::7f00:1]/",
-            "http://[2002:7f00:1::]/",
-            "http://224.0.0.1/",
-            "http://255.255.255.255/",
-            "http://[ff02::1]/",
-            "http://[::]/",
-            "http://[2001:db8::1]/",
-            "http://[::127.0.0.1]/",
         ] {
             let remote = Remote::parse(private).unwrap();
             let ip = remote.ip().unwrap_or_else(|| panic!("{private} is not read as an address"));
-            assert!(!is_public(ip), "{private}");
             assert_eq!(remote.pinned(&[ip], false).unwrap_err().kind(), ErrorKind::Forbidden, "{private}");
-            assert!(remote.pinned(&[ip], true).is_ok());
+            assert!(remote.pinned(&[ip], true).is_ok(), "{private} is meant");
         }
-        for public in ["1.1.1.1", "140.82.121.3", "2606:4700:4700::1111", "::ffff:1.1.1.1", "172.32.0.1"] {
-            assert!(is_public(public.parse().unwrap()), "{public}");
-        }
+    }
+
+    #[test]
+    fn a_private_host_is_not_sent_to_the_clouds_metadata() {
+        let remote = Remote::parse("https://git.internal/a.git").unwrap();
+        assert!(remote.pinned(&["10.0.0.1".parse().unwrap()], true).is_ok());
+        let metadata = "169.254.169.254".parse().unwrap();
+        assert_eq!(remote.pinned(&[metadata], true).unwrap_err().kind(), ErrorKind::Forbidden);
     }
 
     #[test]
