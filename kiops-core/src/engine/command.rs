@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::{Source, facts, follow};
+use super::decide::{facts, follow};
 use super::draft::Draft;
-use super::enqueue::{Asked, fill};
+use super::enqueue::{Asked, Source, fill};
 use super::lanes::{NewRelease, releasable};
-use super::step::{Reply, missing};
+use super::reply::{Reply, missing};
 use crate::access::{Action, Protection, Subject, Trust, may};
 use crate::build::{BuildInput, Trigger};
 use crate::error::{Error, ErrorKind, Result};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
-use super::step::missing;
+use super::enqueue::Source;
+use super::reply::missing;
 use crate::access::Subject;
 use crate::build::Trigger;
 use crate::error::Result;
@@ -78,14 +79,6 @@ pub(super) fn facts(
 fn tracked(draft: &Draft<'_>) -> RefState {
     let branch = draft.service().source.git().map(|git| git.branch.clone());
     branch.map(|branch| draft.ref_state(&RefKey::Branch(branch))).unwrap_or_default()
-}
-
-/// Where a plan comes from.
-pub(super) struct Source<'a> {
-    pub(super) delivery: &'a DeliveryId,
-    pub(super) repeat: bool,
-    pub(super) trigger: Trigger,
-    pub(super) subject: &'a Subject,
 }
 
 /// What follows from a decision: builds are enqueued, and the ref remembers its head.

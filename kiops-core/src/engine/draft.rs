@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::step::missing;
+use super::reply::missing;
 use crate::build::{Ask, Build, BuildInput, BuildState, Step};
 use crate::effect::{Effect, Work};
 use crate::error::{Error, Result};

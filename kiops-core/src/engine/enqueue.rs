@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use super::decide::Source;
 use super::draft::Draft;
 use crate::access::{Subject, Trust};
 use crate::build::{
@@ -21,6 +20,14 @@ use crate::provider::Commit;
 use crate::service::{Component, GitSource, ImageTarget, Supersede};
 use crate::stage::{Progress, Stage};
 use crate::store::EventRecord;
+
+/// Where a plan comes from.
+pub(super) struct Source<'a> {
+    pub(super) delivery: &'a DeliveryId,
+    pub(super) repeat: bool,
+    pub(super) trigger: Trigger,
+    pub(super) subject: &'a Subject,
+}
 
 /// Who asks for a build, and what is known of its commit.
 pub(super) struct Asked<'a> {

@@ -10,6 +10,7 @@ mod lanes;
 #[cfg(any(feature = "runtime", test))]
 mod promote;
 mod reconcile;
+mod reply;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ mod driver;
 pub use command::Command;
 pub use ingest::{Ingest, IngestLimits, Intake, Refused, Taken};
 pub use reconcile::orphans;
-pub use step::{Input, Next, Reply, Stepped, explain, step};
+pub use reply::Reply;
+pub use step::{Input, Next, Stepped, explain, step};
 pub use wants::{Primary, wants};
 
 #[cfg(feature = "runtime")]

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use super::command::{self, Command};
 use super::decide::decide_delivery;
 use super::draft::Draft;
+use super::reply::Reply;
 use crate::access::Subject;
 use crate::build::BuildInput;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::{BuildId, CommitId, DeliveryId, ReleaseId};
 use crate::policy::{Answered, Decision, Facts, Question, RefState, Rules, Saw, decide};
 use crate::queue::Pick;
@@ -73,18 +74,6 @@ pub struct Stepped {
     pub changes: Changes,
     /// What whoever asked is told.
     pub reply: Reply,
-}
-
-/// What whoever asked is told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Reply {
-    /// That it is done.
-    #[default]
-    Done,
-    /// The builds that it led to.
-    Builds(Vec<BuildId>),
-    /// The release that it led to.
-    Release(ReleaseId),
 }
 
 /// One input, one set of changes. Pure: the same view, input and time give the same changes.
@@ -176,9 +165,4 @@ fn compared_with(event: &EventRecord) -> Option<CommitId> {
         Answered { question: Question::Compare { from, .. }, answer: Some(_) } => Some(from.clone()),
         _ => None,
     })
-}
-
-/// The error of an input that names what is not there.
-pub(super) fn missing(what: &str, id: &str) -> Error {
-    Error::not_found("step", format!("there is no {what} `{id}`"))
 }

@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use self::held::Held;
-use super::step::{Input, Next, Reply, step};
+use super::reply::Reply;
+use super::step::{Input, Next, step};
 use super::wants::{Primary, wants};
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result, Retry};
