@@ -131,13 +131,11 @@ pub(super) fn carry_out(
         }
         Command::Approve { release } => {
             let member = may_decide(draft, &release, by)?;
-            draft.apply_release(&release, ReleaseInput::Approve { by: member })?;
-            Ok(Reply::Release(release))
+            settle(draft, release, ReleaseInput::Approve { by: member })
         }
         Command::Reject { release } => {
             let member = may_decide(draft, &release, by)?;
-            draft.apply_release(&release, ReleaseInput::Reject { by: member.to_string() })?;
-            Ok(Reply::Release(release))
+            settle(draft, release, ReleaseInput::Reject { by: member.to_string() })
         }
         Command::ApproveFork { delivery, commit } => {
             allow(by, Action::Approve)?;
@@ -323,6 +321,17 @@ fn may_decide(draft: &Draft<'_>, id: &ReleaseId, by: &Subject) -> Result<MemberI
     match &by.id {
         Some(member) if environment.protection.may_approve(by) => Ok(member.clone()),
         _ => Err(forbidden("approving here needs an Admin or Owner; in a locked environment the Owner")),
+    }
+}
+
+/// Says yes or no to a release that waits. To any other there is nothing to say any more.
+fn settle(draft: &mut Draft<'_>, release: ReleaseId, answer: ReleaseInput) -> Result<Reply> {
+    match draft.apply_release(&release, answer) {
+        Ok(()) => Ok(Reply::Release(release)),
+        Err(error) if error.kind() == ErrorKind::Conflict => Err(error.with_remedy(
+            "only a release that awaits approval can be approved or rejected: look at the newest one, or deploy again",
+        )),
+        Err(error) => Err(error),
     }
 }
 

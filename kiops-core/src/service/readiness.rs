@@ -18,6 +18,8 @@ pub struct ReadinessFacts {
     pub runtime: Option<bool>,
     /// Whether a webhook secret is set.
     pub webhook: bool,
+    /// Whether a delivery has come in by the webhook.
+    pub delivered: bool,
 }
 
 impl ReadinessFacts {
@@ -29,6 +31,7 @@ impl ReadinessFacts {
             dockerfile: None,
             runtime: None,
             webhook: true,
+            delivered: false,
         }
     }
 
@@ -50,6 +53,13 @@ impl ReadinessFacts {
     #[must_use]
     pub const fn with_webhook(mut self, set: bool) -> Self {
         self.webhook = set;
+        self
+    }
+
+    /// The same knowing whether a delivery has come in.
+    #[must_use]
+    pub const fn with_delivered(mut self, delivered: bool) -> Self {
+        self.delivered = delivered;
         self
     }
 }
@@ -128,7 +138,11 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
     if let Source::Git(_) = service.source {
         // Not required: heads are listed too, for machines that no webhook can reach.
         let no = "create the webhook with its secret; until then pushes are found when heads are listed";
-        items.push(item("webhook", false, met(facts.webhook, "a secret is set", no)));
+        let yes = match facts.delivered {
+            true => "a secret is set, and deliveries come in",
+            false => "a secret is set; no delivery has come in yet",
+        };
+        items.push(item("webhook", false, met(facts.webhook, yes, no)));
     }
     if let (Source::Git(_), Some(found)) = (&service.source, facts.dockerfile) {
         items.push(item(
