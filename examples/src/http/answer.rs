@@ -1,15 +1,18 @@
 //! Answers: JSON, lists, and errors as problem documents.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{FromRequest, Request};
-use axum::http::{Method, StatusCode, Uri};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use kiops_core::problem::Problem;
 use kiops_core::store::{Listed, Page};
 use kiops_core::{Error, ErrorKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use super::App;
 
 /// The largest JSON body that is read, in bytes.
 const JSON_MAX: usize = 1 << 20;
@@ -90,24 +93,82 @@ pub(super) fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, R
     text.parse().map_err(|_| not_found(what))
 }
 
-/// A JSON body of at most 1 MiB; an empty one is `{}`. Unlike axum's own, refusals are problem documents.
-pub(super) struct Input<T>(pub(super) T);
+// Unlike axum's own, the refusals of these three are problem documents.
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
+/// The one name or id in a path. What is no text cannot be one that exists.
+pub(super) struct Path(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Path {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let bytes = axum::body::to_bytes(request.into_body(), JSON_MAX).await.map_err(|_| {
-            Refusal::from(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is larger than {JSON_MAX} bytes"),
-            ))
-        })?;
-        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(bytes)
-            .map(Self)
-            .map_err(|error| bad(format!("the body is not what is expected: {error}")))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let name = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        name.map(|name| Self(name.0)).map_err(|_| not_found("name or id"))
     }
+}
+
+/// What follows the path's question mark.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query.map(|query| Self(query.0)).map_err(|refused| bad(refused.body_text()))
+    }
+}
+
+/// A JSON body of at most 1 MiB; an empty one is `{}`.
+pub(super) struct Input<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let refuse = |status, detail: String| Refusal::from(Problem::new(status, detail));
+        let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+        if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let detail = "an encoded body is not taken: send it as it is".to_owned();
+            return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+        let too_large =
+            || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {JSON_MAX} bytes"));
+        if request.body().size_hint().lower() > JSON_MAX as u64 {
+            return Err(too_large());
+        }
+        let read = axum::body::to_bytes(request.into_body(), JSON_MAX);
+        let bytes = match tokio::time::timeout(app.limits.body, read).await {
+            Ok(read) => read.map_err(|error| match too_long(&error) {
+                true => too_large(),
+                false => bad("the body broke off".into()),
+            })?,
+            Err(_) => return Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long".into())),
+        };
+        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let expected =
+            |error: &dyn std::fmt::Display| bad(format!("the body is not what is expected: {error}"));
+        // A list would be read as the fields in their order.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(expected(&"it is no JSON object"));
+        }
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        // The path names the field where the error itself does not.
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| expected(&error))?;
+        json.end().map_err(|error| expected(&error))?;
+        Ok(Self(value))
+    }
+}
+
+fn too_long(error: &axum::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 pub(super) async fn no_such_path(uri: Uri) -> Refusal {

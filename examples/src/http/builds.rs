@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use kiops_core::access::Action;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::access::{Caller, require};
-use super::answer::{Answer, Input, List, PageQuery, Refusal, not_found, parse};
+use super::answer::{Answer, Input, List, PageQuery, Path, Query, Refusal, not_found, parse};
 use super::services;
 
 #[derive(Serialize)]
@@ -165,11 +165,7 @@ pub(super) async fn service_of(app: &App, query: &PageQuery) -> Result<Option<Se
     }
 }
 
-pub(super) async fn one(
-    State(app): State<App>,
-    Caller(_): Caller,
-    Path(id): Path<String>,
-) -> Answer<BuildJson> {
+pub(super) async fn one(State(app): State<App>, Caller(_): Caller, Path(id): Path) -> Answer<BuildJson> {
     let build = find(&app, &id).await?;
     Ok(Json(BuildJson::of(&app, &Queue::load(&app).await?, build).await?))
 }
@@ -184,7 +180,7 @@ pub(super) struct StartJson {
 pub(super) async fn start(
     State(app): State<App>,
     Caller(by): Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     Input(input): Input<StartJson>,
 ) -> Result<(StatusCode, Json<List<BuildJson>>), Refusal> {
     require(&by, Action::Build)?;
@@ -202,11 +198,7 @@ pub(super) async fn start(
     Ok((StatusCode::ACCEPTED, Json(List { items, total })))
 }
 
-pub(super) async fn cancel(
-    State(app): State<App>,
-    Caller(by): Caller,
-    Path(id): Path<String>,
-) -> Answer<BuildJson> {
+pub(super) async fn cancel(State(app): State<App>, Caller(by): Caller, Path(id): Path) -> Answer<BuildJson> {
     let build = find(&app, &id).await?;
     let service = build.service().clone();
     app.driver.command(&service, Command::CancelBuild { build: build.id.clone() }, by).await?;

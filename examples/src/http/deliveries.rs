@@ -1,7 +1,7 @@
 //! Deliveries: what came in, what was decided, and why.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use kiops_core::engine::Command;
 use kiops_core::event::EventKind;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::access::Caller;
-use super::answer::{Answer, Input, List, PageQuery, Refusal, not_found, parse};
+use super::answer::{Answer, Input, List, PageQuery, Path, Query, Refusal, not_found, parse};
 use super::builds::service_of;
 
 #[derive(Serialize)]
@@ -117,11 +117,7 @@ pub(super) async fn list(
     Ok(Json(List::of(app.driver.store().deliveries(service.as_ref(), page).await?, view)))
 }
 
-pub(super) async fn one(
-    State(app): State<App>,
-    Caller(_): Caller,
-    Path(id): Path<String>,
-) -> Answer<DeliveryJson> {
+pub(super) async fn one(State(app): State<App>, Caller(_): Caller, Path(id): Path) -> Answer<DeliveryJson> {
     Ok(Json(view(find(&app, &id).await?)))
 }
 
@@ -152,7 +148,7 @@ struct ExplainedEventJson {
 pub(super) async fn explain(
     State(app): State<App>,
     Caller(_): Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
     Input(input): Input<ExplainJson>,
 ) -> Answer<ExplainedJson> {
     let record = find(&app, &id).await?;
@@ -193,7 +189,7 @@ pub(super) struct ApproveJson {
 pub(super) async fn approve(
     State(app): State<App>,
     Caller(by): Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
     Input(input): Input<ApproveJson>,
 ) -> Answer<DeliveryJson> {
     let record = find(&app, &id).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use kiops_core::engine::{Command, Reply};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::access::{Caller, nonce};
-use super::answer::{Answer, Input, List, PageQuery, Refusal, not_found, parse};
+use super::answer::{Answer, Input, List, PageQuery, Path, Query, Refusal, not_found, parse};
 use super::builds::FailureJson;
 use super::services;
 
@@ -74,7 +74,7 @@ async fn view(app: &App, release: Release) -> Result<DeploymentJson, Refusal> {
 pub(super) async fn list(
     State(app): State<App>,
     Caller(_): Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     Query(query): Query<PageQuery>,
 ) -> Answer<List<DeploymentJson>> {
     let service = services::find(&app, &name).await?.value;
@@ -101,7 +101,7 @@ pub(super) struct DeployJson {
 pub(super) async fn create(
     State(app): State<App>,
     Caller(by): Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     Input(input): Input<DeployJson>,
 ) -> Result<(StatusCode, Json<DeploymentJson>), Refusal> {
     let service = services::find(&app, &name).await?.value;
@@ -155,7 +155,7 @@ pub(super) struct RollbackJson {
 pub(super) async fn rollback(
     State(app): State<App>,
     Caller(by): Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     Input(input): Input<RollbackJson>,
 ) -> Result<(StatusCode, Json<DeploymentJson>), Refusal> {
     let service = services::find(&app, &name).await?.value;
@@ -168,7 +168,7 @@ pub(super) async fn rollback(
 pub(super) async fn approve(
     State(app): State<App>,
     Caller(by): Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
 ) -> Answer<DeploymentJson> {
     let release = find(&app, &id).await?;
     let service = release.service().clone();
@@ -178,7 +178,7 @@ pub(super) async fn approve(
 pub(super) async fn reject(
     State(app): State<App>,
     Caller(by): Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
 ) -> Answer<DeploymentJson> {
     let release = find(&app, &id).await?;
     let service = release.service().clone();

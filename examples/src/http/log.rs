@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use kiops_core::name::BuildId;
 
 use super::App;
 use super::access::Caller;
-use super::answer::Refusal;
+use super::answer::{Path, Refusal};
 use super::builds;
 
 /// How many lines are read at a time.
@@ -28,7 +28,7 @@ const KEEP_ALIVE: SignedDuration = SignedDuration::from_secs(15);
 pub(super) async fn log(
     State(app): State<App>,
     Caller(_): Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let build = builds::find(&app, &id).await?;

@@ -14,7 +14,8 @@ mod webhook;
 
 pub use access::{Authenticate, LocalOwner};
 pub use guard::HostPolicy;
-pub use serve::serve;
+pub use serve::{RequestLimits, serve};
+pub use services::is_connected;
 
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub struct App {
     pub authenticate: Arc<dyn Authenticate>,
     /// Which hosts and origins are answered.
     pub hosts: HostPolicy,
+    /// What requests may cost.
+    pub limits: RequestLimits,
     /// What the host knows of a service's surroundings (K07).
     pub surroundings: Arc<dyn Surroundings>,
     /// The images that are served read-only under `/v2/`; `None`: nothing is.

@@ -16,26 +16,41 @@ use tower::ServiceExt as _;
 use super::App;
 use super::answer::Refusal;
 
-/// How many connections are served at a time; more wait to be accepted.
-const CONNECTIONS: usize = 1024;
+/// What requests may cost, so that slow ones stand in nobody's way.
+#[derive(Debug, Clone)]
+pub struct RequestLimits {
+    /// How many connections are served at a time; more wait to be accepted. 1024 by default.
+    pub connections: usize,
+    /// How long a request's head may take to come in, and a connection may be idle. 10 s by default.
+    pub head: Duration,
+    /// How long a body may take to come in. 30 s by default: senders of deliveries give up after 10 s themselves.
+    pub body: Duration,
+}
 
-/// How long a request's head may take to come in.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self { connections: 1024, head: Duration::from_secs(10), body: Duration::from_secs(30) }
+    }
+}
 
 /// Serves `router` until `shutdown` resolves; then no connection is accepted any more, and open ones get `grace` to end.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    limits: &RequestLimits,
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
     tokio::pin!(shutdown);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.map_err(std::io::Error::other)?;
+            listener.accept().await.map(|(stream, peer)| (place, stream, peer))
+        };
+        let (place, stream, peer) = tokio::select! {
+            accepted = next => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, usually: others end and it goes on.
@@ -53,7 +68,7 @@ pub async fn serve(
             router.clone().oneshot(request)
         });
         let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http1_only();
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_headers(100);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_headers(100);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

@@ -1,17 +1,18 @@
 //! Services and their settings.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use kiops_core::access::Action;
+use kiops_core::build::Trigger;
 use kiops_core::name::ServiceName;
 use kiops_core::service::readiness::{Readiness, readiness};
 use kiops_core::service::{Service, Settings, Source};
-use kiops_core::store::{Page, Stored};
+use kiops_core::store::{Page, Store, Stored};
 use serde::Serialize;
 
 use super::App;
 use super::access::{Caller, require};
-use super::answer::{Answer, Input, List, PageQuery, Refusal, not_found, parse};
+use super::answer::{Answer, Input, List, PageQuery, Path, Query, Refusal, not_found, parse};
 use super::builds::{BuildJson, Queue};
 
 #[derive(Serialize)]
@@ -19,8 +20,8 @@ pub(super) struct ServiceJson {
     name: ServiceName,
     source: Source,
     created_at: String,
-    /// T14's word: that of the newest build, or `Connected` before the first one.
-    label: &'static str,
+    /// T14's word: that of the newest build; before the first one `Connected` where the webhook works, else none.
+    label: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_build: Option<BuildJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,11 +43,7 @@ pub(super) async fn list(
     Ok(Json(List { items, total: listed.total }))
 }
 
-pub(super) async fn one(
-    State(app): State<App>,
-    Caller(_): Caller,
-    Path(name): Path<String>,
-) -> Answer<ServiceJson> {
+pub(super) async fn one(State(app): State<App>, Caller(_): Caller, Path(name): Path) -> Answer<ServiceJson> {
     let stored = find(&app, &name).await?;
     Ok(Json(view(&app, stored, true).await?))
 }
@@ -54,7 +51,7 @@ pub(super) async fn one(
 pub(super) async fn settings(
     State(app): State<App>,
     Caller(_): Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
 ) -> Answer<Settings> {
     Ok(Json(find(&app, &name).await?.value.settings))
 }
@@ -63,7 +60,7 @@ pub(super) async fn settings(
 pub(super) async fn put_settings(
     State(app): State<App>,
     Caller(by): Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     Input(settings): Input<Settings>,
 ) -> Answer<Settings> {
     require(&by, Action::Configure)?;
@@ -79,6 +76,15 @@ pub(super) async fn find(app: &App, name: &str) -> Result<Stored<Service>, Refus
     app.driver.store().service(&name).await?.ok_or_else(|| not_found("service"))
 }
 
+/// How many of a service's newest deliveries are looked at to see whether its webhook works.
+const LOOK_BACK: u32 = 50;
+
+/// Whether a service's webhook works: one of its newest deliveries came in by it, and not by listing heads.
+pub async fn is_connected(store: &dyn Store, service: &ServiceName) -> kiops_core::Result<bool> {
+    let newest = store.deliveries(Some(service), Page::first(LOOK_BACK)).await?;
+    Ok(newest.items.iter().any(|delivery| delivery.trigger == Trigger::Webhook))
+}
+
 async fn view(app: &App, stored: Stored<Service>, whole: bool) -> Result<ServiceJson, Refusal> {
     let service = stored.value;
     let newest =
@@ -87,12 +93,16 @@ async fn view(app: &App, stored: Stored<Service>, whole: bool) -> Result<Service
         Some(build) => Some(BuildJson::of(app, &Queue::load(app).await?, build).await?),
         None => None,
     };
+    let label = match &last_build {
+        Some(build) => Some(build.label()),
+        None => is_connected(app.driver.store().as_ref(), &service.name).await?.then_some("Connected"),
+    };
     let readiness = match whole {
         true => Some(readiness(&service, &app.surroundings.facts(&service).await?)),
         false => None,
     };
     Ok(ServiceJson {
-        label: last_build.as_ref().map_or("Connected", BuildJson::label),
+        label,
         last_build: last_build.filter(|_| whole),
         name: service.name,
         source: service.source,

@@ -1,7 +1,5 @@
 //! Deliveries: the library takes them in, the route only feeds it.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -11,9 +9,6 @@ use kiops_core::engine::Refused;
 use kiops_core::problem::Problem;
 
 use super::App;
-
-/// How long a body may take to come in: senders give up after 10 s themselves.
-const BODY_TIME: Duration = Duration::from_secs(30);
 
 pub(super) async fn take(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -29,7 +24,7 @@ pub(super) async fn take(State(app): State<App>, request: Request) -> Response {
         }
         Ok::<(), Refused>(())
     };
-    match tokio::time::timeout(BODY_TIME, read).await {
+    match tokio::time::timeout(app.limits.body, read).await {
         Ok(Ok(())) => {}
         Ok(Err(refused)) => return refused.map(Body::from),
         Err(_) => {

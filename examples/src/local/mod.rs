@@ -37,7 +37,7 @@ use kiops_registry::layout::{ImageLayout, LayoutConfig};
 use kiops_store::{LogFiles, LogFilesConfig, SqliteConfig, SqliteStore, StoreSecrets};
 use tokio::net::TcpListener;
 
-use crate::http::{App, HostPolicy, LocalOwner, Surroundings, router, serve};
+use crate::http::{App, HostPolicy, LocalOwner, RequestLimits, Surroundings, is_connected, router, serve};
 
 /// The service's name.
 pub const SERVICE: &str = "site";
@@ -91,7 +91,7 @@ impl Local {
         let manifests =
             ManifestDirectory::open(ManifestDirectoryConfig::new(place.deploy(), place.revisions())).await?;
         let adapters = Adapters::builder()
-            .provider(Arc::clone(&provider))
+            .provider(provider)
             .registry(IMAGE_HOST, Arc::new(layout.clone()))
             .executor(Arc::new(assembler))
             .deployer(Arc::new(manifests))
@@ -107,7 +107,8 @@ impl Local {
             ingest: Arc::new(Ingest::new(kiops_git::sources(), IngestLimits::default(), random()?)),
             authenticate: Arc::new(LocalOwner::new(MemberId::parse("owner")?)),
             hosts: HostPolicy::default(),
-            surroundings: Arc::new(LocalSurroundings { provider, driver: driver.clone() }),
+            limits: RequestLimits::default(),
+            surroundings: Arc::new(LocalSurroundings::new(driver.clone())),
             layout: Some(Arc::new(layout.clone())),
         };
         Ok(Self { place: Arc::new(place), driver, git, address, listener, layout, app })
@@ -138,7 +139,8 @@ impl Local {
             // The sender lives as long as somebody listens.
             stop.closed().await;
         });
-        let served = serve(self.listener, router(self.app), until(stopped.clone()), grace);
+        let limits = self.app.limits.clone();
+        let served = serve(self.listener, router(self.app), &limits, until(stopped.clone()), grace);
         let worked = self.driver.run(until(stopped.clone()), grace);
         let collected = collect(self.layout, until(stopped));
         tokio::join!(served, worked, collected);
@@ -235,26 +237,51 @@ fn random() -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
-/// What readiness asks about on this machine: no credential is needed, the Dockerfile and the runtime are looked for.
+/// What readiness asks about on this machine: no credential is needed; the webhook, the Dockerfile and the runtime are looked for.
 #[derive(Debug)]
-struct LocalSurroundings {
-    provider: Arc<dyn GitProvider>,
+pub struct LocalSurroundings {
     driver: Driver,
 }
+
+impl LocalSurroundings {
+    /// The surroundings that a driver works in.
+    pub const fn new(driver: Driver) -> Self {
+        Self { driver }
+    }
+
+    /// Whether the tracked branch has the first component's Dockerfile; `None`: there is no branch to look at.
+    async fn dockerfile(&self, service: &Service) -> Result<Option<bool>> {
+        let (Some(git), Some(component)) = (service.source.git(), service.settings.components.first()) else {
+            return Ok(None);
+        };
+        let provider = self.driver.adapters().provider(&git.provider)?;
+        let Some(head) = provider.head(&git.repository, &GitRef::Branch(git.branch.clone())).await? else {
+            return Ok(None);
+        };
+        let path = component.dockerfile_path();
+        Ok(Some(provider.file(&git.repository, &head, &path, DOCKERFILE_MAX).await?.is_some()))
+    }
+}
+
+/// The largest Dockerfile that is looked at, in bytes.
+const DOCKERFILE_MAX: usize = 1 << 20;
 
 #[async_trait]
 impl Surroundings for LocalSurroundings {
     async fn facts(&self, service: &Service) -> Result<ReadinessFacts> {
-        let mut facts =
-            ReadinessFacts::local().with_webhook(self.driver.store().hook(&service.name).await?.is_some());
-        if let (Some(git), Some(component)) = (service.source.git(), service.settings.components.first()) {
-            let head = self.provider.head(&git.repository, &GitRef::Branch(git.branch.clone())).await?;
-            if let Some(head) = head {
-                let file =
-                    self.provider.file(&git.repository, &head, &component.dockerfile_path(), 1 << 20).await?;
-                facts = facts.with_dockerfile(Some(file.is_some()));
-            }
-        }
+        let store = self.driver.store();
+        let hook = store.hook(&service.name).await?;
+        let secret = hook.is_some_and(|hook| hook.secrets.valid(self.driver.now()).next().is_some());
+        let delivered = is_connected(store.as_ref(), &service.name).await?;
+        let dockerfile = self.dockerfile(service).await.unwrap_or_else(|error| {
+            // A service is shown also while its Git host is away.
+            tracing::warn!(service = %service.name, %error, "the Dockerfile could not be looked for");
+            None
+        });
+        let mut facts = ReadinessFacts::local()
+            .with_webhook(secret)
+            .with_delivered(delivered)
+            .with_dockerfile(dockerfile);
         if let Some(name) = &service.settings.deploy.environment {
             let environments = self.driver.store().environments().await?;
             let runtime = environments.iter().find(|environment| environment.name == *name);
