@@ -6,10 +6,20 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
+mod approvals;
+mod builds;
 mod decode;
 mod dependencies;
+mod deploys;
 mod documents;
+mod forks;
+mod house;
 mod kill;
+mod limits;
 mod pushes;
+mod readiness;
+mod routes;
+mod senders;
+mod settings;
 mod small;
 mod support;
