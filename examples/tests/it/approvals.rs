@@ -40,6 +40,7 @@ fn a_protected_environment_waits_for_somebody_who_may_say_yes() {
         }
     }
     refused_with_remedy(&approve(&house, "ada", &waiting), 403, "needs an Admin or Owner");
+    refused(&approve(&house, "", &waiting), 401, "nobody knows you");
     assert_eq!(house.newest_deployment()["state"], "awaiting_approval");
 
     let yes = approve(&house, "boss", &waiting);
@@ -163,4 +164,12 @@ fn in_a_locked_environment_only_the_owner_deploys_and_approves() {
     let build = house.built(SITE, &house.push("root", "by the owner"));
     assert_eq!(build["state"], "succeeded", "{build:#}");
     assert_eq!(house.newest_deployment()["approved_by"], Value::Null);
+
+    // Going back is a deployment, too.
+    let back = house.post("boss", &format!("/api/v1/services/{SITE}/rollback"), &json!({})).json();
+    assert_eq!((&back["state"], &back["requested_by"]), (&json!("awaiting_approval"), &json!("boss")));
+    assert!(house.live().contains(build["digest"].as_str().unwrap()), "nothing moved yet");
+    assert_eq!(approve(&house, "root", &back).status, 200);
+    house.deployment_is(&back["id"], "live");
+    assert!(!house.live().contains(build["digest"].as_str().unwrap()));
 }
