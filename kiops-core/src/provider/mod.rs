@@ -26,7 +26,7 @@ pub trait GitProvider: Send + Sync + std::fmt::Debug {
     /// Repositories whose path contains the search text, in the host's order.
     async fn repositories(&self, search: &Search) -> Result<Page<RepositoryInfo>>;
 
-    /// Branches whose name contains the search text, in name order.
+    /// Branches whose name contains the search text, in the byte order of their names.
     async fn branches(&self, repository: &Repository, search: &Search) -> Result<Page<Head>>;
 
     /// Every branch and tag with what it points at: what finds lost webhooks. For an annotated tag the commit, not the tag object.
@@ -41,8 +41,8 @@ pub trait GitProvider: Send + Sync + std::fmt::Debug {
     /// What changed between two commits: the files that differ (two dots, not the history between, E58), and how they are related.
     async fn compare(&self, repository: &Repository, from: &CommitId, to: &CommitId) -> Result<Comparison>;
 
-    /// The entries of a folder at a commit (`""` is the root), in name order; with everything below it where `recursive`.
-    /// At most `limit` entries.
+    /// The entries of a folder at a commit (`""` is the root), in the byte order of their paths; with everything below it, folders
+    /// too, where `recursive`. The first `limit` of them.
     async fn tree(
         &self,
         repository: &Repository,
@@ -59,10 +59,12 @@ pub trait GitProvider: Send + Sync + std::fmt::Debug {
         cap: usize,
     ) -> Result<Option<Bytes>>;
 
-    /// The whole tree at a commit as an uncompressed tar stream, paths relative to the root.
+    /// The whole tree at a commit as an uncompressed tar stream, paths relative to the root, links and modes as committed. What its
+    /// attributes say (`export-ignore`, `eol`) changes nothing.
     async fn archive(&self, repository: &Repository, commit: &CommitId) -> Result<ByteStream>;
 
     /// What a program outside needs to clone this commit: address and credential, short-lived where the host can make it so.
+    /// The host need not be asked: also of what does not exist it may say where it would be.
     async fn clone_access(&self, repository: &Repository, commit: &CommitId) -> Result<CloneAccess>;
 }
 

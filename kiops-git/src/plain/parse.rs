@@ -89,6 +89,14 @@ pub(super) fn tree(stdout: &[u8], folder: &str) -> Vec<TreeEntry> {
     entries
 }
 
+/// The id of the entry of `ls-tree -z` whose path is exactly this one.
+pub(super) fn object_named(stdout: &[u8], path: &str) -> Option<String> {
+    terminated(stdout).find_map(|entry| {
+        let (facts, name) = std::str::from_utf8(entry).ok()?.split_once('\t')?;
+        (name == path).then(|| facts.split(' ').nth(2).map(str::to_owned))?
+    })
+}
+
 fn tree_entry(entry: &[u8], folder: &str) -> Option<TreeEntry> {
     let tab = entry.iter().position(|byte| *byte == b'\t')?;
     let (facts, path) = (entry.get(..tab)?, entry.get(tab + 1..)?);
@@ -195,6 +203,14 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_found_by_its_whole_path() {
+        let text = format!("100644 blob {ONE}\ta\tb\0040000 tree {TWO}\ta\0");
+        assert_eq!(object_named(text.as_bytes(), "a").as_deref(), Some(TWO));
+        assert_eq!(object_named(text.as_bytes(), "a\tb").as_deref(), Some(ONE));
+        assert_eq!(object_named(text.as_bytes(), "b"), None);
+    }
+
+    #[test]
     fn changes_keep_names_with_line_breaks_and_tell_when_they_are_cut() {
         let text = b"A\0new\nline\0D\0old\0M\0dir/a b\0T\0link\0";
         let ChangedFiles::Complete(files) = changes(text, false, 10) else { panic!("not complete") };
@@ -239,6 +255,7 @@ mod tests {
                 prop_assert_eq!(peeled(bytes, &[&one, &one]).len(), 2);
                 let _ = changes(bytes, true, 3);
                 let _ = tree(bytes, "a");
+                let _ = object_named(bytes, "a");
                 let _ = commit("read", one, bytes);
                 let _ = object(bytes);
             }

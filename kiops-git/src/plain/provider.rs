@@ -120,15 +120,12 @@ impl Plain {
         commit: &CommitId,
         path: &str,
     ) -> Result<Option<String>> {
-        let call = self.runner.call(operation).repository(folder);
+        // Not `rev-parse COMMIT:PATH`, which takes a name with `..` in it for a range.
+        let call = self.runner.call(operation).repository(folder).env("GIT_LITERAL_PATHSPECS", "1");
         let call =
-            call.args(["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{commit}:{path}")]);
-        let output = call.run().await?;
-        match output.code {
-            Some(0) => Ok(Some(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())),
-            Some(1) => Ok(None),
-            _ => Err(output.failure()),
-        }
+            call.args(["ls-tree", "-z", "--full-tree", "--end-of-options", commit.as_str(), "--", path]);
+        let output = call.succeed().await?;
+        Ok(parse::object_named(&output.stdout, path))
     }
 }
 
@@ -252,7 +249,10 @@ impl GitProvider for Plain {
                 format!("there is no folder `{}` in commit {commit}", query.folder.escape_debug()),
             )
         };
-        let object = self.object_at(operation, &folder, &commit, &query.folder).await?.ok_or_else(missing)?;
+        let object = match query.folder.as_str() {
+            "" => commit.to_string(),
+            path => self.object_at(operation, &folder, &commit, path).await?.ok_or_else(missing)?,
+        };
         let call = self.runner.call(operation).repository(&folder).cap(self.config.max_list_bytes);
         let call = call.args(["ls-tree", "-z", "-l", "--full-tree"]);
         let call = if query.recursive { call.args(["-r", "-t"]) } else { call };

@@ -1,5 +1,6 @@
 //! The plain provider, its hook and its local tools against real repositories made by the real `git`.
 
+mod conformance;
 mod hook;
 mod hostile;
 mod limits;

@@ -3,6 +3,7 @@
 pub mod build_executor;
 pub mod check_runner;
 mod fresh;
+pub mod git_provider;
 pub mod log_store;
 pub mod registry;
 pub mod runs;

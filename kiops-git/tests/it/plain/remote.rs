@@ -1,6 +1,6 @@
 //! Repositories that are named by an address: real smart HTTP, through `git http-backend` behind a small server of these tests.
 
-mod server;
+pub(super) mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use kiops_git::plain::{Plain, PlainConfig, PlainCredential};
 use self::server::{Mode, Server};
 use super::{Fixture, fake_git, full_ref, id, named};
 
-const PASSWORD: &str = "correct-horse-battery";
+pub(super) const PASSWORD: &str = "correct-horse-battery";
 
-struct Secrets(Option<&'static str>);
+pub(super) struct Secrets(pub(super) Option<&'static str>);
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

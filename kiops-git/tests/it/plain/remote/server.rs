@@ -24,7 +24,7 @@ pub(super) enum Mode {
 }
 
 /// A running server. It ends when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     port: u16,
     shared: Arc<Shared>,
 }
@@ -40,7 +40,7 @@ struct Shared {
 
 impl Server {
     /// Serves the bare repositories below `root` to one user.
-    pub(super) fn start(root: PathBuf, user: &str, password: &str) -> Self {
+    pub(crate) fn start(root: PathBuf, user: &str, password: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
@@ -64,11 +64,11 @@ impl Server {
         Self { port, shared }
     }
 
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.host())
     }
 
