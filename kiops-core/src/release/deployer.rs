@@ -27,10 +27,11 @@ pub trait Deployer: Send + Sync + std::fmt::Debug {
     /// Applies a release and says its revision. It returns when the runtime has taken the change, not when it is healthy.
     async fn apply(&self, target: &DeployTarget, request: &DeployRequest) -> Result<Revision>;
 
-    /// How the rollout of a revision stands.
+    /// How the rollout of a revision stands. An error of kind `NotFound` for one that was never made, or is removed.
     async fn status(&self, target: &DeployTarget, revision: Revision) -> Result<RolloutStatus>;
 
-    /// Brings back what revision `to` was, whole, as a new revision of release `release`.
+    /// Brings back what revision `to` was, whole, as a new revision of release `release`. An error of kind `NotFound` where it is not
+    /// there; then nothing is changed.
     async fn rollback(&self, target: &DeployTarget, to: Revision, release: &ReleaseId) -> Result<Revision>;
 
     /// The revisions of a target, newest first.
@@ -39,7 +40,7 @@ pub trait Deployer: Send + Sync + std::fmt::Debug {
     /// What is live; `None`: nothing was ever applied.
     async fn observed(&self, target: &DeployTarget) -> Result<Option<Live>>;
 
-    /// Removes everything of the target except volumes. Idempotent.
+    /// Removes everything of the target except volumes, its history too. Idempotent.
     async fn remove(&self, target: &DeployTarget) -> Result<()>;
 }
 

@@ -2,6 +2,7 @@
 
 pub mod build_executor;
 pub mod check_runner;
+pub mod deployer;
 mod fresh;
 pub mod git_provider;
 pub mod log_store;

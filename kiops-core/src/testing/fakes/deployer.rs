@@ -66,6 +66,11 @@ impl FakeDeployer {
     }
 }
 
+fn no_such(operation: &'static str, revision: Revision) -> Error {
+    Error::not_found(operation, format!("there is no revision {revision}"))
+        .with_remedy("choose one from the history")
+}
+
 fn key(target: &DeployTarget) -> String {
     format!("{}/{}/{}", target.service, target.environment, target.component)
 }
@@ -97,8 +102,9 @@ impl Deployer for FakeDeployer {
             .around("status", async {
                 let state = self.state();
                 let all = state.targets.get(&key(target)).map(Vec::as_slice).unwrap_or_default();
-                let Some((info, since)) = all.last() else {
-                    return Err(Error::not_found("read status", "nothing was applied"));
+                let known = all.iter().any(|(info, _)| info.revision == revision);
+                let Some((info, since)) = all.last().filter(|_| known) else {
+                    return Err(no_such("read status", revision));
                 };
                 if info.revision != revision {
                     return Ok(RolloutStatus::Replaced(info.revision));
@@ -125,10 +131,12 @@ impl Deployer for FakeDeployer {
                 let found = {
                     let state = self.state();
                     let all = state.targets.get(&key(target)).map(Vec::as_slice).unwrap_or_default();
+                    if let Some((done, _)) = all.iter().find(|(info, _)| info.release == *release) {
+                        return Ok(done.revision);
+                    }
                     all.iter().find(|(info, _)| info.revision == to).map(|(info, _)| info.clone())
                 };
-                let old = found
-                    .ok_or_else(|| Error::not_found("roll back", format!("there is no revision {to}")))?;
+                let old = found.ok_or_else(|| no_such("roll back", to))?;
                 let info = |revision| RevisionInfo { revision, release: release.clone(), ..old };
                 Ok(self.add(target, info, release))
             })
