@@ -1,4 +1,5 @@
-//! In-process implementations of every trait, with faults on demand: each call goes through a [`super::Chaos`].
+//! In-process implementations of the traits, with faults on demand: what the driver calls goes through a [`super::Chaos`].
+//! Each keeps the promises of its trait, as its conformance suite has them (`tests/it/fakes.rs`).
 
 mod clock;
 mod deployer;

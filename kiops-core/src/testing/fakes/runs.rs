@@ -63,7 +63,14 @@ impl Runs {
         self.map().values().filter(|run| !is_over(&run.reports.borrow())).count()
     }
 
-    fn start(&self, id: &RunId, script: RunScript, finish: impl FnOnce() -> RunOutcome + Send + 'static) {
+    /// Starts a run whose steps are setup, then some that work, and the one that ends it, in these stages.
+    fn start(
+        &self,
+        id: &RunId,
+        script: RunScript,
+        [works, ends]: [Stage; 2],
+        finish: impl FnOnce() -> RunOutcome + Send + 'static,
+    ) {
         let mut runs = self.map();
         if runs.contains_key(id) {
             return;
@@ -79,9 +86,12 @@ impl Runs {
                 });
             };
             tell(RunEvent::Stage(Stage::Setup));
-            for (at, stage) in (0..script.steps)
-                .zip([Stage::Setup, Stage::Build, Stage::Build, Stage::Push].into_iter().cycle())
-            {
+            for at in 0..script.steps {
+                let stage = match at {
+                    0 => Stage::Setup,
+                    at if at + 1 == script.steps => ends,
+                    _ => works,
+                };
                 tell(RunEvent::Stage(stage));
                 tell(RunEvent::Step { n: at + 1, of: script.steps });
                 tell(RunEvent::Lines(vec![NewLine {
@@ -91,8 +101,13 @@ impl Runs {
                 }]));
                 tokio::time::sleep(script.step).await;
             }
-            let outcome = script.end.unwrap_or_else(finish);
-            tell(RunEvent::Finished(outcome));
+            // Whoever cancels waits for it, or comes first: nothing is pushed after a cancel.
+            writer.send_modify(|all| {
+                if !is_over(all) {
+                    let event = RunEvent::Finished(script.end.unwrap_or_else(finish));
+                    all.push(RunReport { n: all.len() as u64 + 1, event });
+                }
+            });
         });
         runs.insert(id.clone(), Run { reports, task: task.abort_handle() });
     }
@@ -151,14 +166,14 @@ fn is_over(reports: &[RunReport]) -> bool {
     reports.last().is_some_and(|report| matches!(report.event, RunEvent::Finished(_)))
 }
 
-type Scripts = Arc<dyn Fn(&BuildSpec) -> RunScript + Send + Sync>;
+type Scripts<Job> = Arc<dyn Fn(&Job) -> RunScript + Send + Sync>;
 
 /// A build executor that follows scripts and pushes to a fake registry.
 #[derive(Clone)]
 pub struct FakeExecutor {
     name: String,
     runs: Runs,
-    script: Scripts,
+    script: Scripts<BuildSpec>,
     registry: FakeRegistry,
     chaos: Chaos,
 }
@@ -196,7 +211,7 @@ impl BuildExecutor for FakeExecutor {
         self.chaos
             .around("start run", async {
                 let (registry, spec, script) = (self.registry.clone(), spec.clone(), (self.script)(spec));
-                self.runs.start(run, script, move || {
+                self.runs.start(run, script, [Stage::Build, Stage::Push], move || {
                     let digest = match &spec.output {
                         BuildOutput::Push { image, tag } => {
                             Some(registry.push(image, tag, spec.commit.as_str()))
@@ -237,18 +252,28 @@ impl BuildExecutor for FakeExecutor {
     }
 }
 
-/// A check runner that follows one script for all checks.
-#[derive(Debug, Clone)]
+/// A check runner that follows scripts.
+#[derive(Clone)]
 pub struct FakeRunner {
     runs: Runs,
-    script: RunScript,
+    script: Scripts<CheckJob>,
     chaos: Chaos,
 }
 
+impl fmt::Debug for FakeRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeRunner").field("runs", &self.runs).finish_non_exhaustive()
+    }
+}
+
 impl FakeRunner {
-    /// A runner whose runs do what the script says.
-    pub const fn new(runs: Runs, script: RunScript, chaos: Chaos) -> Self {
-        Self { runs, script, chaos }
+    /// A runner whose runs do what `script` says of their job.
+    pub fn new(
+        runs: Runs,
+        chaos: Chaos,
+        script: impl Fn(&CheckJob) -> RunScript + Send + Sync + 'static,
+    ) -> Self {
+        Self { runs, script: Arc::new(script), chaos }
     }
 }
 
@@ -258,11 +283,11 @@ impl CheckRunner for FakeRunner {
         "fake"
     }
 
-    async fn start(&self, run: &RunId, _: &CheckJob, _: RunInputs) -> Result<()> {
+    async fn start(&self, run: &RunId, job: &CheckJob, _: RunInputs) -> Result<()> {
         let success = || RunOutcome::Succeeded(RunResult::default());
         self.chaos
             .around("start check", async {
-                self.runs.start(run, self.script.clone(), success);
+                self.runs.start(run, (self.script)(job), [job.check.stage; 2], success);
                 Ok(())
             })
             .await
