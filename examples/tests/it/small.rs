@@ -36,6 +36,14 @@ fn a_hosts_rule_stands_among_the_findings_and_blocks() {
 }
 
 #[test]
+fn a_hosts_provider_is_put_to_the_proof() {
+    let said = run("custom_provider");
+    let checks = said.lines().filter(|line| line.starts_with("ok  ")).count();
+    assert!(said.contains("ok  a file is read up to its cap and never in part\n"), "{said}");
+    assert!(said.ends_with(&format!("\n{checks} checks: conformant\n")), "{said}");
+}
+
+#[test]
 fn a_request_goes_in_and_a_response_comes_out() {
     let said = run("embed_minimal");
     assert!(said.starts_with("200 OK {\"status\":\"accepted\""), "{said}");

@@ -64,7 +64,8 @@ pub trait GitProvider: Send + Sync + std::fmt::Debug {
     async fn archive(&self, repository: &Repository, commit: &CommitId) -> Result<ByteStream>;
 
     /// What a program outside needs to clone this commit: address and credential, short-lived where the host can make it so.
-    /// The host need not be asked: also of what does not exist it may say where it would be.
+    /// The host need not be asked: also of what does not exist it may say where it would be. An error of kind `Unsupported` where
+    /// nothing can be cloned.
     async fn clone_access(&self, repository: &Repository, commit: &CommitId) -> Result<CloneAccess>;
 }
 

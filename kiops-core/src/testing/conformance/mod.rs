@@ -1,4 +1,5 @@
-//! One conformance suite per trait: what its documentation guarantees, as a list of checks that any implementation can be put through.
+//! One conformance suite for each trait that adapters implement: what its documentation guarantees, as a list of checks that any
+//! implementation can be put through. The smallest traits (secrets, keys, HTTP, notifications) have none.
 
 pub mod build_executor;
 pub mod check_runner;

@@ -121,10 +121,17 @@ pub async fn an_archive_over_its_limit_ends_with_an_error(subject: &dyn Subject<
     collected(&large).await.expect_err("it is over the limit every time");
 }
 
-/// Not in the address, not where anything is printed. A credential that ends has not ended yet.
+/// Not in the address, not where anything is printed. A credential that ends has not ended yet. Where nothing can be cloned, it
+/// says so.
 pub async fn what_a_clone_needs_shows_no_secret(subject: &dyn Subject<GitBench>) {
     let bench = subject.open().await;
     let (repository, commit) = bench.with(&[("a", "1")]).await;
+    if !bench.host.has(Feature::Cloning) {
+        let error =
+            bench.provider.clone_access(&repository, &commit).await.expect_err("nothing can be cloned");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        return;
+    }
     let access = bench.provider.clone_access(&repository, &commit).await.unwrap();
     assert!(!access.url.trim().is_empty() && !access.url.contains(char::is_control), "{:?}", access.url);
     assert!(!access.url.starts_with('-'), "{} reads as an option", access.url);

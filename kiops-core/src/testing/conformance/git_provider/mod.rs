@@ -150,6 +150,8 @@ pub trait GitHost: Send + Sync + fmt::Debug {
 pub enum Feature {
     /// Its repositories can be listed.
     Listing,
+    /// Programs outside can clone from it.
+    Cloning,
     /// A commit may have several parents.
     Merges,
     /// A tag may be an object of its own.
