@@ -59,7 +59,7 @@ fn container(name: &str) -> Container {
     }
 }
 
-fn target(word: &str) -> DeployTarget {
+pub(crate) fn target(word: &str) -> DeployTarget {
     DeployTarget {
         service: ServiceName::parse(format!("s{word}")).unwrap(),
         component: ComponentName::default(),
