@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use kiops_core::Result;
 use kiops_core::build::{Build, BuildState};
 use kiops_core::engine::Driver;
 use kiops_core::name::PinnedImage;
 use kiops_core::store::Page;
+use kiops_core::{Error, ErrorKind, Result};
 use kiops_examples::local::{Local, Place, push_site};
 use kiops_git::plain::HookCommand;
 
@@ -67,28 +67,39 @@ async fn run(args: Args) -> Result<()> {
     let screen = Screen::new();
     let place = Place::lock(&args.dir)?;
     let program = std::env::current_exe()
-        .map_err(|error| kiops_core::Error::unavailable("find this program", error.to_string()))?;
+        .map_err(|error| Error::unavailable("find this program", error.to_string()))?;
     let arguments =
         vec![OsString::from("--dir"), OsString::from(place.root()), OsString::from("post-receive")];
     let local = Local::open(place, args.port, &HookCommand { program, args: arguments }).await?;
     let (driver, place, git, address) =
         (local.driver.clone(), Arc::clone(&local.place), local.git.clone(), local.address);
-    let pushed = local.has_main().await?;
+    let new = local.is_new().await?;
 
     let mut shown = show::follow(screen.clone(), driver.clone());
     let watching = driver.watch();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(local.run(async {
+    let mut running = tokio::spawn(local.run(async {
         tokio::select! {
             Ok(()) = stopped => {}
             () = signal() => {}
         }
     }));
-    if !pushed {
+    if new {
         screen.line("pushing a small site to the repository");
-        push_site(&git, &place).await?;
-        show::until_over(watching).await;
-        shown.caught_up().await;
+        let first = async {
+            push_site(&git, &place).await?;
+            show::until_over(watching).await;
+            shown.caught_up().await;
+            Ok::<(), Error>(())
+        };
+        tokio::select! {
+            done = first => done?,
+            // Somebody asked it to end: no build goes on, so nothing is left to wait for.
+            _ = &mut running => {
+                return Err(Error::new(ErrorKind::Canceled, "first push", "asked to end before it was ready")
+                    .with_remedy("start again: it goes on where it was"));
+            }
+        }
     }
     let image = newest_image(&driver).await?;
     screen.keyed("repo", place.repository().display());

@@ -167,13 +167,19 @@ async fn is_gone(driver: &Driver, build: &BuildId) -> bool {
     matches!(driver.store().build(build).await, Ok(None) | Err(_))
 }
 
-/// Resolves when the first build that is seen is over.
+/// Resolves when the first build that is seen is over, or when it was decided that there is none to wait for.
 pub(crate) async fn until_over(mut watching: Watching) {
+    let mut building = false;
     while let Some(event) = watching.next().await {
-        if let DomainEvent::Build { view, .. } = event
-            && view.state.is_over()
-        {
-            return;
+        match event {
+            DomainEvent::Decided { builds, .. } => {
+                building |= !builds.is_empty();
+                if !building {
+                    return;
+                }
+            }
+            DomainEvent::Build { view, .. } if view.state.is_over() => return,
+            _ => {}
         }
     }
 }

@@ -27,7 +27,7 @@ use kiops_core::service::readiness::ReadinessFacts;
 use kiops_core::service::{
     AutoDeploy, Component, Environment, GitSource, ImageTarget, Service, Settings, Source, Target, Workload,
 };
-use kiops_core::store::{Hook, Store};
+use kiops_core::store::{Hook, Page, Store};
 use kiops_core::webhook::SecretSet;
 use kiops_core::{Error, Result};
 use kiops_git::plain::{HookCommand, LocalGit, Plain, PlainConfig, install_hook};
@@ -114,11 +114,14 @@ impl Local {
         Ok(Self { place: Arc::new(place), driver, git, address, listener, layout, app })
     }
 
-    /// Whether somebody pushed to `main` already.
-    pub async fn has_main(&self) -> Result<bool> {
+    /// Whether nothing was ever pushed here: `main` is not there, and no delivery tells that it ever was.
+    pub async fn is_new(&self) -> Result<bool> {
+        if self.driver.store().deliveries(None, Page::first(1)).await?.total > 0 {
+            return Ok(false);
+        }
         let provider = self.driver.adapters().provider(&ProviderName::parse("plain")?)?;
         let repository = Repository { id: None, path: self.place.repository_name()? };
-        Ok(provider.head(&repository, &GitRef::parse("refs/heads/main")?).await?.is_some())
+        Ok(provider.head(&repository, &GitRef::parse("refs/heads/main")?).await?.is_none())
     }
 
     /// The router, for tests that call it without a connection.

@@ -22,4 +22,5 @@ mod routes;
 mod senders;
 mod settings;
 mod small;
+mod start;
 mod support;

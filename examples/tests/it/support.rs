@@ -115,6 +115,17 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it ends within a minute.
+    pub(crate) fn ends(&self) -> bool {
+        self.wait_line(|_| false);
+        self.said.0.lock().unwrap().is_over()
+    }
+
     /// Waits for its end and says whether it was a success.
     pub(crate) fn wait(&mut self) -> bool {
         let success = self.child.wait().unwrap().success();

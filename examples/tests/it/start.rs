@@ -1,0 +1,40 @@
+//! Starting and ending the quickstart.
+
+use std::process::Command;
+
+use crate::support::{Clone, Server};
+
+fn ask_to_end(server: &Server) {
+    let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &server.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn who_asks_it_to_end_during_the_first_push_need_not_kill_it() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("state");
+    let mut server = Server::spawn(&folder, &["--once"]);
+    assert!(server.wait_line(|line| line.contains("pushing a small site")), "{}", server.output());
+    ask_to_end(&server);
+    assert!(server.ends(), "it hangs:\n{}", server.output());
+    assert!(!server.wait(), "it was not ready, and says so:\n{}", server.output());
+    assert_eq!(server.value("repo"), None, "{}", server.output());
+    Server::start(&folder);
+}
+
+#[test]
+fn a_branch_that_somebody_deleted_is_not_pushed_again() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("state");
+    let mut server = Server::start(&folder);
+    let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
+    server
+        .change_settings(|settings| settings["auto_ci"]["push"]["branches"] = serde_json::json!(["release"]));
+    ask_to_end(&server);
+    assert!(server.ends() && server.wait(), "{}", server.output());
+    let repository = folder.join("repo.git");
+    clone.ok(&["--git-dir", repository.to_str().unwrap(), "update-ref", "-d", "refs/heads/main"]);
+    let server = Server::start(&folder);
+    assert!(!server.output().contains("pushing"), "{}", server.output());
+    assert_eq!(clone.ok(&["ls-remote", "origin"]), "");
+}
