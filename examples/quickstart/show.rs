@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
+use kiops_core::build::Trigger;
 use kiops_core::engine::{Driver, Watching};
 use kiops_core::log::Cursor;
 use kiops_core::name::BuildId;
@@ -118,7 +119,11 @@ pub(crate) fn follow(screen: Screen, driver: Driver) -> Shown {
 fn show(screen: &Screen, event: DomainEvent) {
     match event {
         DomainEvent::Decided { trigger, event, outcome, reason, findings, .. } => {
-            screen.line(format_args!("{event} by {}: delivery verified", trigger.title().to_lowercase()));
+            let how = match trigger {
+                Trigger::Webhook => "delivery verified",
+                _ => "found without a delivery",
+            };
+            screen.line(format_args!("{event} by {}: {how}", trigger.title().to_lowercase()));
             for finding in findings {
                 screen.line(format_args!("  {finding}"));
             }
