@@ -42,7 +42,7 @@ impl Source {
     }
 
     fn heads(&self) -> impl Iterator<Item = Head> {
-        self.refs.iter().map(|(name, at)| Head { git_ref: name.clone(), commit: at.clone() })
+        self.refs.iter().map(|(name, at)| Head { git_ref: name.clone(), commit: at.clone(), object: None })
     }
 
     /// Whether `old` is `new` or was published somewhere before it. Nothing has two parents here.

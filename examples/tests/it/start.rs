@@ -38,3 +38,28 @@ fn a_branch_that_somebody_deleted_is_not_pushed_again() {
     assert!(!server.output().contains("pushing"), "{}", server.output());
     assert_eq!(clone.ok(&["ls-remote", "origin"]), "");
 }
+
+#[test]
+fn an_annotated_tag_that_was_skipped_stays_skipped_where_tags_are_switched_on() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("state");
+    let mut server = Server::start(&folder);
+    let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
+    clone.ok(&["tag", "--annotate", "--message=old", "old"]);
+    clone.ok(&["push", "--quiet", "origin", "old"]);
+    let object = clone.ok(&["rev-parse", "old"]);
+    assert_eq!(server.decided(&object)["outcome"], "skipped");
+    server.change_settings(|settings| settings["auto_ci"]["tag"]["enabled"] = true.into());
+    ask_to_end(&server);
+    assert!(server.ends(), "{}", server.output());
+    let commit = clone.commit("tagged while nobody listened");
+    clone.ok(&["tag", "--annotate", "--message=new", "new"]);
+    clone.ok(&["push", "--quiet", "origin", "new"]);
+    let server = Server::start(&folder);
+    assert_eq!(server.decided(&commit)["outcome"], "built");
+    let found = server.get("/api/v1/deliveries?limit=200");
+    let refs: Vec<&str> =
+        found["items"].as_array().unwrap().iter().filter_map(|one| one["ref"].as_str()).collect();
+    assert_eq!(refs, ["refs/tags/new", "refs/tags/old", "refs/heads/main"]);
+    assert!(server.output().contains("found without a delivery"), "{}", server.output());
+}

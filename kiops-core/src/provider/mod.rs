@@ -135,6 +135,9 @@ pub struct Head {
     pub git_ref: GitRef,
     /// The commit.
     pub commit: CommitId,
+    /// The tag object that stands between an annotated tag and its commit, where the provider tells it: webhooks may name a tag by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<CommitId>,
 }
 
 /// A commit.

@@ -28,9 +28,11 @@ pub(super) fn remote_refs(stdout: &[u8]) -> Vec<Head> {
         let (name, peeled) = name.strip_suffix("^{}").map_or((name, false), |name| (name, true));
         let Some(RefLine { git_ref, object }) = ref_line((object, name)) else { continue };
         match heads.last_mut() {
-            Some(last) if peeled && last.git_ref == git_ref => last.commit = object,
+            Some(last) if peeled && last.git_ref == git_ref => {
+                last.object = Some(std::mem::replace(&mut last.commit, object));
+            }
             _ if peeled => {}
-            _ => heads.push(Head { git_ref, commit: object }),
+            _ => heads.push(Head { git_ref, commit: object, object: None }),
         }
     }
     heads
@@ -190,7 +192,8 @@ mod tests {
             format!("{ONE}\tHEAD\n{ONE}\trefs/heads/main\n{ONE}\trefs/tags/v1\n{TWO}\trefs/tags/v1^{{}}\n");
         let heads = remote_refs(text.as_bytes());
         assert_eq!(heads.len(), 2);
-        assert_eq!(heads[1], Head { git_ref: GitRef::parse("refs/tags/v1").unwrap(), commit: id(TWO) });
+        let git_ref = GitRef::parse("refs/tags/v1").unwrap();
+        assert_eq!(heads[1], Head { git_ref, commit: id(TWO), object: Some(id(ONE)) });
     }
 
     #[test]

@@ -110,7 +110,12 @@ impl Plain {
         let objects: Vec<&CommitId> = lines.iter().map(|line| &line.object).collect();
         let commits = peel(&self.runner, operation, folder, &objects).await?;
         let heads = lines.into_iter().zip(commits);
-        Ok(heads.filter_map(|(line, commit)| Some(Head { git_ref: line.git_ref, commit: commit? })).collect())
+        let head = |(line, commit): (parse::RefLine, Option<CommitId>)| {
+            let commit = commit?;
+            let object = (line.object != commit).then_some(line.object);
+            Some(Head { git_ref: line.git_ref, commit, object })
+        };
+        Ok(heads.filter_map(head).collect())
     }
 
     /// The folder that holds `ids`, and the commit that each leads to; `NotFound` if one is not in the repository.

@@ -58,18 +58,16 @@ impl Shared {
         }
         let provider = self.adapters.provider(&git.provider)?;
         let heads: Vec<Head> = provider.heads(&git.repository).await?;
-        let keyed: Vec<(RefKey, CommitId, GitRef)> = heads
+        let keyed: Vec<(RefKey, Head)> = heads
             .into_iter()
-            .filter_map(|head| Some((RefKey::of_ref(&head.git_ref)?, head.commit, head.git_ref)))
-            .filter(|(_, commit, git_ref)| wanted(service, git_ref, commit))
+            .filter_map(|head| Some((RefKey::of_ref(&head.git_ref)?, head)))
+            .filter(|(_, head)| wanted(service, &head.git_ref, &head.commit))
             .collect();
-        let asked: Vec<(RefKey, CommitId)> =
-            keyed.iter().map(|(key, commit, _)| (key.clone(), commit.clone())).collect();
-        let standings = self.store.decided(&service.name, &asked).await?;
+        let standings = self.standings(service, &keyed).await?;
         // What was tagged before the service was registered is history, not news.
         let first_sight = standings.iter().all(|standing| *standing == HeadStanding::New);
         let (mut news, mut history) = (Vec::new(), Vec::new());
-        for ((key, commit, git_ref), standing) in keyed.into_iter().zip(standings) {
+        for ((key, Head { commit, git_ref, .. }), standing) in keyed.into_iter().zip(standings) {
             let before = match standing {
                 HeadStanding::Decided => continue,
                 HeadStanding::Known(before) => Some(before),
@@ -90,6 +88,20 @@ impl Shared {
             tracing::info!(service = %service.name, heads = new, "heads without a decision were found");
         }
         Ok(new)
+    }
+
+    async fn standings(&self, service: &Service, heads: &[(RefKey, Head)]) -> Result<Vec<HeadStanding>> {
+        // A tag that was skipped before anybody asked for its commit is known by its tag object.
+        let names = |head: &Head| [Some(head.commit.clone()), head.object.clone()].into_iter().flatten();
+        let asked: Vec<(RefKey, CommitId)> =
+            heads.iter().flat_map(|(key, head)| names(head).map(|name| (key.clone(), name))).collect();
+        let mut answers = self.store.decided(&service.name, &asked).await?.into_iter();
+        let standing = |(_, head): &(RefKey, Head)| {
+            let commit = answers.next().unwrap_or(HeadStanding::New);
+            let object = head.object.as_ref().and_then(|_| answers.next());
+            if object == Some(HeadStanding::Decided) { HeadStanding::Decided } else { commit }
+        };
+        Ok(heads.iter().map(standing).collect())
     }
 
     fn made_up(

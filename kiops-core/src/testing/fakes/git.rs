@@ -142,7 +142,7 @@ impl State {
     }
 
     fn heads(&self) -> impl Iterator<Item = Head> {
-        self.refs.iter().map(|(git_ref, commit)| Head { git_ref: git_ref.clone(), commit: commit.clone() })
+        self.refs.iter().map(|(git_ref, commit)| Head { git_ref: git_ref.clone(), commit: commit.clone(), object: None })
     }
 
     fn ancestors(&self, commit: &CommitId) -> BTreeSet<CommitId> {
