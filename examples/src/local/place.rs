@@ -131,6 +131,9 @@ fn disk(operation: &'static str, path: &Path, error: std::io::Error) -> Error {
             (ErrorKind::Full, "free disk space, then start again")
         }
         Io::PermissionDenied => (ErrorKind::Forbidden, "check the folder's owner and mode"),
+        Io::AlreadyExists | Io::NotADirectory => {
+            (ErrorKind::Invalid, "choose a --dir that is a folder, or not there yet")
+        }
         _ => (ErrorKind::Unavailable, "check the disk, then start again"),
     };
     Error::new(kind, operation, format!("`{}`: {error}", path.display())).with_remedy(remedy)

@@ -43,7 +43,7 @@ fn a_branch_that_somebody_deleted_is_not_pushed_again() {
 fn an_annotated_tag_that_was_skipped_stays_skipped_where_tags_are_switched_on() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("state");
-    let mut server = Server::start(&folder);
+    let server = Server::start(&folder);
     let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
     clone.ok(&["tag", "--annotate", "--message=old", "old"]);
     clone.ok(&["push", "--quiet", "origin", "old"]);
@@ -62,4 +62,14 @@ fn an_annotated_tag_that_was_skipped_stays_skipped_where_tags_are_switched_on() 
         found["items"].as_array().unwrap().iter().filter_map(|one| one["ref"].as_str()).collect();
     assert_eq!(refs, ["refs/tags/new", "refs/tags/old", "refs/heads/main"]);
     assert!(server.output().contains("found without a delivery"), "{}", server.output());
+}
+
+#[test]
+fn a_folder_that_is_a_file_is_refused_with_what_to_do() {
+    let place = tempfile::NamedTempFile::new().unwrap();
+    for folder in [place.path().to_path_buf(), place.path().join("below")] {
+        let mut server = Server::spawn(&folder, &["--once"]);
+        assert!(!server.wait());
+        assert!(server.output().contains("choose a --dir"), "{}", server.output());
+    }
 }
