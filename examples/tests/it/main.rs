@@ -16,6 +16,7 @@ mod forks;
 mod house;
 mod kill;
 mod limits;
+mod odd;
 mod pushes;
 mod readiness;
 mod routes;

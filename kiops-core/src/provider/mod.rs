@@ -1,5 +1,9 @@
 //! Git hosts: the trait [`GitProvider`], and what it speaks in.
 
+mod links;
+
+pub use links::linked_file;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -50,7 +54,8 @@ pub trait GitProvider: Send + Sync + std::fmt::Debug {
         query: &TreeQuery,
     ) -> Result<Vec<TreeEntry>>;
 
-    /// The content of a file at a commit, at most `cap` bytes (more is an error of kind `TooLarge`).
+    /// The content of a file at a commit, at most `cap` bytes (more is an error of kind `TooLarge`). Of a symbolic link it is the
+    /// path that it points at, as Git stores it: [`linked_file`] follows links.
     async fn file(
         &self,
         repository: &Repository,

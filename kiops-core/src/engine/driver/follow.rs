@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::image::ImageAccess;
 use crate::log::NewLine;
 use crate::name::{BuildId, CheckName, RunId, SecretName};
+use crate::provider::linked_file;
 use crate::run::{Observed, ProviderSource, RunEvent, RunInputs, RunOutcome, RunReports};
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::{Claim, Page};
@@ -162,7 +163,9 @@ impl Shared {
     ) -> Result<(), Stop> {
         let spec = &build.spec;
         let provider = self.adapters.provider(&spec.provider).map_err(|error| settings(&error))?;
-        let file = provider.file(&spec.repository, &spec.commit, &spec.dockerfile, DOCKERFILE_MAX).await;
+        let file =
+            linked_file(provider.as_ref(), &spec.repository, &spec.commit, &spec.dockerfile, DOCKERFILE_MAX);
+        let file = file.await;
         let dockerfile = match file {
             Ok(Some(bytes)) => String::from_utf8(bytes.to_vec()).map_err(|_| {
                 Stop::Failed(Failure::new(
