@@ -29,3 +29,17 @@ fn a_dockerfile_that_is_a_link_is_followed_within_the_repository_only() {
         assert_eq!(build["failure"]["kind"], "dockerfile_not_found", "{outside}: {build:#}");
     }
 }
+
+#[test]
+fn of_a_huge_commit_message_the_start_is_kept() {
+    let (server, clone, place) = stage();
+    let message = place.path().join("message");
+    std::fs::write(&message, "ä".repeat(600_000)).unwrap();
+    clone.ok(&["commit", "--quiet", "--allow-empty", "--file", message.to_str().unwrap()]);
+    clone.ok(&["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
+    let build = server.built(&clone.ok(&["rev-parse", "HEAD"]));
+    assert_eq!(build["state"], "succeeded");
+    let kept = build["message"].as_str().unwrap();
+    assert!(kept.starts_with("ää") && kept.ends_with("ä... [cut]") && kept.len() < 17_000, "{}", kept.len());
+    assert_eq!(build["metadata"]["GIT_COMMIT_MESSAGE"], kept);
+}

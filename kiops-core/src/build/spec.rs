@@ -82,9 +82,9 @@ pub struct BuildMetadata {
     pub git_branch: String,
     /// The full commit id.
     pub git_revision: String,
-    /// Who committed, as the commit says.
+    /// Who committed, as the commit says; at most 256 bytes of it.
     pub git_committer_username: String,
-    /// The commit's message.
+    /// The commit's message: its first 16 KiB, and `... [cut]` where there is more.
     pub git_commit_message: String,
     /// When it was committed: ISO 8601 in UTC, ending in Z.
     pub git_commit_timestamp: String,

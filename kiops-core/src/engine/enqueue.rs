@@ -323,8 +323,8 @@ impl Draft<'_> {
             _ => None,
         });
         let mut metadata = BuildMetadata {
-            git_committer_username: facts.author.clone().unwrap_or_default(),
-            git_commit_message: message.unwrap_or_default().to_owned(),
+            git_committer_username: bounded(facts.author.as_deref().unwrap_or_default(), NAME_MAX),
+            git_commit_message: bounded(message.unwrap_or_default(), MESSAGE_MAX),
             git_commit_timestamp: facts.timestamp.as_deref().map(utc).unwrap_or_default(),
             git_commit_url: facts.url.clone().unwrap_or_default(),
             ..self.metadata_of(planned)
@@ -346,10 +346,26 @@ impl Draft<'_> {
     }
 }
 
+/// How much of a commit's message a build keeps, in bytes: it is stored anew with every step of the build, and Linux starts no
+/// program with a variable of 128 KiB.
+const MESSAGE_MAX: usize = 16 * 1024;
+
+/// The same for a person's name.
+const NAME_MAX: usize = 256;
+
+/// What a pusher wrote, as a variable can hold it: at most `max` bytes and what says that there was more, no NUL.
+fn bounded(text: &str, max: usize) -> String {
+    let mut kept = text[..text.floor_char_boundary(max)].replace('\0', "");
+    if text.len() > max {
+        kept.push_str("... [cut]");
+    }
+    kept
+}
+
 /// The provider's word counts where it was asked: a payload may leave things out.
 pub(super) fn fill(metadata: &mut BuildMetadata, commit: &Commit) {
-    metadata.git_commit_message.clone_from(&commit.message);
-    metadata.git_committer_username.clone_from(&commit.author);
+    metadata.git_commit_message = bounded(&commit.message, MESSAGE_MAX);
+    metadata.git_committer_username = bounded(&commit.author, NAME_MAX);
     metadata.git_commit_timestamp = commit.timestamp.to_string();
     if let Some(url) = &commit.web_url {
         metadata.git_commit_url.clone_from(url);
