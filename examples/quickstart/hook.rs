@@ -10,7 +10,7 @@ use kiops_git::plain::{Delivered, HOOK_INPUT_MAX, Notice, deliver as send, parse
 /// when it lists heads.
 pub(crate) fn deliver(folder: &Path) {
     let said = match attempt(folder) {
-        Ok(Delivered::Accepted(_)) => "kiops: the push is being built".to_owned(),
+        Ok(Delivered::Accepted(_)) => "kiops: the push was received".to_owned(),
         Ok(Delivered::GaveUp(why)) => format!("kiops: not told yet ({why}); the push will be found"),
         Err(error) => format!("kiops: {error}; the push will be found"),
     };

@@ -98,7 +98,7 @@ fn push(clone: &Clone, choices: &mut Choices, text: &str, pushed: &mut Vec<Pushe
     let output = clone.git(&["push", "origin", "HEAD:refs/heads/main"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "a push must not fail because the server is gone: {said}");
-    pushed.push(Pushed { commit, builds, answered: said.contains("the push is being built") });
+    pushed.push(Pushed { commit, builds, answered: said.contains("the push was received") });
 }
 
 fn check(server: &Server, folder: &Path, pushed: &[Pushed], seed: u64) {
