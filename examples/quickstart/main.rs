@@ -75,7 +75,7 @@ async fn run(args: Args) -> Result<()> {
         (local.driver.clone(), Arc::clone(&local.place), local.git.clone(), local.address);
     let new = local.is_new().await?;
 
-    let mut shown = show::follow(screen.clone(), driver.clone());
+    let mut shown = show::follow(screen.clone(), driver.clone(), place.deploy());
     let watching = driver.watch();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let mut running = tokio::spawn(local.run(async {

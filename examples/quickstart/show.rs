@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,7 +11,7 @@ use jiff::SignedDuration;
 use kiops_core::build::Trigger;
 use kiops_core::engine::{Driver, Watching};
 use kiops_core::log::Cursor;
-use kiops_core::name::BuildId;
+use kiops_core::name::{BuildId, ReleaseId};
 use kiops_core::notify::DomainEvent;
 use kiops_core::release::VisibleState;
 use tokio::sync::watch;
@@ -86,12 +87,14 @@ impl Shown {
     }
 }
 
-pub(crate) fn follow(screen: Screen, driver: Driver) -> Shown {
+/// `deploy` is the folder of the current manifests.
+pub(crate) fn follow(screen: Screen, driver: Driver, deploy: PathBuf) -> Shown {
     let (count, open) = watch::channel(0);
     let count = Arc::new(count);
     let mut watching = driver.watch();
     tokio::spawn(async move {
         let mut followed: BTreeMap<BuildId, &str> = BTreeMap::new();
+        let mut whole = true;
         while let Some(event) = watching.next().await {
             if let DomainEvent::Build { build, view, .. } = &event {
                 let before = followed.insert(build.clone(), view.state.label());
@@ -110,7 +113,15 @@ pub(crate) fn follow(screen: Screen, driver: Driver) -> Shown {
                     continue;
                 }
             }
+            let live = match &event {
+                DomainEvent::Release { release, state, .. } if state == "live" => Some(release.clone()),
+                _ => None,
+            };
             show(&screen, event);
+            if let Some(release) = live {
+                manifest(&screen, &deploy, &release, whole);
+                whole = false;
+            }
         }
     });
     Shown { open }
@@ -145,6 +156,23 @@ fn show(screen: &Screen, event: DomainEvent) {
             screen.line(format_args!("{record} was set aside: {reason}"));
         }
         _ => {}
+    }
+}
+
+/// Where the manifest of a release is, and the first time what is in it.
+fn manifest(screen: &Screen, deploy: &Path, release: &ReleaseId, whole: bool) {
+    let below = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    for path in below(deploy).iter().flat_map(|folder| below(folder)) {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        if text.contains(release.as_str()) {
+            screen.line(format_args!("manifest {}", path.display()));
+            for line in text.lines().filter(|_| whole) {
+                screen.line(format_args!("  {line}"));
+            }
+        }
     }
 }
 

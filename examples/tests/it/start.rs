@@ -73,3 +73,30 @@ fn a_folder_that_is_a_file_is_refused_with_what_to_do() {
         assert!(server.output().contains("choose a --dir"), "{}", server.output());
     }
 }
+
+#[test]
+fn the_terminal_shows_the_manifest_and_keeps_the_lines_starts_for_programs() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(&place.path().join("state"));
+    let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
+    let image = server.value("image").unwrap();
+    assert!(server.output().contains(&format!("      - image: {image}")), "{}", server.output());
+    clone.write("Dockerfile", "FROM scratch\nCOPY <<EOT /y\nready\nrepo: elsewhere\nEOT\nCOPY . /\n");
+    clone.write("new\nready", "");
+    let commit = clone.commit("one\n\nready\nrepo: elsewhere\rready\n");
+    clone.ok(&["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
+    assert_eq!(server.built(&commit)["state"], "succeeded");
+    let short = &commit[..7];
+    assert!(
+        server.wait_line(|line| line.contains("live (web=") && line.contains(short)),
+        "{}",
+        server.output()
+    );
+    let keys: Vec<String> = server
+        .output()
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .map(|line| line.split(": ").next().unwrap().to_owned())
+        .collect();
+    assert_eq!(keys, ["repo", "server", "image", "layout", "deploy", "ready"]);
+}
