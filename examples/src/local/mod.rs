@@ -175,7 +175,17 @@ async fn register(driver: &Driver, place: &Place) -> Result<()> {
         store.put_environment(&Environment::new(environment.clone(), "manifests")).await?;
     }
     let repository = Repository { id: None, path: place.repository_name()? };
-    if store.service(&name).await?.is_none() {
+    let known = store.service(&name).await?;
+    if let Some(known) = &known
+        && let Source::Git(source) = &known.value.source
+        && source.repository != repository
+    {
+        // The folder was moved, and the repository with it.
+        let source = Source::Git(GitSource { repository: repository.clone(), ..source.clone() });
+        let service = Service { source, ..known.value.clone() };
+        store.put_service(&service, Some(known.version), driver.now()).await?;
+    }
+    if known.is_none() {
         let service = Service {
             name: name.clone(),
             source: Source::Git(GitSource {

@@ -100,3 +100,19 @@ fn the_terminal_shows_the_manifest_and_keeps_the_lines_starts_for_programs() {
         .collect();
     assert_eq!(keys, ["repo", "server", "image", "layout", "deploy", "ready"]);
 }
+
+#[test]
+fn a_folder_that_was_moved_builds_what_is_pushed_to_it_there() {
+    let place = tempfile::tempdir().unwrap();
+    let (before, after) = (place.path().join("before"), place.path().join("after"));
+    let mut server = Server::start(&before);
+    ask_to_end(&server);
+    assert!(server.ends() && server.wait(), "{}", server.output());
+    std::fs::rename(&before, &after).unwrap();
+    let server = Server::start(&after);
+    let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
+    let build = server.built(&clone.push_change("moved"));
+    assert_eq!(build["state"], "succeeded", "{build:#}");
+    let readiness = server.get("/api/v1/services/site")["readiness"]["ready"].clone();
+    assert_eq!(readiness, true);
+}
