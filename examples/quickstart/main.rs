@@ -102,6 +102,7 @@ async fn run(args: Args) -> Result<()> {
         }
     }
     let image = newest_image(&driver).await?;
+    screen.rest();
     screen.keyed("repo", place.repository().display());
     screen.keyed("server", format_args!("http://{address}"));
     if let Some(image) = image {

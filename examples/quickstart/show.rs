@@ -55,8 +55,18 @@ impl Screen {
 
     fn progress(&self, percent: u8, text: &str) {
         if let Some(bar) = &self.bar {
+            if bar.is_finished() {
+                bar.reset();
+            }
             bar.set_position(u64::from(percent));
             bar.set_message(text.to_owned());
+        }
+    }
+
+    /// Takes the bar away until there is progress again.
+    pub(crate) fn rest(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 
@@ -67,8 +77,8 @@ impl Screen {
             let _ = writeln!(out, "{text}").and_then(|()| out.flush());
         };
         match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+            Some(bar) if !bar.is_finished() => bar.suspend(print),
+            _ => print(),
         }
     }
 }
@@ -107,7 +117,10 @@ pub(crate) fn follow(screen: Screen, driver: Driver, deploy: PathBuf) -> Shown {
                         count.send_modify(|open| *open -= 1);
                     });
                 }
-                screen.progress(view.progress.percent(), view.state.label());
+                match view.state.is_over() {
+                    true => screen.rest(),
+                    false => screen.progress(view.progress.percent(), view.state.label()),
+                }
                 // A word is told when it changes; steps move the bar only.
                 if before == Some(view.state.label()) {
                     continue;
