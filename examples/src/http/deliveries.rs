@@ -57,21 +57,17 @@ fn findings(decision: &Decision) -> Vec<FindingJson> {
 }
 
 fn event(record: &EventRecord) -> EventJson {
-    let (git_ref, commit) = match &record.event.kind {
-        EventKind::Push(push) => (Some(push.git_ref.to_string()), push.head.commit().cloned()),
-        EventKind::Tag(tag) => {
-            (Some(tag.git_ref.to_string()), tag.commit_id.clone().or_else(|| tag.head.commit().cloned()))
-        }
-        EventKind::MergeRequest(request) => {
-            (request.head_ref.as_ref().map(ToString::to_string), request.head.clone())
-        }
-        EventKind::Pipeline(pipeline) => (Some(pipeline.ref_name.clone()), pipeline.head.clone()),
-        _ => (None, None),
+    let git_ref = match &record.event.kind {
+        EventKind::Push(push) => Some(push.git_ref.to_string()),
+        EventKind::Tag(tag) => Some(tag.git_ref.to_string()),
+        EventKind::MergeRequest(request) => request.head_ref.as_ref().map(ToString::to_string),
+        EventKind::Pipeline(pipeline) => Some(pipeline.ref_name.clone()),
+        _ => None,
     };
     EventJson {
         event: Some(record.event.kind.name().to_owned()),
         git_ref,
-        commit,
+        commit: record.head(),
         outcome: record.outcome(),
         reason: record.reason(),
         findings: record.decision.as_ref().map(findings).unwrap_or_default(),

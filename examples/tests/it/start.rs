@@ -57,10 +57,17 @@ fn an_annotated_tag_that_was_skipped_stays_skipped_where_tags_are_switched_on() 
     clone.ok(&["push", "--quiet", "origin", "new"]);
     let server = Server::start(&folder);
     assert_eq!(server.decided(&commit)["outcome"], "built");
+    clone.ok(&["tag", "--annotate", "--message=newer", "newer"]);
+    clone.ok(&["push", "--quiet", "origin", "newer"]);
+    server.until("/api/v1/deliveries?limit=1", |list| {
+        let delivery = &list["items"][0];
+        (delivery["ref"] == "refs/tags/newer" && delivery["outcome"] == "built")
+            .then(|| assert_eq!(delivery["commit"], commit.as_str()))
+    });
     let found = server.get("/api/v1/deliveries?limit=200");
     let refs: Vec<&str> =
         found["items"].as_array().unwrap().iter().filter_map(|one| one["ref"].as_str()).collect();
-    assert_eq!(refs, ["refs/tags/new", "refs/tags/old", "refs/heads/main"]);
+    assert_eq!(refs, ["refs/tags/newer", "refs/tags/new", "refs/tags/old", "refs/heads/main"]);
     assert!(server.output().contains("found without a delivery"), "{}", server.output());
 }
 

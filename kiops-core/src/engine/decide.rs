@@ -12,7 +12,7 @@ use crate::event::EventKind;
 use crate::name::{BuildId, CommitId, DeliveryId};
 use crate::notify::DomainEvent;
 use crate::policy::{
-    Answer, Answered, Facts, Outcome, Planned, Question, RefKey, RefState, Rules, Skip, SkipReason, decide,
+    Answered, Facts, Outcome, Planned, Question, RefKey, RefState, Rules, Skip, SkipReason, decide,
 };
 use crate::store::{EventOutcome, EventRecord};
 
@@ -147,11 +147,11 @@ fn deleted(draft: &mut Draft<'_>, scope: &RefKey, before: Option<&CommitId>) {
 
 /// Whether a head that was skipped before anybody asked how it stands is surely not older than what was decided before.
 fn follows_on(state: &RefState, record: &EventRecord) -> bool {
-    state.newest.is_none() || state.newest == head(record) || state.newest.as_ref() == before(record)
+    state.newest.is_none() || state.newest == record.head() || state.newest.as_ref() == before(record)
 }
 
 fn note(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, late: bool) {
-    if let Some(head) = head(record) {
+    if let Some(head) = record.head() {
         let mut state = draft.ref_state(scope);
         state.note(&head, late);
         draft.put_ref(scope.clone(), state);
@@ -175,7 +175,7 @@ fn watch_from_here(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord) 
 
 /// A head that touches no watched path of a component changes nothing of what was built: it counts as covered.
 fn cover_untouched(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, planned: &[Planned]) {
-    let Some(head) = head(record) else { return };
+    let Some(head) = record.head() else { return };
     let mut state = draft.ref_state(scope);
     for component in &draft.service().settings.components {
         if !planned.iter().any(|plan| plan.component == component.name)
@@ -185,26 +185,6 @@ fn cover_untouched(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, 
         }
     }
     draft.put_ref(scope.clone(), state);
-}
-
-/// The commit that an event is about: what was decided on, for an annotated tag the commit that the provider told.
-fn head(record: &EventRecord) -> Option<CommitId> {
-    let head = match &record.event.kind {
-        EventKind::Push(push) => push.head.commit().cloned(),
-        EventKind::Tag(tag) => tag.head.commit().map(|head| tag.commit_id.as_ref().unwrap_or(head).clone()),
-        EventKind::MergeRequest(request) => request.head.clone(),
-        EventKind::Pipeline(pipeline) => pipeline.head.clone(),
-        _ => None,
-    }?;
-    let told = record.answers.iter().find_map(|answered| match answered {
-        Answered { question: Question::Commit { id }, answer: Some(Answer::Commit(Some(commit))) }
-            if *id == head =>
-        {
-            Some(commit.id.clone())
-        }
-        _ => None,
-    });
-    Some(told.unwrap_or(head))
 }
 
 /// The head before, where the sender says.
@@ -230,7 +210,7 @@ pub(super) fn touched(record: &EventRecord) -> (Option<RefKey>, Vec<CommitId>) {
         _ => None,
     };
     // A tag object's commit is known only from an answer: the driver adds it to what is wanted in the next round.
-    let commits = head(record).into_iter().collect();
+    let commits = record.head().into_iter().collect();
     (scope, commits)
 }
 

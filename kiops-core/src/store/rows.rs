@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::Trigger;
 use crate::effect::Effect;
-use crate::event::{Event, Repository};
-use crate::name::{BuildId, DeliveryId, HookId, ProviderName, ServiceName, WorkId};
-use crate::policy::{Answered, Decision, Outcome};
+use crate::event::{Event, EventKind, Repository};
+use crate::name::{BuildId, CommitId, DeliveryId, HookId, ProviderName, ServiceName, WorkId};
+use crate::policy::{Answer, Answered, Decision, Outcome, Question};
 use crate::webhook::{ReplayKey, SecretSet};
 
 /// Something with the version under which it was read.
@@ -149,6 +149,29 @@ impl EventRecord {
     /// An event that nobody has decided on yet.
     pub const fn new(event: Event) -> Self {
         Self { event, answers: Vec::new(), decision: None, builds: Vec::new() }
+    }
+
+    /// The commit that it is about: for an annotated tag the one that the sender or, asked, the provider told; until then the tag
+    /// object that the sender named. `None`: it is about none.
+    pub fn head(&self) -> Option<CommitId> {
+        let head = match &self.event.kind {
+            EventKind::Push(push) => push.head.commit().cloned(),
+            EventKind::Tag(tag) => {
+                tag.head.commit().map(|head| tag.commit_id.as_ref().unwrap_or(head).clone())
+            }
+            EventKind::MergeRequest(request) => request.head.clone(),
+            EventKind::Pipeline(pipeline) => pipeline.head.clone(),
+            _ => None,
+        }?;
+        let told = self.answers.iter().find_map(|answered| match answered {
+            Answered { question: Question::Commit { id }, answer: Some(Answer::Commit(Some(commit))) }
+                if *id == head =>
+            {
+                Some(commit.id.clone())
+            }
+            _ => None,
+        });
+        Some(told.unwrap_or(head))
     }
 
     /// What became of it; `None`: not decided yet.
