@@ -1,4 +1,4 @@
-//! Deliveries: what was seen before, and whose they may be.
+//! Deliveries, and what was seen before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::rows::Rows;
 use super::work::WorkRows;
 use crate::effect::{Effect, Work};
-use crate::event::Repository;
 use crate::name::{DeliveryId, ProviderName, ServiceName};
-use crate::store::{Accepted, DeliveryRecord, Hook, HookRoute, NewDelivery, Routes};
+use crate::store::{Accepted, DeliveryRecord, NewDelivery};
 use crate::webhook::ReplayKey;
 
 /// How long a replay key counts.
@@ -121,34 +120,5 @@ impl Intake {
                 self.bodies.remove(&body);
             }
         }
-    }
-}
-
-pub(super) fn routes<'a>(hooks: impl Iterator<Item = &'a Hook>, route: &HookRoute) -> Routes {
-    let mut found = Vec::new();
-    let mut by_id = BTreeMap::<&str, usize>::new();
-    let mut by_path = BTreeMap::<&str, usize>::new();
-    for hook in hooks.filter(|hook| hook.provider == route.provider) {
-        if let Some(id) = &hook.repository.id {
-            *by_id.entry(id.as_str()).or_default() += hook.secrets.len();
-        }
-        *by_path.entry(&hook.repository.path).or_default() += hook.secrets.len();
-        let wanted = match (&route.hook, &route.repository) {
-            (Some(id), _) => hook.hook.as_ref() == Some(id),
-            (None, Some(repository)) => same(&hook.repository, repository),
-            (None, None) => false,
-        };
-        if wanted {
-            found.push(hook.clone());
-        }
-    }
-    let most_secrets = by_id.into_values().chain(by_path.into_values()).max().unwrap_or(0);
-    Routes { hooks: found, most_secrets }
-}
-
-fn same(ours: &Repository, theirs: &Repository) -> bool {
-    match (&ours.id, &theirs.id) {
-        (Some(ours), Some(theirs)) => ours == theirs,
-        _ => ours.path == theirs.path,
     }
 }

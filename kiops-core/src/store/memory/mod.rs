@@ -1,5 +1,6 @@
 //! A store in memory: nothing survives the process. It keeps every other promise of [`Store`], and says by example what they mean.
 
+mod hooks;
 mod intake;
 mod records;
 mod rows;
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use self::hooks::Hooks;
 use self::intake::Intake;
 use self::records::Records;
 use self::work::WorkRows;
@@ -39,7 +41,7 @@ pub struct MemoryStore(Mutex<State>);
 struct State {
     services: BTreeMap<ServiceName, Stored<Service>>,
     environments: BTreeMap<EnvironmentName, Environment>,
-    hooks: BTreeMap<ServiceName, Hook>,
+    hooks: Hooks,
     secrets: BTreeMap<SecretName, Secret>,
     intake: Intake,
     ledgers: BTreeMap<ServiceName, Ledger>,
@@ -100,7 +102,7 @@ impl Store for MemoryStore {
     }
 
     async fn put_hook(&self, hook: &Hook) -> Result<()> {
-        self.state().hooks.insert(hook.service.clone(), hook.clone());
+        self.state().hooks.put(hook);
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Store for MemoryStore {
     }
 
     async fn routes(&self, route: &HookRoute) -> Result<Routes> {
-        Ok(intake::routes(self.state().hooks.values(), route))
+        Ok(self.state().hooks.routes(route))
     }
 
     async fn accept(&self, deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>> {
