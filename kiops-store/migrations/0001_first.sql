@@ -70,10 +70,50 @@ CREATE INDEX delivery_by_digest ON delivery (digest) WHERE digest IS NOT NULL;
 CREATE INDEX delivery_by_service ON delivery (service);
 CREATE INDEX delivery_undecided ON delivery (service) WHERE undecided = 1;
 
+-- There before its delivery has its place: see below.
 CREATE TABLE delivery_body (
-    delivery INTEGER PRIMARY KEY REFERENCES delivery (seq) ON DELETE CASCADE,
+    delivery INTEGER PRIMARY KEY,
     sealed   BLOB NOT NULL
 ) STRICT;
+
+-- What has come in since anything else was written: deliveries and their work, in one table without an index, so that taking them in
+-- touches few pages. Whatever else writes deletes them here first, and a trigger puts them where they belong; whoever reads
+-- deliveries or looks for work looks here, too. A number here is higher than any in `delivery`.
+CREATE TABLE inbox (
+    seq         INTEGER PRIMARY KEY,
+    id          TEXT NOT NULL,
+    service     TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    replay      BLOB,
+    digest      BLOB,
+    undecided   INTEGER NOT NULL,
+    doc         TEXT NOT NULL,
+    sum         INTEGER NOT NULL,
+    work        TEXT NOT NULL,
+    due         INTEGER NOT NULL,
+    work_doc    TEXT NOT NULL,
+    work_sum    INTEGER NOT NULL
+) STRICT;
+CREATE VIEW intake AS SELECT *, x'' AS sealed FROM inbox;
+
+-- Several deliveries go in by one statement, all or none. None, where anything that was stored before is in the way of one; what is
+-- in the inbox itself, the writer knows. A number that is taken says that another process has written.
+CREATE TRIGGER intake_take INSTEAD OF INSERT ON intake BEGIN
+    SELECT RAISE(ABORT, 'in the way')
+        WHERE EXISTS (SELECT 1 FROM delivery WHERE seq >= new.seq)
+           OR EXISTS (SELECT 1 FROM delivery WHERE replay = new.replay)
+           OR EXISTS (SELECT 1 FROM delivery WHERE digest = new.digest)
+           OR EXISTS (SELECT 1 FROM delivery WHERE id = new.id);
+    INSERT INTO inbox VALUES (
+        new.seq, new.id, new.service, new.received_at, new.replay, new.digest, new.undecided, new.doc, new.sum,
+        new.work, new.due, new.work_doc, new.work_sum);
+    INSERT INTO delivery_body (delivery, sealed) VALUES (new.seq, new.sealed);
+END;
+CREATE TRIGGER inbox_move AFTER DELETE ON inbox BEGIN
+    INSERT OR IGNORE INTO delivery (seq, id, service, received_at, replay, digest, undecided, doc, sum) VALUES (
+        old.seq, old.id, old.service, old.received_at, old.replay, old.digest, old.undecided, old.doc, old.sum);
+    INSERT OR REPLACE INTO work (id, due, doc, sum) VALUES (old.work, old.due, old.work_doc, old.work_sum);
+END;
 
 -- The engine.
 

@@ -15,6 +15,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::inbox::{Inbox, MOVE};
 use super::row::{Doc, Outcome, Place, hash16, list, micros, micros_up, time, unreadable};
 use super::writer::{Held, Writer};
 use crate::seal::{self, Sealer};
@@ -33,14 +34,14 @@ const LARGE: usize = 256 << 10;
 
 /// A delivery, ready to be stored: everything that takes time is done before it is queued.
 #[derive(Debug, Clone)]
-struct Entry {
-    record: DeliveryRecord,
-    replay: [u8; 16],
-    digest: [u8; 16],
-    doc: Doc,
-    body: Bytes,
-    work: Work,
-    work_doc: Doc,
+pub(super) struct Entry {
+    pub(super) record: DeliveryRecord,
+    pub(super) replay: [u8; 16],
+    pub(super) digest: [u8; 16],
+    pub(super) doc: Doc,
+    pub(super) body: Bytes,
+    pub(super) work: Work,
+    pub(super) work_doc: Doc,
 }
 
 #[derive(Debug)]
@@ -112,9 +113,13 @@ fn entries(sealer: &Sealer, deliveries: Vec<NewDelivery>) -> Result<Vec<Entry>> 
 }
 
 async fn serve(mut queue: mpsc::Receiver<Job>, writer: Writer, place: Arc<Place>) {
+    let mut inbox = Inbox::new(writer.clone());
+    let mut together = 0;
     while let Some(first) = queue.recv().await {
         // Whoever was answered a moment ago gets to queue its next delivery: one commit serves all that are there.
-        tokio::task::yield_now().await;
+        if together > 1 && queue.is_empty() {
+            tokio::task::yield_now().await;
+        }
         let mut held = writer.hold().await;
         let mut jobs = vec![first];
         let size =
@@ -129,14 +134,19 @@ async fn serve(mut queue: mpsc::Receiver<Job>, writer: Writer, place: Arc<Place>
         let (answers, entries): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| (job.answer, job.entries)).unzip();
         let entries = Arc::new(entries);
-        let together = store_some(&mut held, &entries, 0..entries.len()).await;
-        match together.map_err(|fault| place.failed(OPERATION, fault)) {
-            Ok(accepted) => {
+        together = answers.len();
+        let outcome = match inbox.put(&mut held, &entries).await {
+            Ok(None) => store_some(&mut held, &entries, 0..entries.len()).await,
+            put => put.map(Option::unwrap_or_default),
+        };
+        match outcome.map_err(|fault| place.failed(OPERATION, fault)) {
+            // By a task of its own: each answer wakes somebody, and those that wait need not wait for that.
+            Ok(accepted) => drop(tokio::spawn(async move {
                 for (answer, accepted) in answers.into_iter().zip(accepted) {
                     // Whoever asked may have gone.
                     let _ = answer.send(Ok(accepted));
                 }
-            }
+            })),
             // What is wrong with one must not fail the others; a file that is locked fails them all.
             Err(error) if answers.len() > 1 && error.kind() != ErrorKind::Unavailable => {
                 for (at, answer) in answers.into_iter().enumerate() {
@@ -167,7 +177,7 @@ async fn store_some(
 ) -> Outcome<Vec<Vec<Accepted>>> {
     let entries = Arc::clone(entries);
     held.carry_out(|connection| {
-        Box::pin(async move { store(connection, entries.get(range).unwrap_or_default()).await })
+        Box::pin(async move { store_many(connection, entries.get(range).unwrap_or_default()).await })
     })
     .await
 }
@@ -181,57 +191,14 @@ struct Row {
     repeat: bool,
 }
 
-/// Stores the deliveries of several callers in one transaction.
-async fn store(connection: &mut SqliteConnection, callers: &[Vec<Entry>]) -> Outcome<Vec<Vec<Accepted>>> {
-    if let [caller] = callers
-        && let [entry] = &caller[..]
-        && store_one(connection, entry).await?
-    {
-        return Ok(vec![vec![Accepted::New(entry.record.id.clone())]]);
-    }
-    store_many(connection, callers).await
-}
-
-/// Stores one delivery in one trip to the database; `false`: something is in its way, and nothing was stored.
-async fn store_one(connection: &mut SqliteConnection, entry: &Entry) -> Outcome<bool> {
-    // Named by `$`: numbers behind `?` would count anew in each statement.
-    let sql = "BEGIN IMMEDIATE; \
-        INSERT INTO delivery (id, service, received_at, replay, digest, undecided, doc, sum) \
-        SELECT $1, $2, $3, $4, $5, $6, iif(again, $9, $7), iif(again, $10, $8) \
-        FROM (SELECT EXISTS (SELECT 1 FROM delivery WHERE digest = $5) AS again) WHERE true \
-        ON CONFLICT DO NOTHING RETURNING seq; \
-        INSERT INTO delivery_body (delivery, sealed) SELECT last_insert_rowid(), $11 WHERE changes() > 0; \
-        INSERT OR REPLACE INTO work (id, due, doc, sum) SELECT $12, $13, $14, $15 WHERE changes() > 0; \
-        COMMIT";
-    let repeated = repeated(entry)?;
-    let Entry { record, replay, digest, doc, body, work, work_doc } = entry;
-    let query = sqlx::query(sql)
-        .bind(record.id.as_str())
-        .bind(record.service.as_str())
-        .bind(micros(record.received_at))
-        .bind(replay.as_slice())
-        .bind(digest.as_slice())
-        .bind(!record.is_decided())
-        .bind(&doc.text)
-        .bind(doc.sum)
-        .bind(repeated.text)
-        .bind(repeated.sum)
-        .bind(&**body)
-        .bind(work.id.as_str())
-        .bind(micros_up(work.due))
-        .bind(&work_doc.text)
-        .bind(work_doc.sum);
-    Ok(!query.fetch_all(connection).await?.is_empty())
-}
-
 /// The record of a delivery whose body came before under another key.
 fn repeated(entry: &Entry) -> Result<Doc> {
     let record = DeliveryRecord { repeat: true, ..entry.record.clone() };
     Doc::of("delivery", record.id.as_str(), &record)
 }
 
-/// Stores any number of deliveries in one transaction. Two trips to the database where nothing is a duplicate:
-/// the records, of which the unique indexes let new ones in; then bodies and work of those that went in.
+/// The long way: stores any number of deliveries in one transaction, whatever is in their way. Two trips to the database where nothing
+/// is a duplicate: the records, of which the unique indexes let new ones in; then bodies and work of those that went in.
 async fn store_many(
     connection: &mut SqliteConnection,
     callers: &[Vec<Entry>],
@@ -265,7 +232,7 @@ async fn store_many(
 
 /// Lets in what is new; `begin`: as the first thing of a transaction.
 async fn insert(connection: &mut SqliteConnection, entries: &[&Entry], begin: bool) -> Outcome<New> {
-    let begin = if begin { "BEGIN IMMEDIATE; " } else { "" };
+    let begin = if begin { format!("BEGIN IMMEDIATE; {MOVE}; ") } else { String::new() };
     let rows = tuples("(?,?,?,?,?,?,?,?)", entries.len());
     // What went in, then those of it whose body came before under another key.
     let sql = format!(
@@ -368,7 +335,7 @@ async fn put_bodies_and_work(
     Ok(())
 }
 
-fn tuples(tuple: &str, n: usize) -> String {
+pub(super) fn tuples(tuple: &str, n: usize) -> String {
     let mut all = String::with_capacity(n * (tuple.len() + 1));
     for at in 0..n {
         if at > 0 {

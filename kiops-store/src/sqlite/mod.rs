@@ -2,6 +2,7 @@
 
 mod accept;
 mod hook_secrets;
+mod inbox;
 mod open;
 mod read;
 mod registry;
@@ -52,7 +53,7 @@ pub struct SqliteConfig {
     /// How many connections read at once. 4 by default.
     #[serde(default = "defaults::readers")]
     pub readers: u32,
-    /// After how many changed pages of 4 KiB the write-ahead log is carried over into the file. 2000 by default.
+    /// After how many changed pages of 8 KiB the write-ahead log is carried over into the file. 2000 by default.
     #[serde(default = "defaults::checkpoint_pages")]
     pub checkpoint_pages: u32,
     /// The largest number of pages that the file may have; none by default. What is more is `Full`.

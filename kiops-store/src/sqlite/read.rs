@@ -35,7 +35,8 @@ const VIEW: &str = "\
     UNION ALL SELECT 4, id, 0, 0, doc, sum FROM release WHERE service = ?1 AND over <> 0 AND id IN (SELECT value FROM json_each(?4)) \
     UNION ALL SELECT 5, environment || '/' || component, 0, 0, doc, sum FROM lane WHERE service = ?1 \
     UNION ALL SELECT 6, name, 0, 0, doc, sum FROM ref WHERE service = ?1 AND name IN (SELECT value FROM json_each(?5)) \
-    UNION ALL SELECT 7, id, 0, 0, doc, sum FROM delivery WHERE id = ?6 AND service = ?1";
+    UNION ALL SELECT 7, id, 0, 0, doc, sum FROM delivery WHERE id = ?6 AND service = ?1 \
+    UNION ALL SELECT 7, id, 0, 0, doc, sum FROM inbox WHERE id = ?6 AND service = ?1";
 
 /// A list's length, then a part of it, newest first.
 macro_rules! page {
@@ -49,6 +50,24 @@ macro_rules! page {
         concat!(
             "SELECT '' AS id, count(*), 0, '', 0 FROM ", $table, $of,
             " UNION ALL SELECT * FROM (SELECT id, 0, 0, doc, sum FROM ", $table, $of,
+            " ORDER BY seq DESC LIMIT ?2 OFFSET ?3)"
+        )
+    };
+}
+
+/// The same for deliveries, of which the newest may be in the inbox.
+macro_rules! deliveries {
+    ($of:literal) => {
+        concat!(
+            "SELECT '' AS id, (SELECT count(*) FROM delivery",
+            $of,
+            ") + (SELECT count(*) FROM inbox",
+            $of,
+            "), 0, '', 0",
+            " UNION ALL SELECT id, 0, 0, doc, sum FROM (SELECT seq, id, doc, sum FROM delivery",
+            $of,
+            " UNION ALL SELECT seq, id, doc, sum FROM inbox",
+            $of,
             " ORDER BY seq DESC LIMIT ?2 OFFSET ?3)"
         )
     };
@@ -122,7 +141,8 @@ impl Inner {
     pub(super) async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>> {
         self.one(
             "load delivery",
-            "SELECT id, 0, 0, doc, sum FROM delivery WHERE id = ?",
+            "SELECT id, 0, 0, doc, sum FROM delivery WHERE id = ?1 \
+             UNION ALL SELECT id, 0, 0, doc, sum FROM inbox WHERE id = ?1",
             "delivery",
             id.as_str(),
         )
@@ -162,7 +182,7 @@ impl Inner {
         service: Option<&ServiceName>,
         page: Page,
     ) -> Result<Listed<DeliveryRecord>> {
-        let sql = if service.is_some() { page!("delivery" of service) } else { page!("delivery") };
+        let sql = if service.is_some() { deliveries!(" WHERE service = ?1") } else { deliveries!("") };
         self.page("list deliveries", sql, "delivery", service, page).await
     }
 
@@ -195,8 +215,8 @@ impl Inner {
 
     pub(super) async fn delivery_body(&self, id: &DeliveryId) -> Result<Option<Bytes>> {
         self.read("load delivery's body", async {
-            let sql = "SELECT delivery_body.sealed FROM delivery JOIN delivery_body ON delivery_body.delivery = delivery.seq \
-                       WHERE delivery.id = ?";
+            let sql = "SELECT sealed FROM delivery_body WHERE delivery = \
+                       (SELECT seq FROM delivery WHERE id = ?1 UNION ALL SELECT seq FROM inbox WHERE id = ?1)";
             let Some(row) = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.readers).await? else { return Ok(None) };
             let body = self.sealer.open(body_place(id.as_str()), row.try_get(0)?)?;
             Ok(Some(Bytes::copy_from_slice(&body)))
@@ -206,7 +226,8 @@ impl Inner {
 
     pub(super) async fn has_undecided(&self, service: &ServiceName) -> Result<bool> {
         self.read("look for undecided deliveries", async {
-            let sql = "SELECT EXISTS (SELECT 1 FROM delivery WHERE service = ? AND undecided = 1)";
+            let sql = "SELECT EXISTS (SELECT 1 FROM delivery WHERE service = ?1 AND undecided = 1) \
+                       OR EXISTS (SELECT 1 FROM inbox WHERE service = ?1 AND undecided = 1)";
             Ok(sqlx::query(sql).bind(service.as_str()).fetch_one(&self.readers).await?.try_get(0)?)
         })
         .await

@@ -47,6 +47,7 @@ impl Inner {
     /// are done.
     pub(super) async fn reseal(&self) -> Result<u64> {
         const OPERATION: &str = "seal again";
+        self.empty_inbox(OPERATION).await?;
         let mut resealed = 0;
         let mut broken = None;
         for table in ALL {

@@ -334,7 +334,9 @@ impl Inner {
         loop {
             let old: Vec<i64> = self
                 .read(OPERATION, async {
-                    let sql = "SELECT seq FROM delivery_body JOIN delivery ON seq = delivery WHERE received_at < ? LIMIT 500";
+                    let sql = "SELECT seq FROM delivery_body JOIN delivery ON seq = delivery WHERE received_at < ?1 \
+                               UNION ALL SELECT seq FROM delivery_body JOIN inbox ON seq = delivery WHERE received_at < ?1 \
+                               LIMIT 500";
                     let rows = sqlx::query(sql).bind(micros(before)).fetch_all(&self.readers).await?;
                     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
                 })
@@ -345,14 +347,20 @@ impl Inner {
             let seqs = serde_json::Value::from(old).to_string();
             let write = self.writer.write(OPERATION, move |connection| {
                 Box::pin(async move {
-                    let sql = "DELETE FROM delivery_body WHERE delivery IN (SELECT value FROM json_each(?)); \
-                               UPDATE delivery SET replay = NULL, digest = NULL WHERE seq IN (SELECT value FROM json_each(?))";
-                    sqlx::query(sql).bind(&seqs).bind(&seqs).execute(connection).await?;
+                    let sql = "DELETE FROM delivery_body WHERE delivery IN (SELECT value FROM json_each($1)); \
+                               UPDATE delivery SET replay = NULL, digest = NULL WHERE seq IN (SELECT value FROM json_each($1)); \
+                               UPDATE inbox SET replay = NULL, digest = NULL WHERE seq IN (SELECT value FROM json_each($1))";
+                    sqlx::query(sql).bind(&seqs).execute(connection).await?;
                     Ok(())
                 })
             });
             write.await?;
         }
+    }
+
+    /// What was taken in has its place after this, where there is room for it.
+    pub(super) async fn empty_inbox(&self, operation: &'static str) -> Result<()> {
+        self.writer.write(operation, |_| Box::pin(async { Ok(()) })).await
     }
 
     pub(super) async fn check(&self) -> Result<()> {

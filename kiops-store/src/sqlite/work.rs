@@ -48,7 +48,8 @@ const CLAIMABLE: &str = "\
 const NEXT: &str = "\
     SELECT min(at) FROM (SELECT min(due) AS at FROM work WHERE state = 0 \
     UNION ALL SELECT min(until) FROM work WHERE state = 1 AND until > ?1 AND holder <> ?2 \
-    UNION ALL SELECT min(due) FROM work WHERE state = 1 AND until <= ?1)";
+    UNION ALL SELECT min(due) FROM work WHERE state = 1 AND until <= ?1 \
+    UNION ALL SELECT min(due) FROM inbox)";
 
 impl Inner {
     pub(super) async fn claim(&self, request: &ClaimRequest) -> Result<Claims> {
@@ -57,7 +58,9 @@ impl Inner {
         // Looking costs no write: most of the time there is nothing.
         let due = self.read(OPERATION, async {
             let rows = claimable(request, limit).fetch_all(&self.readers).await?;
-            Ok(!rows.is_empty())
+            let sql = "SELECT EXISTS (SELECT 1 FROM inbox WHERE due <= ?)";
+            let waits = sqlx::query(sql).bind(micros(request.now)).fetch_one(&self.readers);
+            Ok(!rows.is_empty() || waits.await?.try_get(0)?)
         });
         let mut claims = Vec::new();
         if due.await? {

@@ -1,15 +1,20 @@
 //! The one connection that writes.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kiops_core::{Error, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::row::{Outcome, Place};
+use super::row::{Fault, Outcome, Place};
+
+/// SQLite's result code for a full disk, or a file that may not grow.
+const FULL: &str = "13";
 
 /// What a transaction does.
 pub(super) type Doing<'c, T> = Pin<Box<dyn Future<Output = Outcome<T>> + Send + 'c>>;
@@ -23,6 +28,7 @@ pub(super) struct Writer {
     link: Arc<Mutex<Link>>,
     options: Arc<SqliteConnectOptions>,
     place: Arc<Place>,
+    moves: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -45,7 +51,12 @@ impl Writer {
         options: SqliteConnectOptions,
         place: Arc<Place>,
     ) -> Self {
-        Self { link: Arc::new(Mutex::new(Link::Open(connection))), options: Arc::new(options), place }
+        Self {
+            link: Arc::new(Mutex::new(Link::Open(connection))),
+            options: Arc::new(options),
+            place,
+            moves: Arc::default(),
+        }
     }
 
     /// Carries out `work` in one transaction: durable when this returns `Ok`, without any trace when it returns an error.
@@ -55,22 +66,31 @@ impl Writer {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Doing<'c, T> + Send + 'static,
     {
         let mut held = self.hold().await;
+        let moves = Arc::clone(&self.moves);
         let task = tokio::spawn(async move {
-            held.carry_out(|connection| {
+            let outcome = held.carry_out(|connection| {
                 Box::pin(async move {
-                    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+                    let moved = begin(connection).await?;
                     let value = work(connection).await?;
                     sqlx::query("COMMIT").execute(connection).await?;
-                    Ok(value)
+                    Ok((value, moved))
                 })
-            })
-            .await
+            });
+            let (value, moved) = outcome.await?;
+            // Counted before anybody else gets the connection.
+            moves.fetch_add(u64::from(moved), Ordering::Relaxed);
+            Ok(value)
         });
         match task.await {
-            Ok(outcome) => outcome.map_err(|fault| self.place.failed(operation, fault)),
+            Ok(outcome) => outcome.map_err(|fault: Fault| self.place.failed(operation, fault)),
             Err(gone) if gone.is_panic() => Err(Error::internal(operation, "it panicked")),
             Err(_) => Err(Error::unavailable(operation, "the store is being shut down")),
         }
+    }
+
+    /// How many transactions of [`write`](Self::write) have emptied the inbox.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
     }
 
     /// Waits for its turn.
@@ -113,10 +133,29 @@ impl Held {
     }
 }
 
+/// Begins a transaction, in which what came in before has its place before anything is looked for. `false`: there is no room for that.
+/// What can be done without it still is: it may be what makes room.
+async fn begin(connection: &mut SqliteConnection) -> Outcome<bool> {
+    let begun = sqlx::query("BEGIN IMMEDIATE; DELETE FROM inbox").execute(&mut *connection).await;
+    match begun {
+        Ok(_) => Ok(true),
+        Err(error) if code(&error).as_deref() == Some(FULL) && is_rolled_back(connection).await => {
+            sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Takes back what was begun. SQLite may have done so itself, and then says that there is nothing.
 async fn is_rolled_back(connection: &mut SqliteConnection) -> bool {
     match sqlx::query("ROLLBACK").execute(connection).await {
         Ok(_) => true,
-        Err(error) => error.as_database_error().and_then(|error| error.code()).as_deref() == Some("1"),
+        Err(error) => code(&error).as_deref() == Some("1"),
     }
+}
+
+/// SQLite's result code.
+fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error().and_then(|error| error.code())
 }

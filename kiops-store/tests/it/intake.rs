@@ -41,6 +41,63 @@ async fn callers_that_wait_together_each_get_their_own_answer() {
     assert_eq!(work.len(), all.len());
 }
 
+#[tokio::test]
+async fn what_an_earlier_life_took_in_last_is_still_there_due_and_known() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    store.accept((0..5).map(|n| delivery("shop", n)).collect()).await.unwrap();
+    // Nothing else was written, and nothing is closed.
+    let later = open(folder.path()).await;
+    assert_eq!(later.deliveries(None, Page::first(1)).await.unwrap().total, 5);
+    let again = later.accept((3..7).map(|n| delivery("shop", n)).collect()).await.unwrap();
+    let new = again.iter().filter(|accepted| matches!(accepted, Accepted::New(_))).count();
+    assert_eq!(new, 2, "{again:?}");
+    assert_eq!(claims(&later, "a", at(1_000_000)).await.len(), 7);
+}
+
+#[tokio::test]
+async fn two_stores_on_one_file_lose_nothing_and_take_nothing_twice() {
+    let folder = TempDir::new().unwrap();
+    let stores = [open(folder.path()).await, open(folder.path()).await];
+    let mut new = 0;
+    for n in 0..60_u64 {
+        // Every third one has come before, to the other store.
+        let sent = vec![delivery("shop", n - n % 3 / 2)];
+        let accepted = stores[(n % 2) as usize].accept(sent).await.unwrap();
+        new += accepted.iter().filter(|accepted| matches!(accepted, Accepted::New(_))).count();
+        if n % 7 == 0 {
+            stores[(n / 7 % 2) as usize].check().await.unwrap();
+        }
+    }
+    assert_eq!(new, 40);
+    for store in &stores {
+        assert_eq!(store.deliveries(None, Page::first(1)).await.unwrap().total, 40);
+    }
+    assert_eq!(claims(&stores[0], "a", at(1_000_000)).await.len(), 40);
+    assert_eq!(claims(&stores[1], "b", at(1_000)).await.len(), 0);
+}
+
+#[tokio::test]
+async fn deliveries_keep_their_order_and_their_lists_whole_while_they_are_moved() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    for n in 0..30 {
+        store.accept(vec![delivery(if n % 2 == 0 { "shop" } else { "blog" }, n)]).await.unwrap();
+        if n % 10 == 4 {
+            store.check().await.unwrap();
+        }
+        for service in [None, Some(crate::fixtures::service_name("blog"))] {
+            let listed = store.deliveries(service.as_ref(), Page { limit: 12, offset: 1 }).await.unwrap();
+            let all: Vec<u64> = (0..=n).rev().filter(|n| service.is_none() || n % 2 == 1).collect();
+            assert_eq!(listed.total, all.len() as u64);
+            let shown: Vec<_> = listed.items.iter().map(|record| record.received_at).collect();
+            let expected: Vec<_> =
+                all.iter().skip(1).take(12).map(|n| at(i64::try_from(*n).unwrap())).collect();
+            assert_eq!(shown, expected, "after {n}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_one_statement_takes_goes_in_by_one_call() {
     let folder = TempDir::new().unwrap();

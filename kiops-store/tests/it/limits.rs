@@ -68,6 +68,30 @@ async fn a_full_database_takes_nothing_by_halves_and_goes_on_when_there_is_room(
 }
 
 #[tokio::test]
+async fn what_came_in_last_before_it_was_full_can_be_read_and_let_go_of() {
+    let folder = TempDir::new().unwrap();
+    let mut small = config(folder.path());
+    small.max_pages = Some(200);
+    let store = SqliteStore::open(small, keys(1)).await.unwrap();
+    let mut stored = 0;
+    // Small ones: when there is no room for one more, there is none to move them either.
+    while store.accept(vec![large("shop", stored, 500)]).await.is_ok() {
+        stored += 1;
+        assert!(stored < 10_000, "it is never full");
+    }
+    assert_eq!(store.deliveries(None, Page::first(1)).await.unwrap().total, stored);
+    let last = delivery("shop", stored - 1).record;
+    assert_eq!(store.delivery(&last.id).await.unwrap(), Some(last.clone()));
+    assert_eq!(store.delivery_body(&last.id).await.unwrap().unwrap().len(), 500);
+    assert!(store.has_undecided(&last.service).await.unwrap());
+    store.expire(at(1_000_000)).await.unwrap();
+    store.expire(at(1_000_000)).await.unwrap();
+    assert_eq!(store.delivery_body(&last.id).await.unwrap(), None);
+    store.accept(vec![large("shop", 20_000, 500)]).await.unwrap();
+    assert_eq!(claims(&store, "a", at(1_000_000)).await.len() as u64, (stored + 1).min(1000));
+}
+
+#[tokio::test]
 async fn one_delivery_that_does_not_fit_keeps_no_other_out() {
     let folder = TempDir::new().unwrap();
     let mut small = config(folder.path());
