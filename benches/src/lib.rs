@@ -1,1 +1,31 @@
-//! kiops benches
+//! What kiops costs: each subject beside the bare work that it cannot do without.
+//!
+//! A module makes the input of one subject and has the two functions that are compared, so that the benches (`cargo bench -p
+//! kiops-benches`, which tell times) and the program `figures` (which tells ratios, and fails where a promise is broken) run
+//! the same code. docs/PERFORMANCE.md says what each figure means.
+
+pub mod accepts;
+pub mod decide;
+pub mod masking;
+pub mod push;
+pub mod quickstart;
+pub mod ratio;
+pub mod routing;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+/// What can go wrong here is only told.
+pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// A new folder on the disk that is measured: in `KIOPS_BENCH_DIR`, else beside the running program. Never the system's folder
+/// for temporary files, which is often in memory, where nothing has to be synced.
+pub fn scratch() -> Outcome<TempDir> {
+    let parent = match std::env::var_os("KIOPS_BENCH_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => std::env::current_exe()?.parent().ok_or("the running program is in no folder")?.to_owned(),
+    };
+    Ok(tempfile::Builder::new().prefix("kiops-bench-").tempdir_in(parent)?)
+}
