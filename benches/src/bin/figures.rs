@@ -38,7 +38,7 @@ const FIGURES: &[Figure] = &[
     figure("push/10KB", Promise::Nothing, || push(10 << 10)),
     figure("push/100KB", Promise::AtMost(1.25), || push(100 << 10)),
     figure("push/1MB", Promise::Nothing, || push(1 << 20)),
-    figure("decide/400-files", Promise::Nothing, decide),
+    figure("decide/900-files", Promise::Nothing, decide),
     figure("routing/sqlite", Promise::AtMost(1.5), || routing(Kind::Sqlite)),
     figure("routing/memory", Promise::AtMost(1.5), || routing(Kind::Memory)),
     figure("masking/5-secrets", Promise::Nothing, || masking(5)),
