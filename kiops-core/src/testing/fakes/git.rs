@@ -142,7 +142,11 @@ impl State {
     }
 
     fn heads(&self) -> impl Iterator<Item = Head> {
-        self.refs.iter().map(|(git_ref, commit)| Head { git_ref: git_ref.clone(), commit: commit.clone(), object: None })
+        self.refs.iter().map(|(git_ref, commit)| Head {
+            git_ref: git_ref.clone(),
+            commit: commit.clone(),
+            object: None,
+        })
     }
 
     fn ancestors(&self, commit: &CommitId) -> BTreeSet<CommitId> {
