@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Clone, Server, is_over};
+use crate::support::{Clone, Server, is_over, manifests};
 
 /// A small generator of its own: the same seed makes the same choices on every machine.
 struct Choices(u64);
@@ -190,17 +190,4 @@ fn all(server: &Server, what: &str) -> Vec<Value> {
             return items;
         }
     }
-}
-
-fn manifests(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(manifests(&path));
-        } else {
-            found.push(std::fs::read_to_string(path).unwrap());
-        }
-    }
-    found
 }

@@ -2,8 +2,9 @@
 #![allow(
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "helpers of tests may panic as tests do"
+    reason = "helpers of tests may panic and print as tests do"
 )]
 
 mod approvals;
@@ -22,6 +23,7 @@ mod readiness;
 mod routes;
 mod senders;
 mod settings;
+mod skopeo;
 mod small;
 mod start;
 mod support;

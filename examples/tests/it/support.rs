@@ -199,6 +199,20 @@ pub(crate) fn is_over(build: &Value) -> bool {
     !["queued", "starting", "running", "awaiting_approval"].contains(&build["state"].as_str().unwrap())
 }
 
+/// Every file below a folder, as text.
+pub(crate) fn manifests(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(manifests(&path));
+        } else {
+            found.push(std::fs::read_to_string(path).unwrap());
+        }
+    }
+    found
+}
+
 /// What a server answered.
 pub(crate) struct Answer {
     pub(crate) status: u16,
