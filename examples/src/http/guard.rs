@@ -43,12 +43,14 @@ fn host_of(url: &str) -> Option<&str> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or((rest, "]")),
+        None => host.find(':').map_or((host, ""), |at| host.split_at(at)),
     };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_local = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    is_port && is_local
 }
 
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -85,9 +87,18 @@ mod tests {
         {
             assert!(policy.knows_host(known), "{known}");
         }
-        for foreign in
-            ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "", "[::2]", "10.0.0.1", "?"]
-        {
+        for foreign in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "",
+            "[::2]",
+            "10.0.0.1",
+            "?",
+            "[::1]evil",
+            "[::1",
+            "localhost:evil",
+        ] {
             assert!(!policy.knows_host(foreign), "{foreign}");
         }
         assert!(policy.knows_origin("https://kiops.example.com", None));

@@ -79,12 +79,12 @@ pub fn router(app: App) -> Router {
         .route("/v2/{*path}", get(v2::pull).head(v2::pull).fallback(v2::pull))
         .route("/healthz", get(serve::healthz))
         .route("/readyz", get(serve::readyz))
+        .fallback(answer::no_such_path)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard));
     Router::new()
         .route("/api/v1/webhook/{provider}", axum::routing::any(webhook::take))
         .route("/api/v1/webhook/{provider}/{hook}", axum::routing::any(webhook::take))
         .merge(guarded)
-        .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
         .with_state(app)
 }

@@ -185,9 +185,13 @@ fn a_misled_browser_reaches_nothing_and_a_delivery_comes_in_from_anywhere() {
     let member = ("x-member", "root");
     let builds = format!("/api/v1/services/{SITE}/builds");
     for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil:80"] {
-        for (method, path) in
-            [("GET", "/api/v1/builds"), ("POST", builds.as_str()), ("GET", "/v2/"), ("GET", "/healthz")]
-        {
+        for (method, path) in [
+            ("GET", "/api/v1/builds"),
+            ("POST", builds.as_str()),
+            ("GET", "/v2/"),
+            ("GET", "/healthz"),
+            ("GET", "/nowhere"),
+        ] {
             let answer = call(&house.address, method, path, &[member, ("host", host)], b"{}");
             refused_with_remedy(&answer, 421, "does not answer for that host");
         }
