@@ -53,7 +53,8 @@ pub struct SqliteConfig {
     /// How many connections read at once. 4 by default.
     #[serde(default = "defaults::readers")]
     pub readers: u32,
-    /// After how many changed pages of 8 KiB the write-ahead log is carried over into the file. 2000 by default.
+    /// After how many changed pages of 8 KiB the write-ahead log is carried over into the file. 512 by default: until it has been
+    /// written over once the log grows, and a file that grows takes longer to sync.
     #[serde(default = "defaults::checkpoint_pages")]
     pub checkpoint_pages: u32,
     /// The largest number of pages that the file may have; none by default. What is more is `Full`.
@@ -73,7 +74,7 @@ mod defaults {
         4
     }
     pub(super) const fn checkpoint_pages() -> u32 {
-        2000
+        512
     }
     pub(super) const fn check() -> bool {
         true
