@@ -161,7 +161,7 @@ async fn prepare(
     if config.check && stored.as_deref() != Some(schema.as_bytes()) {
         return Err(place.corrupt(OPERATION, "its tables are not as they were made").into());
     }
-    check_key(connection, sealer).await
+    check_key(connection, place, sealer).await
 }
 
 /// Takes every step that is missing, each in a transaction of its own.
@@ -195,9 +195,16 @@ async fn schema(connection: &mut SqliteConnection) -> Outcome<String> {
 }
 
 /// The first start seals a word; a later start that cannot open it has the wrong key, and says so before it does harm.
-async fn check_key(connection: &mut SqliteConnection, sealer: &Sealer) -> Outcome<()> {
+async fn check_key(connection: &mut SqliteConnection, place: &Place, sealer: &Sealer) -> Outcome<()> {
     if let Some(sealed) = meta(connection, CANARY.row).await? {
-        sealer.open(CANARY, &sealed)?;
+        sealer.open(CANARY, &sealed).map_err(|error| {
+            let message = format!("database `{}`: {}", place.path.display(), error.message());
+            let named = Error::new(error.kind(), OPERATION, message);
+            match error.remedy() {
+                Some(remedy) => named.with_remedy(remedy.to_owned()),
+                None => named,
+            }
+        })?;
     } else {
         put_meta(connection, CANARY.row, &sealer.seal(CANARY, b"kiops")?).await?;
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kiops_core::effect::{Effect, Work};
 use kiops_core::error::Result;
-use kiops_core::name::{ServiceName, WorkId};
+use kiops_core::name::{DeliveryId, ServiceName, WorkId};
 use kiops_core::store::{Claim, ClaimRequest, Claims, DeliveryRecord, Listed, Page, Quarantined};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -174,7 +174,8 @@ fn claimable(request: &ClaimRequest, limit: i64) -> Query<'static> {
         .bind(request.take_over)
 }
 
-/// Takes one piece of work. `None`: it cannot be read, is marked so, and stands in no other's way.
+/// Takes one piece of work. `None`: it cannot be read, is marked so, and stands in no other's way; what decides a delivery is
+/// made anew, since nothing else would.
 async fn take(connection: &mut SqliteConnection, seq: i64, request: &ClaimRequest) -> Outcome<Option<Claim>> {
     let sql = "UPDATE counter SET value = value + 1 WHERE name = 'fence'; \
                UPDATE work SET state = 1, holder = ?, until = ?, claims = claims + 1, \
@@ -185,11 +186,33 @@ async fn take(connection: &mut SqliteConnection, seq: i64, request: &ClaimReques
     match read(&row) {
         Err(Fault::Unreadable(record)) => {
             tracing::error!(record, "work cannot be read and was passed over");
-            sqlx::query("UPDATE work SET state = 2 WHERE seq = ?").bind(seq).execute(connection).await?;
+            sqlx::query("UPDATE work SET state = 2 WHERE seq = ?")
+                .bind(seq)
+                .execute(&mut *connection)
+                .await?;
+            decide_again(connection, row.try_get(0)?).await?;
             Ok(None)
         }
         claim => claim.map(Some),
     }
+}
+
+/// Replaces the work of this id, if it is what decides a delivery: all of it follows from the delivery.
+async fn decide_again(connection: &mut SqliteConnection, id: &str) -> Outcome<()> {
+    let sql = "SELECT id, service, received_at FROM delivery WHERE undecided = 1";
+    for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
+        let (Ok(delivery), Ok(service)) =
+            (DeliveryId::parse(row.try_get::<&str, _>(0)?), ServiceName::parse(row.try_get::<&str, _>(1)?))
+        else {
+            continue;
+        };
+        let work = Work::new(&service, time(row.try_get(2)?), Effect::Decide { delivery }, "");
+        if work.id.as_str() == id {
+            let doc = Doc::of("work", id, &work)?;
+            return add(connection, &work, &doc).await;
+        }
+    }
+    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Outcome<Claim> {

@@ -126,7 +126,17 @@ impl Held {
             }
         };
         let outcome = work(&mut connection).await;
-        if outcome.is_ok() || is_rolled_back(&mut connection).await {
+        let fault = match &outcome {
+            Ok(_) => {
+                *self.guard = Link::Open(connection);
+                return outcome;
+            }
+            Err(fault) => fault,
+        };
+        if is_rolled_back(&mut connection).await {
+            if is_out_of_room(fault) {
+                carry_over(&mut connection).await;
+            }
             *self.guard = Link::Open(connection);
         }
         outcome
@@ -144,6 +154,22 @@ async fn begin(connection: &mut SqliteConnection) -> Outcome<bool> {
             Ok(false)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the disk did not take what was written: it is full, or a file may not grow.
+fn is_out_of_room(fault: &Fault) -> bool {
+    let Fault::Sql(error) = fault else { return false };
+    let code = code(error).and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
+    // SQLITE_FULL, SQLITE_IOERR.
+    matches!(code & 0xff, 13 | 10)
+}
+
+/// Carries the log over into the file, so that the next transaction writes at the log's beginning again. SQLite does so after
+/// commits only, and in a log that may not grow there are none.
+async fn carry_over(connection: &mut SqliteConnection) {
+    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await {
+        tracing::warn!(%error, "the log could not be carried over into the database");
     }
 }
 

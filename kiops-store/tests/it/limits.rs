@@ -110,17 +110,20 @@ async fn one_delivery_that_does_not_fit_keeps_no_other_out() {
 
 pub(crate) async fn fill_database(folder: &Path) {
     let store = open(folder).await;
-    let mut stored = 0;
+    let (mut stored, mut at_first_error) = (0, None);
+    let mut failed = false;
     let error = loop {
         match store.accept(vec![large("shop", stored, 20_000)]).await {
-            Ok(_) => stored += 1,
-            Err(error) => break error,
+            Ok(_) => (stored, failed) = (stored + 1, false),
+            Err(error) if failed => break error,
+            Err(_) => (failed, at_first_error) = (true, at_first_error.or(Some(stored))),
         }
     };
     assert!(matches!(error.kind(), ErrorKind::Full | ErrorKind::Unavailable), "{error}");
     assert_eq!(error.retry(), Retry::Maybe);
     names_the_file_and_a_remedy(&error, folder);
     assert_eq!(store.deliveries(None, Page::first(1)).await.unwrap().total, stored);
+    assert!(Some(stored) > at_first_error, "what is in a log that is full was not carried over");
     say(&format!("stored {stored}"));
 }
 
