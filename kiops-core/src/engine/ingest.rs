@@ -309,11 +309,24 @@ fn not_vouched(delivery: &Delivery) -> Refused {
 /// Nothing was stored: the sender must try again. Never 2xx, and no detail of ours.
 fn unavailable(error: &crate::Error) -> Refused {
     tracing::error!(%error, "delivery not stored");
-    let (status, text) = match error.kind() {
-        ErrorKind::Full => (StatusCode::INSUFFICIENT_STORAGE, "no space is left to store the delivery"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the delivery could not be stored"),
+    let (status, text, remedy) = match error.kind() {
+        ErrorKind::Full => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            "no space is left to store the delivery",
+            "free space on the server's disk or raise its limit, then send it again",
+        ),
+        ErrorKind::Corrupt => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the delivery could not be stored: the store is damaged",
+            "restore the store as the server's log says, then send it again",
+        ),
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the delivery could not be stored: the store does not take it now",
+            "send it again; if that goes on, look at the server's log, and at the disk and the locks of its store",
+        ),
     };
-    Box::new(Problem::new(status, text).with_remedy("send it again").with_retry_after(10).response())
+    Box::new(Problem::new(status, text).with_remedy(remedy).with_retry_after(10).response())
 }
 
 fn accepted_response(accepted: &[Accepted]) -> Response<Bytes> {

@@ -24,6 +24,9 @@ use crate::store::{Claim, Page};
 /// The largest Dockerfile that is read to ask an executor whether it takes it.
 const DOCKERFILE_MAX: usize = 1 << 20;
 
+/// How often a log for which there is no room is tried: room seldom comes by itself.
+const FULL_TRIES: u32 = 3;
+
 /// Where a run is: executors and check runners are followed alike.
 enum Place<'a> {
     Build(&'a Arc<dyn BuildExecutor>),
@@ -44,6 +47,13 @@ impl Place<'_> {
             Self::Check(runner, _) => runner.observed().await?,
         };
         Ok(observed.iter().any(|one| one.run == *run))
+    }
+
+    async fn cancel(&self, run: &RunId) -> Result<()> {
+        match self {
+            Self::Build(executor) => executor.cancel(run).await,
+            Self::Check(runner, _) => runner.cancel(run).await,
+        }
     }
 
     fn input(&self, run: &RunId, event: RunEvent) -> BuildInput {
@@ -260,23 +270,44 @@ impl Shared {
                 () = self.held.lost(claim) => return self.hand_back(claim).await,
                 ended = self.follow_once(claim, id, run, place, &mut follower) => ended,
             };
-            match ended {
+            let error = match ended {
                 Ok(true) => return Ok(()),
-                Ok(false) => failures = 0,
+                Ok(false) => None,
                 Err(error) if error.retry() == Retry::Never => return Err(error),
-                Err(error) => {
-                    failures += 1;
-                    tracing::warn!(%error, failures, "the run's reports were interrupted");
+                Err(error) => Some(error),
+            };
+            failures = if error.is_some() { failures + 1 } else { 0 };
+            if let Some(error) = error {
+                tracing::warn!(%error, failures, "the run's reports were interrupted");
+                if failures > self.config.tries || (is_full(&error) && failures >= FULL_TRIES) {
+                    return self.give_up(claim, id, run, place, &error).await;
                 }
-            }
-            if failures > self.config.tries {
-                let reason = "its reports cannot be read".to_owned();
-                return self
-                    .build_input(claim, id, place.input(run, RunEvent::Finished(RunOutcome::Lost { reason })))
-                    .await;
             }
             tokio::time::sleep(backoff(failures)).await;
         }
+    }
+
+    /// A run whose reports cannot be taken in any more: it is lost, unless there is no room for its log.
+    async fn give_up(
+        &self,
+        claim: &Claim,
+        id: &BuildId,
+        run: &RunId,
+        place: &Place<'_>,
+        error: &Error,
+    ) -> Result<()> {
+        let outcome = if is_full(error) {
+            let stage = self.current_build(id).await?.map_or(Stage::Build, |build| build.stage());
+            RunOutcome::Failed(Failure::from_error(stage, FailureKind::DiskFull, error))
+        } else {
+            RunOutcome::Lost { reason: format!("its reports cannot be taken in: {error}") }
+        };
+        self.build_input(claim, id, place.input(run, RunEvent::Finished(outcome))).await?;
+        // Only now: if the store is what is full, the run goes on, and so does whoever follows it next.
+        if let Err(error) = place.cancel(run).await {
+            tracing::warn!(%error, "a run that nobody follows any more could not be stopped");
+        }
+        Ok(())
     }
 
     /// Follows the reports until the run is over (`true`), the reports break off (`false`), or something fails.
@@ -424,8 +455,13 @@ fn settings(error: &Error) -> Stop {
     Stop::Failed(Failure::from_error(Stage::Setup, FailureKind::SettingsInvalid, error))
 }
 
+fn is_full(error: &Error) -> bool {
+    error.kind() == ErrorKind::Full
+}
+
 fn clone_failure(error: &Error) -> Stop {
     let kind = match error.kind() {
+        ErrorKind::Full => FailureKind::DiskFull,
         ErrorKind::NotFound => FailureKind::CommitNotFound,
         ErrorKind::TooLarge => FailureKind::DockerfileInvalid,
         _ => FailureKind::GitCloneFailed,
