@@ -14,7 +14,7 @@ use kiops_core::engine::Driver;
 use kiops_core::name::PinnedImage;
 use kiops_core::store::Page;
 use kiops_core::{Error, ErrorKind, Result};
-use kiops_examples::local::{Local, Place, push_site};
+use kiops_examples::local::{Local, LocalConfig, Place, push_site};
 use kiops_git::plain::HookCommand;
 
 use show::Screen;
@@ -64,13 +64,15 @@ fn failed(error: &str) -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
+    survive_file_size_limits();
     let screen = Screen::new();
     let place = Place::lock(&args.dir)?;
     let program = std::env::current_exe()
         .map_err(|error| Error::unavailable("find this program", error.to_string()))?;
     let arguments =
         vec![OsString::from("--dir"), OsString::from(place.root()), OsString::from("post-receive")];
-    let local = Local::open(place, args.port, &HookCommand { program, args: arguments }).await?;
+    let hook = HookCommand { program, args: arguments };
+    let local = Local::open(place, LocalConfig::new(args.port, hook)).await?;
     let (driver, place, git, address) =
         (local.driver.clone(), Arc::clone(&local.place), local.git.clone(), local.address);
     let new = local.is_new().await?;
@@ -131,6 +133,15 @@ async fn newest_image(driver: &Driver) -> Result<Option<PinnedImage>> {
         if page.items.is_empty() || offset >= page.total {
             return Ok(None);
         }
+    }
+}
+
+/// A write beyond `RLIMIT_FSIZE` ends a program that does not listen to `SIGXFSZ`; whoever listens gets an error instead, which
+/// is a full disk to us. Once registered, the handler stays.
+fn survive_file_size_limits() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if let Err(error) = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())) {
+        show::error(&format!("a limit of file sizes would end this program: {error}"));
     }
 }
 

@@ -64,10 +64,43 @@ pub struct Local {
     app: App,
 }
 
+/// What a host may want otherwise than the quickstart has it.
+#[derive(Debug)]
+pub struct LocalConfig {
+    /// The port on 127.0.0.1; 0 is any that is free.
+    pub port: u16,
+    /// The program that the repository's hook runs.
+    pub hook: HookCommand,
+    /// Where everything is kept; `None`: in the folder's database, as [`open_store`] opens it.
+    pub store: Option<Arc<dyn Store>>,
+    /// How the driver works.
+    pub driver: DriverConfig,
+    /// The host's own rules.
+    pub rules: Rules,
+}
+
+impl LocalConfig {
+    /// As the quickstart has it.
+    pub fn new(port: u16, hook: HookCommand) -> Self {
+        Self { port, hook, store: None, driver: DriverConfig::new("local"), rules: Rules::none() }
+    }
+}
+
+/// Opens the folder's database, after `change` had its say.
+pub async fn open_store(
+    place: &Place,
+    change: impl FnOnce(&mut SqliteConfig) + Send,
+) -> Result<Arc<SqliteStore>> {
+    let keys = kiops_store::keys_from_env_or_file(place.key_file())?;
+    let mut config = SqliteConfig::new(place.database());
+    change(&mut config);
+    Ok(Arc::new(SqliteStore::open(config, keys).await?))
+}
+
 impl Local {
-    /// Opens the folder, in this order: lock, listen, tell the port, write the hook; then the parts. `hook` is the program that
-    /// the repository's hook runs.
-    pub async fn open(place: Place, port: u16, hook: &HookCommand) -> Result<Self> {
+    /// Opens the folder, in this order: lock, listen, tell the port, write the hook; then the parts.
+    pub async fn open(place: Place, config: LocalConfig) -> Result<Self> {
+        let LocalConfig { port, hook, store, driver, rules } = config;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         LocalOwner::check_address(address)?;
         let listen = |error: std::io::Error| {
@@ -79,11 +112,12 @@ impl Local {
         write_atomically(&place.port_file(), address.port().to_string().as_bytes(), 0o600)?;
         let git = LocalGit::default();
         git.init_bare(&place.repository()).await?;
-        install_hook(&place.repository(), hook)?;
+        install_hook(&place.repository(), &hook)?;
 
-        let keys = kiops_store::keys_from_env_or_file(place.key_file())?;
-        let store: Arc<SqliteStore> =
-            Arc::new(SqliteStore::open(SqliteConfig::new(place.database()), keys).await?);
+        let store = match store {
+            Some(store) => store,
+            None => open_store(&place, |_| ()).await?,
+        };
         let logs: Arc<dyn LogStore> = Arc::new(LogFiles::open(LogFilesConfig::new(place.logs()))?);
         let layout = ImageLayout::open(LayoutConfig::new(place.layout()))?;
         let provider: Arc<dyn GitProvider> = Arc::new(Plain::new(PlainConfig::on_disk(place.root()))?);
@@ -97,9 +131,7 @@ impl Local {
             .deployer(Arc::new(manifests))
             .secrets(Arc::new(StoreSecrets::new(store.clone())))
             .build();
-        let store: Arc<dyn Store> = store;
-        let config = DriverConfig::new("local");
-        let driver = Driver::new(store, logs, adapters, Rules::none(), Arc::new(SystemClock), config);
+        let driver = Driver::new(store, logs, adapters, rules, Arc::new(SystemClock), driver);
         register(&driver, &place).await?;
 
         let app = App {

@@ -7,6 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use kiops_core::secret::Secret;
+use kiops_core::webhook::scheme;
 use serde_json::Value;
 
 /// The example's program, which `cargo test` builds beside this one.
@@ -19,7 +22,8 @@ pub(crate) fn quickstart() -> PathBuf {
 
 /// A quickstart that runs. Killed when dropped.
 pub(crate) struct Server {
-    child: Child,
+    /// `None`: it runs within this process, and ends by itself.
+    child: Option<Child>,
     said: Arc<(Mutex<Said>, Condvar)>,
 }
 
@@ -63,7 +67,35 @@ impl Server {
                 said.1.notify_all();
             });
         }
-        Self { child, said }
+        Self { child: Some(child), said }
+    }
+
+    /// One that runs within this process and would have printed these lines.
+    pub(crate) fn within(lines: Vec<String>) -> Self {
+        Self { child: None, said: Arc::new((Mutex::new(Said { lines, ended: 2 }), Condvar::new())) }
+    }
+
+    /// The build's log, once its last line is written: following it to its end waits for that.
+    pub(crate) fn log(&self, build: &Value) -> String {
+        let path = format!("/api/v1/builds/{}/log", build["id"].as_str().unwrap());
+        self.call("GET", &path, &[("accept", "text/event-stream")], b"");
+        self.call("GET", &path, &[], b"").text()
+    }
+
+    /// Sends a delivery of one change of a branch or tag, as the repository's hook writes it, with `padding` bytes more.
+    pub(crate) fn deliver(&self, folder: &Path, git_ref: &str, after: &str, padding: usize) -> Answer {
+        let secret = Secret::new(std::fs::read(folder.join("hook-secret")).unwrap()).unwrap();
+        let body = serde_json::json!({
+            "repository": self.value("repo").unwrap(), "pusher": "ada", "padding": "x".repeat(padding),
+            "changes": [{"ref": git_ref, "before": "0".repeat(40), "after": after}],
+        })
+        .to_string();
+        let now = Timestamp::now();
+        let id = format!("msg-{}", now.as_nanosecond());
+        let signature = scheme::sign(&secret, &id, now, body.as_bytes()).unwrap();
+        let at = now.as_second().to_string();
+        let headers = [("webhook-id", &*id), ("webhook-timestamp", &*at), ("webhook-signature", &*signature)];
+        self.call("POST", "/api/v1/webhook/plain", &headers, body.as_bytes())
     }
 
     /// Starts it and waits until it is ready.
@@ -111,13 +143,15 @@ impl Server {
 
     /// Kills it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// The process.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().unwrap().id()
     }
 
     /// Whether it ends within a minute.
@@ -128,7 +162,7 @@ impl Server {
 
     /// Waits for its end and says whether it was a success.
     pub(crate) fn wait(&mut self) -> bool {
-        let success = self.child.wait().unwrap().success();
+        let success = self.child.as_mut().unwrap().wait().unwrap().success();
         self.wait_line(|_| false);
         success
     }
