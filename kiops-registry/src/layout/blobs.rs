@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use kiops_core::name::Digest;
-use kiops_core::{Error, Result};
+use kiops_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::disk::{io_error, sync_dir};
@@ -22,6 +22,7 @@ const READ: &str = "read blob";
 /// The files of one layout directory.
 #[derive(Debug)]
 pub(crate) struct Blobs {
+    root: PathBuf,
     blobs: PathBuf,
     temp: PathBuf,
     lock: PathBuf,
@@ -36,6 +37,7 @@ pub(crate) struct Held {
 impl Blobs {
     pub(crate) fn new(root: &Path) -> Self {
         Self {
+            root: root.to_owned(),
             blobs: root.join("blobs").join("sha256"),
             temp: root.join(".kiops").join("tmp"),
             lock: root.join(".kiops").join("lock"),
@@ -58,10 +60,12 @@ impl Blobs {
         for entry in fs::read_dir(&self.temp).map_err(|error| io_error(OPERATION, &self.temp, error))? {
             let path = entry.map_err(|error| io_error(OPERATION, &self.temp, error))?.path();
             match File::open(&path) {
-                Ok(file) if file.try_lock().is_ok() => {
-                    fs::remove_file(&path).map_err(|error| io_error(OPERATION, &path, error))?;
-                    removed += 1;
-                }
+                Ok(file) if file.try_lock().is_ok() => match fs::remove_file(&path) {
+                    Ok(()) => removed += 1,
+                    // Its writer has moved it into its place meanwhile, and let go of it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(io_error(OPERATION, &path, error)),
+                },
                 _ => {}
             }
         }
@@ -79,11 +83,16 @@ impl Blobs {
     }
 
     fn hold(&self, lock: fn(&File) -> io::Result<()>) -> Result<Held> {
-        let error = |error| io_error("lock image layout", &self.lock, error);
+        let error = |error| self.or_gone(io_error("lock image layout", &self.lock, error));
         let file =
             File::options().create(true).truncate(false).write(true).open(&self.lock).map_err(error)?;
         lock(&file).map_err(error)?;
         Ok(Held { _lock: file })
+    }
+
+    /// A file that is not there because the whole layout is not.
+    fn or_gone(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::NotFound { gone(&self.root).unwrap_or(error) } else { error }
     }
 
     /// Where a blob lies. A digest is hexadecimal digits, so the path cannot leave the directory.
@@ -204,6 +213,19 @@ impl Blobs {
     }
 }
 
+/// The error for a layout whose marker is not there any more: it was removed or moved while it is in use. It is never made
+/// anew under a running process: a disk that is not mounted for a moment looks the same.
+pub(crate) fn gone(root: &Path) -> Option<Error> {
+    if root.join("oci-layout").exists() {
+        return None;
+    }
+    let message =
+        format!("the image layout `{}` is gone: it was removed or moved while in use", root.display());
+    Some(Error::unavailable("use image layout", message).with_remedy(
+        "put it back; or start again, which makes an empty one, and build or push its images again",
+    ))
+}
+
 /// A blob on its way: gone when dropped unless [`PendingBlob::finish`] made it one.
 #[derive(Debug)]
 pub(crate) struct PendingBlob {
@@ -238,7 +260,7 @@ impl PendingBlob {
         if found != *digest {
             return Err(Error::invalid(WRITE, format!("content announced as {digest} is {found}")));
         }
-        self.move_to(&blobs.path(digest))
+        self.move_to(&blobs.path(digest)).map_err(|error| blobs.or_gone(error))
     }
 
     fn move_to(mut self, target: &Path) -> Result<()> {

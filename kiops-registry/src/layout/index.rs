@@ -215,7 +215,11 @@ impl IndexFile {
 
     fn unreadable(&self, error: io::Error) -> Error {
         match error.kind() {
-            io::ErrorKind::NotFound => self.damaged("it is missing"),
+            io::ErrorKind::NotFound => self
+                .path
+                .parent()
+                .and_then(super::blobs::gone)
+                .unwrap_or_else(|| self.damaged("it is missing")),
             _ => io_error("read image layout", &self.path, error),
         }
     }

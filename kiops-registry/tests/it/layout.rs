@@ -251,3 +251,36 @@ async fn many_writers_lose_nothing_and_a_moving_tag_is_never_missing() {
     }
     assert_eq!(count(&layouts[0], ".kiops/tmp"), 0);
 }
+
+#[tokio::test]
+async fn a_layout_that_is_removed_while_in_use_is_named_with_what_to_do_and_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("layout");
+    let layout = open(&path);
+    let digest = push(&layout, SITE, &["one"], "hello").await;
+    // All of it, and all of it but what is hidden, as `rm -rf layout/*` leaves it.
+    for hidden_stays in [false, true] {
+        let away = dir.path().join("away");
+        fs::rename(&path, &away).unwrap();
+        if hidden_stays {
+            fs::create_dir_all(path.join(".kiops").join("tmp")).unwrap();
+        }
+        let blob = Bytes::from_static(b"new");
+        let (site, new) = (image(SITE), Digest::of(&blob));
+        let pushed = layout.put_blob(&site, &new, 3, kiops_core::stream::once(blob));
+        for error in [
+            layout.check(&image(SITE)).await.unwrap_err(),
+            layout.resolve(&reference(&format!("{SITE}@{digest}"))).await.unwrap_err(),
+            layout.tag(&image(SITE), &tag("two"), &digest).await.unwrap_err(),
+            pushed.await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.message().contains("/layout` is gone"), "{error}");
+            assert!(error.remedy().unwrap().contains("start again"), "{error}");
+        }
+        assert!(!path.join("index.json").exists());
+        let _ = fs::remove_dir_all(&path);
+        fs::rename(&away, &path).unwrap();
+        assert_eq!(layout.resolve(&reference(&format!("{SITE}:one"))).await.unwrap(), Some(digest.clone()));
+    }
+}
