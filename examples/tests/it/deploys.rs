@@ -197,3 +197,77 @@ fn where_there_is_nothing_to_go_back_to_it_says_so() {
         "no older revision",
     );
 }
+
+#[test]
+fn an_image_that_its_registry_does_not_have_is_not_deployed() {
+    let house = house();
+    let (first, second) = (built(&house, "first"), built(&house, "second"));
+    let unknown = format!("quickstart.local/site:latest@sha256:{}", "a".repeat(64));
+    for body in [json!({"image": unknown}), json!({"images": {"web": unknown}})] {
+        let problem = refused(&deploy(&house, &body), 409, &format!("`{unknown}` is not in its registry"));
+        assert!(problem["remedy"].as_str().unwrap().contains("push the image"), "{problem:#}");
+    }
+    refused(&house.post("eve", DEPLOYMENTS, &json!({"image": unknown})), 403, "needs a member");
+    // Another image's digest is not this one's.
+    let other = format!("quickstart.local/other:1@{}", first["digest"].as_str().unwrap());
+    refused_with_remedy(&deploy(&house, &json!({"image": other})), 409, &other);
+    assert_eq!(house.get(DEPLOYMENTS)["total"], 0);
+
+    // The digest counts, whatever the tag points at by now, or whether it is there.
+    for tag in ["latest", "never-pushed"] {
+        let pinned = format!("quickstart.local/site:{tag}@{}", first["digest"].as_str().unwrap());
+        let live = goes_live(&house, &json!({"image": pinned}));
+        assert_eq!(live["images"], json!({"web": pinned}));
+    }
+    // Of a registry that nobody registered it is taken at its word.
+    let foreign = format!("h.io/app:1@sha256:{}", "a".repeat(64));
+    goes_live(&house, &json!({"image": foreign}));
+
+    house.remove_image(&pinned(&second));
+    let gone = deploy(&house, &json!({"build": second["id"]}));
+    let problem = refused(&gone, 409, &format!("`{}` is not in its registry", pinned(&second)));
+    assert!(problem["remedy"].as_str().unwrap().contains("build the commit again"), "{problem:#}");
+    goes_live(&house, &json!({"build": first["id"]}));
+}
+
+#[test]
+fn rollback_refuses_an_image_that_was_removed() {
+    let house = house();
+    let (first, second) = (built(&house, "first"), built(&house, "second"));
+    for build in [&first, &second] {
+        goes_live(&house, &json!({"build": build["id"]}));
+    }
+    house.remove_image(&pinned(&first));
+    let answer = house.post("ada", "/api/v1/services/site/rollback", &json!({}));
+    refused_with_remedy(&answer, 409, &format!("`{}` is not in its registry", pinned(&first)));
+    assert!(house.live().contains(&pinned(&second)));
+}
+
+#[test]
+fn a_registry_that_is_gone_is_named_and_only_a_rollback_goes_on_without_it() {
+    let house = house();
+    let (first, second) = (built(&house, "first"), built(&house, "second"));
+    for build in [&first, &second] {
+        goes_live(&house, &json!({"build": build["id"]}));
+    }
+    let away = house.layout().with_extension("away");
+    std::fs::rename(house.layout(), &away).unwrap();
+
+    let refused_now = deploy(&house, &json!({"build": first["id"]}));
+    refused_with_remedy(&refused_now, 503, &format!("whether `{}` is there cannot be told", pinned(&first)));
+    refused_with_remedy(&deploy(&house, &json!({"image": pinned(&first)})), 503, "is gone");
+    assert!(!house.layout().exists(), "nothing makes it anew under a running process");
+
+    let build = house.built(SITE, &house.push("ada", "no place to push to"));
+    let failure = &build["failure"];
+    assert!(failure["message"].as_str().unwrap().contains("/layout` is gone"), "{failure:#}");
+    assert!(failure["remedy"].as_str().unwrap().contains("put it back"), "{failure:#}");
+
+    let answer = house.post("ada", "/api/v1/services/site/rollback", &json!({}));
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    house.deployment_is(&answer.json()["id"], "live");
+    assert!(house.live().contains(&pinned(&first)));
+
+    std::fs::rename(&away, house.layout()).unwrap();
+    goes_live(&house, &json!({"build": built(&house, "it is back")["id"]}));
+}

@@ -18,7 +18,7 @@ use kiops_core::access::{Role, Subject};
 use kiops_core::engine::{Adapters, Driver, DriverConfig, Ingest, IngestLimits, Members, SystemClock};
 use kiops_core::event::{Actor, Repository};
 use kiops_core::name::{
-    BranchName, ContainerName, EnvironmentName, MemberId, ProviderName, RepoId, ServiceName,
+    BranchName, ContainerName, EnvironmentName, ImageRef, MemberId, ProviderName, RepoId, ServiceName,
 };
 use kiops_core::policy::Rules;
 use kiops_core::provider::GitProvider as _;
@@ -269,6 +269,18 @@ impl House {
     /// The newest deployment of the site.
     pub(crate) fn newest_deployment(&self) -> Value {
         self.get(&format!("/api/v1/services/{SITE}/deployments?limit=1"))["items"][0].clone()
+    }
+
+    /// The image layout: the registry of the house.
+    pub(crate) fn layout(&self) -> PathBuf {
+        self.place.path().join("layout")
+    }
+
+    /// Removes an image from the registry, with all its tags.
+    pub(crate) fn remove_image(&self, image: &str) {
+        let image = ImageRef::parse(image).unwrap();
+        let registry = self.driver.adapters().registry(&image.name).unwrap();
+        self.wait(registry.delete(&image)).unwrap();
     }
 
     /// The manifests that are live in an environment; empty: none.

@@ -16,7 +16,11 @@ use crate::service::{Service, Settings, Source};
 
 impl Driver {
     /// Carries a command out as one change, or says why not. See [`crate::engine::step`] for the kinds of error.
+    ///
+    /// Images that are to be deployed are looked for first, where the driver has a registry for their host. `Conflict`: the
+    /// registry does not have one; `Unavailable` and the like: it cannot be asked. A rollback goes on without the answer.
     pub async fn command(&self, service: &ServiceName, command: Command, by: Subject) -> Result<Reply> {
+        self.shared.check_images(service, &command, &by).await?;
         self.shared.step(service, Input::Command { command, by }, None).await
     }
 

@@ -5,6 +5,7 @@ mod ask;
 mod follow;
 mod heads;
 mod held;
+mod images;
 mod perform;
 mod schedule;
 mod tidy;
