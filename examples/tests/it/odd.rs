@@ -43,3 +43,22 @@ fn of_a_huge_commit_message_the_start_is_kept() {
     assert!(kept.starts_with("ää") && kept.ends_with("ä... [cut]") && kept.len() < 17_000, "{}", kept.len());
     assert_eq!(build["metadata"]["GIT_COMMIT_MESSAGE"], kept);
 }
+
+#[test]
+fn a_file_whose_name_is_not_utf_8_is_built_like_any_other() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (server, clone, _place) = stage();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.txt");
+    std::fs::write(clone.folder.join(name), "soup").unwrap();
+    let built = |dockerfile: &str| {
+        clone.write("Dockerfile", dockerfile);
+        let commit = clone.commit(dockerfile);
+        clone.ok(&["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
+        let build = server.built(&commit);
+        assert_eq!(build["state"], "succeeded", "{build:#}");
+    };
+    // Whether a COPY reaches it or not.
+    built("FROM scratch\nCOPY index.html /\n");
+    built("FROM scratch\nCOPY . /site\n");
+    built("FROM scratch\nCOPY caf?.txt /site\n");
+}

@@ -8,6 +8,8 @@ use std::io::{self, Read};
 
 use tar::{Entries, EntryType};
 
+use super::filename;
+
 /// The largest long name or PAX header that is read.
 const EXTENSION_MAX: u64 = 1024 * 1024;
 
@@ -28,7 +30,7 @@ pub(super) enum Refused<E> {
 /// One entry.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
-    /// Its path without slashes around it, checked: no `..`, not absolute, not empty.
+    /// The [text](filename::text) of its path without slashes around it, checked: no `..`, not absolute, not empty.
     pub(super) path: &'a str,
     pub(super) kind: EntryKind,
     pub(super) mode: u32,
@@ -58,7 +60,7 @@ pub(super) enum EntryKind {
 pub(super) enum Origin {
     /// A commit: every name has to be one.
     Source,
-    /// A layer of an image: a leading slash is taken off, as container runtimes do, and a name that is not UTF-8 is passed over.
+    /// A layer of an image: a leading slash is taken off, as container runtimes do.
     Layer,
 }
 
@@ -94,7 +96,7 @@ pub(super) fn walk<R: Read, E>(
         }
         let found = std::mem::take(&mut pending);
         let path = found.path.unwrap_or_else(|| raw.path_bytes().into_owned());
-        let shown = || String::from_utf8_lossy(&path).escape_debug().to_string();
+        let shown = || filename::shown(&filename::text(&path));
         let bad = |what: &str| Refused::Bad(format!("`{}` {what}", shown()));
         let size = raw.size();
         if found.size.is_some_and(|stated| stated != size) {
@@ -105,10 +107,8 @@ pub(super) fn walk<R: Read, E>(
         }
         let link = || -> Result<String, Refused<E>> {
             let link = found.link.clone().or_else(|| raw.link_name_bytes().map(std::borrow::Cow::into_owned));
-            let link = link.filter(|link| link.len() <= PATH_MAX && !link.contains(&0));
-            String::from_utf8(link.unwrap_or_default())
-                .ok()
-                .filter(|link| !link.is_empty())
+            link.filter(|link| !link.is_empty() && link.len() <= PATH_MAX && !link.contains(&0))
+                .map(|link| filename::text(&link))
                 .ok_or_else(|| bad("is a link to nowhere"))
         };
         let kind = match header_type {
@@ -118,7 +118,9 @@ pub(super) fn walk<R: Read, E>(
             EntryType::Link => {
                 let target = link()?;
                 EntryKind::HardLink(
-                    check_path(target.as_bytes(), origin).map_err(|what| bad(&what))?.unwrap_or(target),
+                    check_path(&filename::bytes(&target), origin)
+                        .map_err(|what| bad(&what))?
+                        .unwrap_or(target),
                 )
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => EntryKind::Special,
@@ -132,7 +134,6 @@ pub(super) fn walk<R: Read, E>(
             // The root itself.
             Ok(None) if kind == EntryKind::Dir => continue,
             Ok(None) => return Err(bad("has no name")),
-            Err(_) if origin == Origin::Layer && std::str::from_utf8(&path).is_err() => continue,
             Err(what) => return Err(bad(&what)),
         };
         let header = raw.header();
@@ -152,25 +153,24 @@ pub(super) fn walk<R: Read, E>(
     Ok(())
 }
 
-/// A path without slashes around it; `None` for the root. The error says why it may not be in an archive.
+/// The text of a path without slashes around it; `None` for the root. The error says why it may not be in an archive.
 fn check_path(path: &[u8], origin: Origin) -> Result<Option<String>, String> {
-    let Ok(text) = std::str::from_utf8(path) else { return Err("has a name that is not UTF-8".into()) };
-    if text.starts_with('/') && origin == Origin::Source {
+    if path.starts_with(b"/") && origin == Origin::Source {
         return Err("has an absolute path".into());
     }
-    if text.len() > PATH_MAX {
+    if path.len() > PATH_MAX {
         return Err(format!("has a path of more than {PATH_MAX} bytes"));
     }
-    if text.contains('\0') {
+    if path.contains(&0) {
         return Err("has a zero byte in its path".into());
     }
-    let mut clean = String::with_capacity(text.len());
-    for part in super::tree::parts(text) {
+    if path.split(|byte| *byte == b'/').any(|part| part.len() > 255) {
+        return Err("has a part of more than 255 bytes".into());
+    }
+    let mut clean = String::with_capacity(path.len());
+    for part in super::tree::parts(&filename::text(path)) {
         if part == ".." {
             return Err("climbs with `..`".into());
-        }
-        if part.len() > 255 {
-            return Err("has a part of more than 255 bytes".into());
         }
         if !clean.is_empty() {
             clean.push('/');

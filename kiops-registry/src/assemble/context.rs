@@ -9,6 +9,7 @@ use kiops_core::stage::{Failure, FailureKind, Stage};
 use tar::Archive;
 
 use super::archive::{EntryKind, Origin, Refused, walk};
+use super::filename::shown;
 use super::ignore::Ignore;
 use super::outcome::{Stop, disk_error};
 use super::run::Run;
@@ -62,7 +63,7 @@ impl Source {
         let entries = reader.entries_with_seek().map_err(io)?;
         walk(entries, Origin::Source, |entry, _| {
             run.tick()?;
-            let bad = |what: &str| refused(format!("`{}` {what}", entry.path.escape_debug()));
+            let bad = |what: &str| refused(format!("`{}` {what}", shown(entry.path)));
             let (kind, mode) = match &entry.kind {
                 EntryKind::Dir => (Kind::Dir, 0o755),
                 EntryKind::Link(target) => (Kind::Link(target.clone()), 0o777),

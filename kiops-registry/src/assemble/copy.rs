@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::filename::shown;
 use super::glob::Glob;
 use super::tree::{Edge, Kind, Lost, Meta, Node, Tree, ancestors, join, parts, resolve, split};
 
@@ -29,8 +30,10 @@ impl From<Lost> for Refusal {
     fn from(lost: Lost) -> Self {
         match lost {
             Lost::Leaves(path) => Self::Leaves(path),
-            Lost::Circle(path) => Self::Invalid(format!("the links at `/{path}` go round in a circle")),
-            Lost::NoFolder(path) => Self::Invalid(format!("`/{path}` is no folder")),
+            Lost::Circle(path) => {
+                Self::Invalid(format!("the links at `/{}` go round in a circle", shown(&path)))
+            }
+            Lost::NoFolder(path) => Self::Invalid(format!("`/{}` is no folder", shown(&path))),
         }
     }
 }
@@ -167,7 +170,7 @@ impl<'a> Overlay<'a> {
             }
             let node = match self.below.get(&folder) {
                 Some(node) if node.kind == Kind::Dir => node.clone(),
-                Some(_) => return Err(Refusal::Invalid(format!("`/{folder}` is no folder"))),
+                Some(_) => return Err(Refusal::Invalid(format!("`/{}` is no folder", shown(&folder)))),
                 None => {
                     let (uid, gid) = self.look.owner.unwrap_or((0, 0));
                     let meta = Meta { mode: 0o755, uid, gid, mtime: self.look.mtime, xattrs: Vec::new() };
@@ -183,11 +186,15 @@ impl<'a> Overlay<'a> {
         let is_folder = |node: &Node| node.kind == Kind::Dir;
         if node.kind == Kind::Special {
             return Err(Refusal::Invalid(format!(
-                "`/{path}` would be a device or pipe, which is not copied"
+                "`/{}` would be a device or pipe, which is not copied",
+                shown(path)
             )));
         }
         if !is_folder(&node) && self.get(path).is_some_and(is_folder) {
-            return Err(Refusal::Invalid(format!("`/{path}` is a folder and cannot become a file")));
+            return Err(Refusal::Invalid(format!(
+                "`/{}` is a folder and cannot become a file",
+                shown(&path)
+            )));
         }
         if let Some((uid, gid)) = self.look.owner {
             (node.meta.uid, node.meta.gid) = (uid, gid);

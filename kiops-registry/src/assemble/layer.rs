@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use super::archive::pax_record;
+use super::filename;
 use super::outcome::{Stop, disk_error};
 use super::run::Run;
 use super::tree::{Content, Kind, Meta, Node, Tree};
@@ -62,28 +63,31 @@ fn entry(
     let (kind, size, link) = match &node.kind {
         Kind::Dir => (EntryType::Directory, 0, None),
         Kind::File(content) => (EntryType::Regular, content.size(), None),
-        Kind::Link(target) => (EntryType::Symlink, 0, Some(target.as_str())),
+        Kind::Link(target) => (EntryType::Symlink, 0, Some(filename::bytes(target))),
         Kind::Special => return Ok(()),
     };
-    let name = if kind == EntryType::Directory { format!("{name}/") } else { name.to_owned() };
+    let mut name = filename::bytes(name);
+    if kind == EntryType::Directory {
+        name.push(b'/');
+    }
     let mut records = Vec::new();
     if name.len() > 100 {
-        records.extend(pax_record("path", name.as_bytes()));
+        records.extend(pax_record("path", &name));
     }
-    if let Some(link) = link.filter(|link| link.len() > 100) {
-        records.extend(pax_record("linkpath", link.as_bytes()));
+    if let Some(link) = link.as_ref().filter(|link| link.len() > 100) {
+        records.extend(pax_record("linkpath", link));
     }
     for (key, value) in &node.meta.xattrs {
         records.extend(pax_record(key, value));
     }
     if !records.is_empty() {
         let meta = Meta { mode: 0o644, ..Meta::default() };
-        let header = header("PaxHeaders", EntryType::XHeader, records.len() as u64, None, &meta);
+        let header = header(b"PaxHeaders", EntryType::XHeader, records.len() as u64, None, &meta);
         out.write_all(header.as_bytes()).map_err(io)?;
         records.resize(records.len().next_multiple_of(512), 0);
         out.write_all(&records).map_err(io)?;
     }
-    out.write_all(header(&name, kind, size, link, &node.meta).as_bytes()).map_err(io)?;
+    out.write_all(header(&name, kind, size, link.as_deref(), &node.meta).as_bytes()).map_err(io)?;
     let Kind::File(content) = &node.kind else { return Ok(()) };
     match content {
         Content::Inline(bytes) => out.write_all(bytes).map_err(io)?,
@@ -113,14 +117,14 @@ fn entry(
 }
 
 /// A header whose name is cut where a PAX record before it has the whole.
-fn header(name: &str, kind: EntryType, size: u64, link: Option<&str>, meta: &Meta) -> Header {
+fn header(name: &[u8], kind: EntryType, size: u64, link: Option<&[u8]>, meta: &Meta) -> Header {
     let mut header = Header::new_ustar();
     if let Some(ustar) = header.as_ustar_mut() {
-        for (slot, byte) in ustar.name.iter_mut().zip(name.bytes()) {
-            *slot = byte;
+        for (slot, byte) in ustar.name.iter_mut().zip(name) {
+            *slot = *byte;
         }
-        for (slot, byte) in ustar.linkname.iter_mut().zip(link.unwrap_or_default().bytes()) {
-            *slot = byte;
+        for (slot, byte) in ustar.linkname.iter_mut().zip(link.unwrap_or_default()) {
+            *slot = *byte;
         }
     }
     header.set_entry_type(kind);

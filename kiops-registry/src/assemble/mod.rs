@@ -18,6 +18,7 @@ mod config;
 mod context;
 mod copy;
 mod dockerfile;
+mod filename;
 mod files;
 mod glob;
 mod health;

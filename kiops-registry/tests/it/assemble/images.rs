@@ -4,7 +4,7 @@ use kiops_core::build::BuildOutput;
 use kiops_core::image::Registry as _;
 use serde_json::json;
 
-use super::support::{Bench, Files, SITE, lines, spec};
+use super::support::{Bench, Files, SITE, lines, push_base, spec};
 use crate::fixtures::{count, image, tag};
 use crate::skopeo::copy_out;
 
@@ -244,4 +244,53 @@ async fn a_discarded_build_leaves_nothing_in_the_registry() {
         kiops_core::run::RunOutcome::Succeeded(result),
         "the digest is the one it would have been pushed with"
     );
+}
+
+#[tokio::test]
+async fn names_that_are_not_utf_8_keep_their_bytes() {
+    let bench = Bench::new();
+    let files = || {
+        Files::new()
+            .file("index.html", "<h1>hello</h1>")
+            .file(b"caf\xe9/men\xfc.txt", "soup")
+            .file([b"caf\xe9/".as_slice(), &[b'\xfe'; 94]].concat(), "long")
+            .link("today", b"caf\xe9/men\xfc.txt")
+            .file("\u{10ffe9}", "a private-use character")
+    };
+    // What no COPY reaches stands in nobody's way.
+    let image = bench.build("FROM scratch\nCOPY index.html /srv/\n", files()).await;
+    assert_eq!(image.files(0), [("srv/index.html", "<h1>hello</h1>")]);
+
+    let image = bench.build("FROM scratch\nCOPY . /srv/\n", files()).await;
+    let long = format!("srv/caf\\xe9/{}", "\\xfe".repeat(94));
+    assert_eq!(image.entry("srv/caf\\xe9/").mode, "d755");
+    assert_eq!(image.entry("srv/caf\\xe9/men\\xfc.txt").text, "soup");
+    assert_eq!(image.entry(&long).text, "long");
+    assert_eq!(image.entry("srv/today").text, "caf\\xe9/men\\xfc.txt");
+    assert_eq!(image.entry("srv/\u{10ffe9}").text, "a private-use character");
+
+    // Patterns and links reach them, from another stage too; `.dockerignore` leaves them out.
+    let two = "FROM scratch AS one\nCOPY caf* /x/\nFROM scratch\nCOPY --from=one /x/ /y/\nCOPY today /z\n";
+    let image = bench.build(two, files()).await;
+    assert_eq!(image.entry("y/men\\xfc.txt").text, "soup");
+    assert_eq!(image.entry("z").text, "soup");
+    let image =
+        bench.build("FROM scratch\nCOPY . /\n", files().file(".dockerignore", "caf*/m*\nDockerfile\n")).await;
+    let left = image.files(0);
+    assert!(
+        !left.iter().any(|(path, _)| path.contains("men")) && left.iter().any(|(_, text)| *text == "long")
+    );
+}
+
+#[tokio::test]
+async fn names_of_a_base_that_are_not_utf_8_are_copied_out_of_it() {
+    let bench = Bench::new();
+    let etc = Files::new().entry("etc/", tar::EntryType::Directory, "", "", 0o755);
+    let layers = [
+        etc.file(b"etc/caf\xe9", "base").file(b"etc/gone\xe9", "x"),
+        Files::new().file(b"etc/.wh.gone\xe9", ""),
+    ];
+    push_base(&bench.layout, "quickstart.local/base:1", &layers, json!({})).await;
+    let dockerfile = "FROM scratch\nCOPY --from=quickstart.local/base:1 /etc /e\n";
+    assert_eq!(bench.build(dockerfile, Files::new()).await.files(0), [("e/caf\\xe9", "base")]);
 }

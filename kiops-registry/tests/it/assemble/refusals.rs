@@ -254,3 +254,19 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_refusal_shows_a_name_that_is_not_utf_8_with_its_bytes() {
+    let bench = Bench::new();
+    let files = Files::new().file("a", "a").link(b"\xe9", b"\xe9");
+    bench
+        .fails(
+            "FROM scratch\nCOPY a /\nCOPY ? /\n",
+            files,
+            FailureKind::DockerfileInvalid,
+            r"the links at `/\xE9`",
+        )
+        .await;
+    let climbing = Files::new().file(b"\xe9/../../a", "a");
+    bench.fails("FROM scratch\n", climbing, FailureKind::ContextRefused, r"`\xE9/../../a` climbs").await;
+}

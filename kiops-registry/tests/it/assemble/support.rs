@@ -30,14 +30,14 @@ pub(crate) const COMMIT: &str = "abc1234def5678abc1234def5678abc1234def56";
 
 /// A commit's files as an archive.
 #[derive(Clone)]
-pub(crate) struct Files(Vec<(String, EntryType, String, Vec<u8>, u32)>);
+pub(crate) struct Files(Vec<(Vec<u8>, EntryType, Vec<u8>, Vec<u8>, u32)>);
 
 impl Files {
     pub(crate) fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(crate) fn file(self, path: &str, text: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn file(self, path: impl AsRef<[u8]>, text: impl Into<Vec<u8>>) -> Self {
         self.entry(path, EntryType::Regular, "", text, 0o664)
     }
 
@@ -45,19 +45,19 @@ impl Files {
         self.entry(path, EntryType::Regular, "", text, 0o775)
     }
 
-    pub(crate) fn link(self, path: &str, target: &str) -> Self {
+    pub(crate) fn link(self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         self.entry(path, EntryType::Symlink, target, "", 0o777)
     }
 
     pub(crate) fn entry(
         mut self,
-        path: &str,
+        path: impl AsRef<[u8]>,
         kind: EntryType,
-        link: &str,
+        link: impl AsRef<[u8]>,
         text: impl Into<Vec<u8>>,
         mode: u32,
     ) -> Self {
-        self.0.push((path.into(), kind, link.into(), text.into(), mode));
+        self.0.push((path.as_ref().to_vec(), kind, link.as_ref().to_vec(), text.into(), mode));
         self
     }
 
@@ -66,8 +66,8 @@ impl Files {
         for (path, kind, link, text, mode) in &self.0 {
             let mut header = Header::new_gnu();
             // By hand, since the builder refuses the paths that the tests are about.
-            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
-            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path);
+            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link);
             header.set_entry_type(*kind);
             header.set_size(text.len() as u64);
             header.set_mode(*mode);
@@ -313,10 +313,10 @@ fn entries(plain: &[u8]) -> Vec<Entry> {
             EntryType::Fifo => 'p',
             other => panic!("{other:?}"),
         };
-        let mut text = entry.link_name().unwrap().map_or_else(String::new, |link| link.display().to_string());
+        let mut text = entry.link_name_bytes().map_or_else(String::new, |link| shown(&link));
         entry.read_to_string(&mut text).unwrap();
         Entry {
-            path: entry.path().unwrap().display().to_string(),
+            path: shown(&entry.path_bytes()),
             mode: format!("{kind}{:o}", header.mode().unwrap()),
             owner: (header.uid().unwrap(), header.gid().unwrap()),
             mtime: header.mtime().unwrap(),
@@ -324,6 +324,11 @@ fn entries(plain: &[u8]) -> Vec<Entry> {
         }
     };
     archive.entries().unwrap().map(read).collect()
+}
+
+/// A name that is not UTF-8 with its bytes escaped.
+fn shown(name: &[u8]) -> String {
+    String::from_utf8(name.to_vec()).unwrap_or_else(|_| name.escape_ascii().to_string())
 }
 
 /// A layer of a base image.
