@@ -37,6 +37,18 @@ fn settings_are_given_back_as_they_were_put() {
     let settings = house.get(PATH);
     assert_eq!((&settings["builds_at_once"], &settings["image"]), (&json!(7), &Value::Null));
     assert_eq!(settings["auto_ci"]["push"]["branches"], json!([]));
+
+    // And so has everything, where nothing is said; the answer shows it all.
+    let defaults = serde_json::to_value(kiops_core::service::Settings::default()).unwrap();
+    let answer = put(&house, "root", &json!({}));
+    assert_eq!((answer.status, answer.json()), (200, defaults.clone()));
+    assert_eq!(house.get(PATH), defaults);
+}
+
+/// Settings whose only container is `web` with these fields.
+fn runs(mut web: Value) -> Value {
+    web["name"] = json!("web");
+    json!({"components": [{"runs": {"type": "workload", "containers": [web]}}]})
 }
 
 #[test]
@@ -75,6 +87,23 @@ fn a_mistake_in_settings_is_refused_by_its_field() {
         (json!({"builds_at_once": 0}), "builds_at_once"),
         (json!({"builds_at_once": 101}), "builds_at_once"),
         (json!({"builds_at_once": 1.5}), "builds_at_once"),
+        (
+            runs(json!({"ingress_path": "/a%2fb", "port": 80})),
+            "web.ingress_path: `/a%2fb` has an encoded slash",
+        ),
+        (runs(json!({"ingress_path": "/a//b", "port": 80})), "web.ingress_path: `/a//b`"),
+        (runs(json!({"volumes": [{"path": "/data", "size": "10 GB"}]})), "size `10 GB` is no quantity"),
+        (runs(json!({"volumes": [{"path": "/data", "size": "0"}]})), "size `0` is zero"),
+        (
+            runs(json!({"volumes": [{"path": "/", "size": "1Gi"}]})),
+            "web.volumes: `/` is the whole file system",
+        ),
+        (
+            runs(json!({"volumes": [{"path": "/a", "size": "1Gi"}, {"path": "/./a/", "size": "1Gi"}]})),
+            "web.volumes: `/./a/` stands twice",
+        ),
+        (runs(json!({"env": {"..X": "x"}})), "web.env: `..X` is no name for a variable"),
+        (runs(json!({"env": {"X": "a\u{0}"}})), "web.env.X: a value cannot hold a NUL"),
         (json!([]), "no JSON object"),
         (json!("settings"), "no JSON object"),
     ] {

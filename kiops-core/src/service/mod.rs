@@ -4,12 +4,14 @@ mod auto_ci;
 mod check;
 mod environment;
 pub mod readiness;
+mod rules;
 mod source;
 mod workload;
 
 pub use auto_ci::{AutoCi, Forks, MergeRequests, Pipelines, Pushes, Supersede, Tags};
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
+pub use rules::{Fractions, check_quantity, normal_path};
 pub use source::{Component, GitSource, ImageTarget, Source};
 pub use workload::{
     Container, ContainerImage, EnvValue, ExistingKind, GitFile, Target, VolumeMount, Workload,

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::rules::{
+    Fractions, check_ingress_path, check_mount_path, check_quantity, check_variable, normal_path,
+};
 use crate::error::{Error, Result};
 use crate::event::Repository;
 use crate::name::{BranchName, ContainerName, DnsLabel, ImageRef, ProviderName, SecretName};
@@ -151,9 +154,14 @@ impl Workload {
         }
     }
 
-    /// Whether the workload holds together, or the first rule that it breaks.
+    /// Whether the workload holds together and is one that Kubernetes takes, or the first rule that it breaks, with the
+    /// setting's name. What also depends on how a runtime is configured is for the runtime to say: more than one replica on
+    /// volumes that one node alone may have.
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::invalid("check settings", message));
+        if i32::try_from(self.replicas).is_err() {
+            return refuse(format!("workload.replicas: {} is too many", self.replicas));
+        }
         if self.containers.is_empty() {
             return refuse("workload.containers: at least one is needed".into());
         }
@@ -175,24 +183,37 @@ impl Workload {
             if container.ingress_path.is_some() && container.internal {
                 return refuse(format!("{at}: internal and ingress_path exclude each other"));
             }
-            if container.ingress_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-                return refuse(format!("{at}.ingress_path: must start with `/`"));
-            }
-            for key in container.env.keys() {
-                let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-                if key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) || !key.chars().all(name) {
-                    return refuse(format!("{at}.env: `{}` is no variable name", key.escape_debug()));
+            if let Some(path) = &container.ingress_path {
+                let at = format!("{at}.ingress_path: `{}`", path.escape_debug());
+                if let Err(why) = check_ingress_path(path) {
+                    return refuse(format!("{at} {why}"));
+                }
+                // `/api` and `/api/` are the same prefix to Kubernetes.
+                let prefix = |path: &str| path.trim_end_matches('/').to_owned();
+                let others = before.iter().filter_map(|other| other.ingress_path.as_deref());
+                if others.map(prefix).any(|other| other == prefix(path)) {
+                    return refuse(format!("{at}: another container has this path"));
                 }
             }
-            for volume in &container.volumes {
-                if !volume.path.starts_with('/')
-                    || volume.path.split('/').any(|part| part == "..")
-                    || volume.path.contains(':')
-                {
-                    return refuse(format!(
-                        "{at}.volumes: `{}` is no absolute path",
-                        volume.path.escape_debug()
-                    ));
+            for (name, value) in &container.env {
+                if let Err(why) = check_variable(name) {
+                    return refuse(format!("{at}.env: `{}` {why}", name.escape_debug()));
+                }
+                if matches!(value, EnvValue::Plain(text) if text.contains('\0')) {
+                    return refuse(format!("{at}.env.{name}: a value cannot hold a NUL"));
+                }
+            }
+            for (i, volume) in container.volumes.iter().enumerate() {
+                let at = format!("{at}.volumes: `{}`", volume.path.escape_debug());
+                if let Err(why) = check_mount_path(&volume.path) {
+                    return refuse(format!("{at} {why}"));
+                }
+                let path = normal_path(&volume.path);
+                if container.volumes[..i].iter().any(|other| normal_path(&other.path) == path) {
+                    return refuse(format!("{at} stands twice"));
+                }
+                if let Err(why) = check_quantity(&volume.size, Fractions::No) {
+                    return refuse(format!("{at}: size `{}` {why}", volume.size.escape_debug()));
                 }
             }
         }

@@ -40,8 +40,9 @@ pub(crate) const OPERATION: &str = "render manifests";
 ///
 /// # Errors
 /// [`Unsupported`](kiops_core::ErrorKind::Unsupported) for a target that is no workload;
-/// [`Invalid`](kiops_core::ErrorKind::Invalid), naming the setting, for what Kubernetes would refuse: a container without a
-/// pinned image, a size that is no quantity, a path twice, more than one replica on a `ReadWriteOnce` volume.
+/// [`Invalid`](kiops_core::ErrorKind::Invalid), naming the setting, for what Kubernetes would refuse: what
+/// [`Workload::validate`](kiops_core::service::Workload::validate) refuses in settings already, a container without a
+/// pinned image, more than one replica on a `ReadWriteOnce` volume, a configuration that makes no host name or quantity.
 pub fn render(
     target: &DeployTarget,
     request: &DeployRequest,
@@ -65,12 +66,8 @@ pub fn render(
         object: names::object_name(&target.service, &target.component),
         pull,
     };
-    let claims_by_container = workload
-        .containers
-        .iter()
-        .map(|container| volume::claims(&scope, container))
-        .collect::<Result<Vec<_>>>()?;
-    let claims: Vec<_> = claims_by_container.into_iter().flatten().collect();
+    let claims: Vec<_> =
+        workload.containers.iter().flat_map(|container| volume::claims(&scope, container)).collect();
     Ok(Manifests {
         namespace: config.create_namespace.then(|| namespace(target)),
         deployment: pod::deployment(&scope, workload, &claims)?,

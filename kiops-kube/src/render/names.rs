@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use kiops_core::name::{ComponentName, ContainerName, DnsLabel, ServiceName, dns_label, dns_name};
 use kiops_core::release::{DeployRequest, DeployTarget};
+use kiops_core::service::normal_path;
 
 /// The environment that an object belongs to, as a label.
 pub const ENVIRONMENT: &str = "kiops.dev/environment";
@@ -67,12 +68,6 @@ pub fn env_secret_key(container: &ContainerName, variable: &str) -> String {
 /// The path counts without empty and `.` parts: `/data/` and `/data` are one volume.
 pub fn claim_name(object: &DnsLabel, container: &ContainerName, mount_path: &str) -> DnsLabel {
     dns_label([format!("{object}/{container}{}", normal_path(mount_path)).as_str()])
-}
-
-pub(crate) fn normal_path(path: &str) -> String {
-    path.split('/')
-        .filter(|part| !matches!(*part, "" | "."))
-        .fold(String::new(), |path, part| path + "/" + part)
 }
 
 /// Any text as a label's value: the text itself where Kubernetes takes it (63 characters of letters, digits, `-`, `_` and `.`, the

@@ -51,10 +51,6 @@ pub(super) fn ingress(scope: &Scope<'_>, workload: &Workload) -> Result<Option<I
     let mut paths: BTreeMap<&str, HTTPIngressPath> = BTreeMap::new();
     for container in workload.containers.iter().filter(|container| !container.internal) {
         let (Some(path), Some(port)) = (container.ingress_path.as_deref(), container.port) else { continue };
-        let at = format!("workload.containers.{}.ingress_path: `{}`", container.name, path.escape_debug());
-        if let Err(reason) = check_path(path) {
-            return Err(Error::invalid(OPERATION, format!("{at} {reason}")));
-        }
         let backend = IngressBackend {
             service: Some(IngressServiceBackend {
                 name: service.to_string(),
@@ -63,10 +59,7 @@ pub(super) fn ingress(scope: &Scope<'_>, workload: &Workload) -> Result<Option<I
             resource: None,
         };
         let rule = HTTPIngressPath { path: Some(path.to_owned()), path_type: "Prefix".to_owned(), backend };
-        // `/api` and `/api/` are the same prefix to Kubernetes.
-        if paths.insert(path.trim_end_matches('/'), rule).is_some() {
-            return Err(Error::invalid(OPERATION, format!("{at}: another container has this path")));
-        }
+        paths.insert(path.trim_end_matches('/'), rule);
     }
     if paths.is_empty() {
         return Ok(None);
@@ -86,24 +79,6 @@ pub(super) fn ingress(scope: &Scope<'_>, workload: &Workload) -> Result<Option<I
     }))
 }
 
-/// What Kubernetes asks of a path of type Prefix.
-fn check_path(path: &str) -> Result<(), &'static str> {
-    let lower = path.to_ascii_lowercase();
-    if !path.starts_with('/') {
-        return Err("does not start with `/`");
-    }
-    if lower.contains("%2f") {
-        return Err("has an encoded slash");
-    }
-    if path.contains("//") || path.split('/').any(|part| matches!(part, "." | "..")) {
-        return Err("has an empty part, `.` or `..`");
-    }
-    if path.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("has white space or control characters");
-    }
-    Ok(())
-}
-
 fn host_name(scope: &Scope<'_>, pattern: &str) -> Result<String> {
     let target = scope.target;
     let host = pattern
@@ -119,19 +94,4 @@ fn host_name(scope: &Scope<'_>, pattern: &str) -> Result<String> {
     Err(Error::invalid(OPERATION, format!("ingress_host: `{}` is no host name", host.escape_debug())).with_remedy(
         "a host is lower-case labels of at most 63 characters parted by dots; shorten the pattern or the service's name",
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_that_kubernetes_would_refuse_is_refused_here() {
-        for good in ["/", "/api", "/api/v1/", "/a.b", "/..a"] {
-            assert!(check_path(good).is_ok(), "{good}");
-        }
-        for bad in ["", "api", "//", "/a//b", "/a/../b", "/..", "/.", "/a%2Fb", "/a b", "/a\n"] {
-            assert!(check_path(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -12,11 +12,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kiops_core::name::SecretName;
-use kiops_core::service::{Container, EnvValue, Workload};
+use kiops_core::service::{Container, EnvValue, Fractions, Workload, check_quantity};
 use kiops_core::{Error, Result};
 
-use super::volume::{self, Fractions};
-use super::{AccessMode, OPERATION, PodSecurity, PullSecret, Resources, Scope, names};
+use super::{AccessMode, OPERATION, PodSecurity, PullSecret, Resources, Scope, names, volume};
 
 /// How long a rollout may stand still before the cluster calls it failed, in seconds. Longer than a slow start (see [`probes`]).
 const PROGRESS_DEADLINE: i32 = 600;
@@ -108,7 +107,7 @@ fn container(scope: &Scope<'_>, container: &Container) -> Result<KubeContainer> 
         .with_remedy("deploy a release that names an image for every container"));
     };
     let mounts = volume::mounts(&scope.object, container);
-    let env = env(scope, container)?;
+    let env = env(scope, container);
     let [startup, readiness, liveness] = probes(container.port);
     Ok(KubeContainer {
         name: container.name.to_string(),
@@ -143,23 +142,13 @@ fn probes(port: Option<u16>) -> [Option<Probe>; 3] {
     })
 }
 
-fn env(scope: &Scope<'_>, container: &Container) -> Result<Vec<EnvVar>> {
+fn env(scope: &Scope<'_>, container: &Container) -> Vec<EnvVar> {
     let secret = names::env_secret_name(&scope.object);
     container
         .env
         .iter()
         .map(|(name, value)| {
-            let at = || format!("workload.containers.{}.env.{name}", container.name);
-            if name == "." || name.starts_with("..") {
-                return Err(Error::invalid(
-                    OPERATION,
-                    format!("{}: no name for a variable in Kubernetes", at()),
-                ));
-            }
-            Ok(match value {
-                EnvValue::Plain(text) if text.contains('\0') => {
-                    return Err(Error::invalid(OPERATION, format!("{}: a value cannot hold a NUL", at())));
-                }
+            match value {
                 // Kubernetes replaces `$(NAME)` and reads `$$` as one `$`; doubled, every `$` arrives as it was written.
                 EnvValue::Plain(text) => {
                     EnvVar { name: name.clone(), value: Some(text.replace('$', "$$")), value_from: None }
@@ -176,7 +165,7 @@ fn env(scope: &Scope<'_>, container: &Container) -> Result<Vec<EnvVar>> {
                         ..EnvVarSource::default()
                     }),
                 },
-            })
+            }
         })
         .collect()
 }
@@ -195,11 +184,12 @@ pub(super) fn secret_keys(workload: &Workload) -> BTreeMap<String, SecretName> {
 }
 
 fn resources(resources: &Resources) -> Result<ResourceRequirements> {
-    let read = |setting: &str, value: &Option<String>| {
+    let read = |setting: &str, value: &Option<String>| -> Result<Option<Quantity>> {
         let Some(text) = value else { return Ok(None) };
-        volume::quantity(text, Fractions::Yes).map(Some).map_err(|reason| {
+        check_quantity(text, Fractions::Yes).map_err(|reason| {
             Error::invalid(OPERATION, format!("resources.{setting}: `{}` {reason}", text.escape_debug()))
-        })
+        })?;
+        Ok(Some(Quantity(text.clone())))
     };
     let list = |cpu: Option<Quantity>, memory: Option<Quantity>| -> Option<BTreeMap<String, Quantity>> {
         let pairs = [("cpu", cpu), ("memory", memory)];

@@ -5,9 +5,10 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kiops_core::ErrorKind;
 use kiops_core::release::{DeployRequest, DeployTarget};
-use kiops_core::service::{EnvValue, ExistingKind, Target, VolumeMount};
+use kiops_core::service::{Container, EnvValue, ExistingKind, Target, VolumeMount};
 use kiops_kube::render::{AccessMode, PodSecurity, PullSecret};
 use kiops_kube::{Manifests, RenderConfig, render};
+use proptest::prelude::*;
 
 use crate::common::*;
 
@@ -173,7 +174,7 @@ fn what_kubernetes_would_refuse_is_refused_with_the_settings_name() {
         ),
         (
             |t| drop(workload(t).containers[0].env.insert("..X".into(), EnvValue::Plain(String::new()))),
-            "env...X: no name for a variable",
+            "env: `..X` is no name for a variable",
         ),
         (
             |t| drop(workload(t).containers[0].env.insert("X".into(), EnvValue::Plain("a\0".into()))),
@@ -210,4 +211,56 @@ fn what_the_platform_owns_is_not_rendered() {
         container: kiops_core::name::ContainerName::parse("web").unwrap(),
     };
     assert_eq!(refusal(&target, &request("one")).kind(), ErrorKind::Unsupported);
+}
+
+/// A container whose settings are near what is allowed, on both sides.
+fn any_container(name: &'static str) -> impl Strategy<Value = Container> {
+    let path = || prop_oneof![4 => "(/[a-c]{1,3}){0,2}/?", 1 => "[/a.%2fF :\n-]{0,8}"];
+    let size = prop_oneof![4 => "[1-9][0-9]{0,3}(Mi|Gi|k)?", 1 => "[0-9.eEmGi+-]{0,6}", 1 => any::<String>()];
+    let value = prop_oneof![
+        "\\PC{0,8}".prop_map(EnvValue::Plain),
+        "[a$(){}\0\n]{0,6}".prop_map(EnvValue::Plain),
+        Just(EnvValue::Secret { secret: kiops_core::name::SecretName::parse("shop/key").unwrap() }),
+    ];
+    let variable = prop_oneof![4 => "[A-Z_][A-Z0-9_.-]{0,300}", 1 => "[a.0-]{0,4}"];
+    let volume = (path(), size).prop_map(|(path, size)| VolumeMount { path, size });
+    (
+        prop_oneof![Just(None), any::<u16>().prop_map(Some)],
+        prop_oneof![Just(None), path().prop_map(Some)],
+        any::<bool>(),
+        prop::collection::btree_map(variable, value, 0..3),
+        prop::collection::vec(volume, 0..3),
+    )
+        .prop_map(move |(port, ingress_path, internal, env, volumes)| Container {
+            ingress_path,
+            internal,
+            env,
+            volumes,
+            ..container(name, port)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_global_rejects: 100_000, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn every_workload_that_settings_may_have_is_rendered(
+        web in any_container("web"),
+        db in any_container("db"),
+        replicas in prop_oneof![0_u32..4, any::<u32>()],
+        service in "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+    ) {
+        let mut target = target_of(&service, "main", vec![web, db]);
+        workload(&mut target).replicas = replicas;
+        prop_assume!(workload(&mut target).validate().is_ok());
+        let mut config = RenderConfig::default();
+        config.access_mode = AccessMode::ReadWriteMany;
+        let manifests = render(&target, &shop_request(), &config, PullSecret::Named);
+        prop_assert!(manifests.is_ok(), "{manifests:?}");
+        prop_assert!(manifests.unwrap().to_yaml().is_ok());
+        // What alone may still be refused depends on how volumes are configured.
+        if let Err(error) = render(&target, &shop_request(), &RenderConfig::default(), PullSecret::Named) {
+            prop_assert!(replicas > 1 && error.message().contains("ReadWriteOnce"), "{error}");
+        }
+    }
 }
