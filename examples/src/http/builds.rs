@@ -78,13 +78,22 @@ impl Queue {
 }
 
 impl BuildJson {
-    pub(super) async fn of(app: &App, queue: &Queue, build: Build) -> Result<Self, Refusal> {
+    pub(super) async fn of(app: &App, queue: &Queue, mut build: Build) -> Result<Self, Refusal> {
+        let mut place = queue.place(app, &build.id);
+        // Build and queue were read one after the other: where they disagree, something moved in between.
+        for _ in 0..3 {
+            if place.is_some() == matches!(build.state, BuildState::Queued) {
+                break;
+            }
+            build = app.driver.store().build(&build.id).await?.ok_or_else(|| not_found("build"))?;
+            place = Queue::load(app).await?.place(app, &build.id);
+        }
         let release = match &build.release {
             Some(id) => app.driver.store().release(id).await?,
             None => None,
         };
         let view = BuildView::of(&build, release.as_ref());
-        let (queue_position, waiting_for) = queue.place(app, &build.id).unzip();
+        let (queue_position, waiting_for) = place.unzip();
         let ended = release.as_ref().map_or(build.finished_at, |release| release.finished_at);
         let superseded_by = match (&build.state, release.as_ref().map(|release| &release.state)) {
             (BuildState::Superseded { by }, _) => Some(by.to_string()),

@@ -141,3 +141,20 @@ fn build_arguments_reach_the_dockerfile() {
     assert_eq!((&a["state"], &index["state"]), (&json!("succeeded"), &json!("succeeded")), "{a:#}");
     assert_ne!(a["digest"], index["digest"]);
 }
+
+#[test]
+fn a_queued_build_always_has_its_place_in_the_queue_and_no_other_has_one() {
+    let house = House::open();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| (0..20).map(|_| by_hand(&house)).collect::<Vec<_>>());
+        let mut whole = false;
+        while !whole {
+            whole = asking.is_finished();
+            for build in house.get("/api/v1/builds?limit=200")["items"].as_array().unwrap() {
+                let queued = build["state"] == "queued";
+                assert_eq!(build["queue_position"].is_u64(), queued, "{build:#}");
+                assert_eq!(build["waiting_for"].is_string(), queued, "{build:#}");
+            }
+        }
+    });
+}
