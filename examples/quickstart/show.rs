@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kiops_core::build::Trigger;
 use kiops_core::engine::{Driver, Watching};
 use kiops_core::log::Cursor;
@@ -97,32 +97,55 @@ impl Shown {
     }
 }
 
+/// What was shown of a build.
+#[derive(Clone, Default)]
+struct Known {
+    label: &'static str,
+    over: bool,
+    log: Shared,
+}
+
+/// How far a build's log was shown. Whoever shows more of it holds the lock.
+type Shared = Arc<tokio::sync::Mutex<Cursor>>;
+
 /// `deploy` is the folder of the current manifests.
 pub(crate) fn follow(screen: Screen, driver: Driver, deploy: PathBuf) -> Shown {
     let (count, open) = watch::channel(0);
     let count = Arc::new(count);
     let mut watching = driver.watch();
+    let start = driver.now();
     tokio::spawn(async move {
-        let mut followed: BTreeMap<BuildId, &str> = BTreeMap::new();
+        let mut builds: BTreeMap<BuildId, Known> = BTreeMap::new();
         let mut whole = true;
         while let Some(event) = watching.next().await {
-            if let DomainEvent::Build { build, view, .. } = &event {
-                let before = followed.insert(build.clone(), view.state.label());
-                if before.is_none() && !view.state.is_over() {
+            if let DomainEvent::Build { build, view, image, .. } = &event {
+                let (label, over) = (view.state.label(), view.state.is_over());
+                let before = builds.get(build).cloned();
+                let known = Known { label, over, log: before.clone().unwrap_or_default().log };
+                builds.insert(build.clone(), known.clone());
+                let comes_up = !over && before.as_ref().is_none_or(|before| before.over);
+                let reused = comes_up && image.is_some();
+                if reused {
+                    screen.line(format_args!("build {build}: built before, its image is reused"));
+                }
+                // The log of a build that was over is closed: what is added later is looked for as the build goes on.
+                if comes_up || image.is_some() {
+                    // What was written before this program started, its predecessor showed.
+                    let since = if image.is_some() { start } else { Timestamp::MIN };
+                    let (screen, driver, build) = (screen.clone(), driver.clone(), build.clone());
+                    let count = Arc::clone(&count);
                     count.send_modify(|open| *open += 1);
-                    let (screen, driver, build, count) =
-                        (screen.clone(), driver.clone(), build.clone(), Arc::clone(&count));
                     tokio::spawn(async move {
-                        log(&screen, &driver, &build).await;
+                        log(&screen, &driver, &build, since, &known.log).await;
                         count.send_modify(|open| *open -= 1);
                     });
                 }
-                match view.state.is_over() {
+                match over {
                     true => screen.rest(),
-                    false => screen.progress(view.progress.percent(), view.state.label()),
+                    false => screen.progress(view.progress.percent(), label),
                 }
                 // A word is told when it changes; steps move the bar only.
-                if before == Some(view.state.label()) {
+                if before.is_some_and(|before| before.label == label) {
                     continue;
                 }
             }
@@ -189,20 +212,23 @@ fn manifest(screen: &Screen, deploy: &Path, release: &ReleaseId, whole: bool) {
     }
 }
 
-/// A build's log, line by line, until it is closed.
-async fn log(screen: &Screen, driver: &Driver, build: &BuildId) {
-    let mut cursor = Cursor(0);
+/// What a build's log has beyond what was shown of it, line by line, until it is closed. Lines from before `since` are not
+/// shown.
+async fn log(screen: &Screen, driver: &Driver, build: &BuildId, since: Timestamp, shown: &Shared) {
+    let mut cursor = shown.lock().await;
     loop {
-        let Ok(page) = driver.logs().read(build, cursor, 500).await else { return };
+        let Ok(page) = driver.logs().read(build, *cursor, 500).await else { return };
         for line in &page.lines {
-            screen.line(format_args!("[{}] {}", line.stage, line.text));
-            cursor = Cursor(line.n);
+            if line.at >= since {
+                screen.line(format_args!("[{}] {}", line.stage, line.text));
+            }
+            *cursor = Cursor(line.n);
         }
         if page.ended || (page.lines.is_empty() && is_gone(driver, build).await) {
             return;
         }
         if page.lines.is_empty()
-            && driver.logs().changed(build, cursor, SignedDuration::from_secs(5)).await.is_err()
+            && driver.logs().changed(build, *cursor, SignedDuration::from_secs(5)).await.is_err()
         {
             return;
         }

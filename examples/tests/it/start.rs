@@ -123,3 +123,38 @@ fn a_folder_that_was_moved_builds_what_is_pushed_to_it_there() {
     let readiness = server.get("/api/v1/services/site")["readiness"]["ready"].clone();
     assert_eq!(readiness, true);
 }
+
+#[test]
+fn of_an_image_that_is_reused_only_what_is_new_is_shown() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("state");
+    let mut server = Server::start(&folder);
+    let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
+    let first = clone.ok(&["rev-parse", "HEAD"]);
+    let [first, second, third] =
+        [first, clone.push_change("two"), clone.push_change("three")].map(|commit| {
+            let build = server.built(&commit);
+            (commit, build["id"].as_str().unwrap().to_owned())
+        });
+    let built = |server: &Server| server.output().matches("[setup] Triggered by").count();
+    assert_eq!(built(&server), 3, "{}", server.output());
+    // In the same process, and after a restart in one that never saw the builds. No two pushes have the same body: that
+    // would be somebody who wants a new build.
+    for (restart, heads, shown) in [(false, [&first, &third], 3), (true, [&second, &first], 0)] {
+        if restart {
+            ask_to_end(&server);
+            assert!(server.ends() && server.wait(), "{}", server.output());
+            server = Server::start(&folder);
+        }
+        for (commit, id) in heads {
+            clone.ok(&["push", "--quiet", "--force", "origin", &format!("{commit}:refs/heads/main")]);
+            let reused = format!("build {id}: built before, its image is reused");
+            assert!(server.wait_line(|line| line.contains(&reused)), "{}", server.output());
+            let after = |output: &str| output.split(&reused).nth(1).unwrap_or_default().to_owned();
+            let live = format!("live (web=quickstart.local/site:{}@", &commit[..7]);
+            assert!(server.wait_output(|output| after(output).contains(&live)), "{}", server.output());
+        }
+        assert_eq!(built(&server), shown, "{}", server.output());
+        assert_eq!(server.output().matches("is reused").count(), 2, "{}", server.output());
+    }
+}

@@ -112,10 +112,19 @@ impl Server {
 
     /// Waits until a line is what is looked for; `false`: the program ended before, or a minute passed.
     pub(crate) fn wait_line(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.wait_said(|lines| lines.iter().any(|line| is(line)))
+    }
+
+    /// The same of all that it said so far.
+    pub(crate) fn wait_output(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.wait_said(|lines| is(&lines.join("\n")))
+    }
+
+    fn wait_said(&self, is: impl Fn(&[String]) -> bool) -> bool {
         let until = Instant::now() + Duration::from_secs(60);
         let mut said = self.said.0.lock().unwrap();
         loop {
-            if said.lines.iter().any(|line| is(line)) {
+            if is(&said.lines) {
                 return true;
             }
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|_| !said.is_over()) else {
