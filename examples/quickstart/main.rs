@@ -66,6 +66,7 @@ fn failed(error: &str) -> ExitCode {
 async fn run(args: Args) -> Result<()> {
     survive_file_size_limits();
     let screen = Screen::new();
+    screen.warnings();
     let place = Place::lock(&args.dir)?;
     let program = std::env::current_exe()
         .map_err(|error| Error::unavailable("find this program", error.to_string()))?;

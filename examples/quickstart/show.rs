@@ -15,6 +15,8 @@ use kiops_core::name::{BuildId, ReleaseId};
 use kiops_core::notify::DomainEvent;
 use kiops_core::release::VisibleState;
 use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Standard output. A reader that went away stops nothing.
 #[derive(Clone)]
@@ -53,6 +55,18 @@ impl Screen {
         self.write("ready");
     }
 
+    /// Shows what the library warns of on standard error, whatever `RUST_LOG` says instead of `warn`. Standard output is kept
+    /// for what programs read.
+    pub(crate) fn warnings(&self) {
+        let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+        let bar = self.bar.clone();
+        let writer = move || Beside(bar.clone());
+        let subscriber =
+            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer);
+        // There is a subscriber already only where somebody else set one.
+        let _ = subscriber.try_init();
+    }
+
     fn progress(&self, percent: u8, text: &str) {
         if let Some(bar) = &self.bar {
             if bar.is_finished() {
@@ -80,6 +94,23 @@ impl Screen {
             Some(bar) if !bar.is_finished() => bar.suspend(print),
             _ => print(),
         }
+    }
+}
+
+/// Standard error beside a progress bar.
+struct Beside(Option<Arc<ProgressBar>>);
+
+impl std::io::Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let print = || std::io::stderr().write(bytes);
+        match &self.0 {
+            Some(bar) if !bar.is_finished() => bar.suspend(print),
+            _ => print(),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Clone, Server};
+use crate::support::{Clone, Server, quickstart};
 
 fn ask_to_end(server: &Server) {
     let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &server.id().to_string()]).status();
@@ -156,5 +156,43 @@ fn of_an_image_that_is_reused_only_what_is_new_is_shown() {
         }
         assert_eq!(built(&server), shown, "{}", server.output());
         assert_eq!(server.output().matches("is reused").count(), 2, "{}", server.output());
+    }
+}
+
+#[test]
+fn what_the_library_warns_of_is_on_standard_error_and_nothing_of_it_among_the_lines_for_programs() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, errors) = (place.path().join("state"), place.path().join("errors"));
+    let start = |level: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" --dir \"$1\" 2>\"$2\""]).arg(quickstart()).arg(&folder).arg(&errors);
+        command.env("RUST_LOG", level);
+        let server = Server::spawn_command(command);
+        server.wait_ready();
+        server
+    };
+    let left_behind = folder.join("layout/.kiops/tmp/0-0");
+    for (level, informs) in [("", false), ("kiops_registry=info,warn", true), ("off", false)] {
+        if folder.exists() {
+            std::fs::write(&left_behind, "").unwrap();
+        }
+        let server = start(level);
+        if level.is_empty() {
+            assert_eq!(std::fs::read_to_string(&errors).unwrap(), "", "there is nothing to warn of");
+        }
+        let config = folder.join("repo.git/config");
+        let before = std::fs::read(&config).unwrap();
+        std::fs::write(&config, "[damaged").unwrap();
+        assert_eq!(server.get("/api/v1/services/site")["name"], "site");
+        std::fs::write(&config, before).unwrap();
+        let said = std::fs::read_to_string(&errors).unwrap();
+        let warns = said.contains("WARN") && said.contains("the Dockerfile could not be looked for");
+        assert_eq!(warns, level != "off", "{said}");
+        assert_eq!(said.contains("removed what a crash left behind"), informs, "{said}");
+        assert!(
+            !server.output().contains("WARN") && !server.output().contains("INFO"),
+            "{}",
+            server.output()
+        );
     }
 }
