@@ -191,10 +191,7 @@ impl<'a> Overlay<'a> {
             )));
         }
         if !is_folder(&node) && self.get(path).is_some_and(is_folder) {
-            return Err(Refusal::Invalid(format!(
-                "`/{}` is a folder and cannot become a file",
-                shown(&path)
-            )));
+            return Err(Refusal::Invalid(format!("`/{}` is a folder and cannot become a file", shown(path))));
         }
         if let Some((uid, gid)) = self.look.owner {
             (node.meta.uid, node.meta.gid) = (uid, gid);

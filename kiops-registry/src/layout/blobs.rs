@@ -325,7 +325,7 @@ mod tests {
         let digest = blobs.put(b"abc").unwrap();
         fs::write(blobs.path(&digest), b"abd").unwrap();
         let error = blobs.read(&digest, 10).unwrap_err();
-        assert_eq!(error.kind(), kiops_core::ErrorKind::Corrupt);
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.message().contains(digest.hex()) && error.remedy().is_some());
         assert_eq!(blobs.put(b"abc").unwrap(), digest, "a second push heals it");
         assert_eq!(blobs.read(&digest, 10).unwrap(), "abc");

@@ -30,7 +30,16 @@ pub(crate) const COMMIT: &str = "abc1234def5678abc1234def5678abc1234def56";
 
 /// A commit's files as an archive.
 #[derive(Clone)]
-pub(crate) struct Files(Vec<(Vec<u8>, EntryType, Vec<u8>, Vec<u8>, u32)>);
+pub(crate) struct Files(Vec<Packed>);
+
+#[derive(Clone)]
+struct Packed {
+    path: Vec<u8>,
+    kind: EntryType,
+    link: Vec<u8>,
+    text: Vec<u8>,
+    mode: u32,
+}
 
 impl Files {
     pub(crate) fn new() -> Self {
@@ -57,13 +66,14 @@ impl Files {
         text: impl Into<Vec<u8>>,
         mode: u32,
     ) -> Self {
-        self.0.push((path.as_ref().to_vec(), kind, link.as_ref().to_vec(), text.into(), mode));
+        let (path, link) = (path.as_ref().to_vec(), link.as_ref().to_vec());
+        self.0.push(Packed { path, kind, link, text: text.into(), mode });
         self
     }
 
     pub(crate) fn tar(&self) -> Bytes {
         let mut builder = Builder::new(Vec::new());
-        for (path, kind, link, text, mode) in &self.0 {
+        for Packed { path, kind, link, text, mode } in &self.0 {
             let mut header = Header::new_gnu();
             // By hand, since the builder refuses the paths that the tests are about.
             header.as_mut_bytes()[..path.len()].copy_from_slice(path);
