@@ -126,12 +126,9 @@ impl Held {
             }
         };
         let outcome = work(&mut connection).await;
-        let fault = match &outcome {
-            Ok(_) => {
-                *self.guard = Link::Open(connection);
-                return outcome;
-            }
-            Err(fault) => fault,
+        let Err(fault) = &outcome else {
+            *self.guard = Link::Open(connection);
+            return outcome;
         };
         if is_rolled_back(&mut connection).await {
             if is_out_of_room(fault) {
