@@ -22,6 +22,7 @@ mod limits;
 mod odd;
 mod pushes;
 mod readiness;
+mod resets;
 mod routes;
 mod senders;
 mod settings;

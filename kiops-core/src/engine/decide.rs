@@ -130,8 +130,13 @@ fn skipped(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, skip: &S
         }
         _ => {
             watch_from_here(draft, scope, record);
-            let late = late || !follows_on(&draft.ref_state(scope), record);
-            note(draft, scope, record, late);
+            let unplaced = !late && !follows_on(&draft.ref_state(scope), record);
+            note(draft, scope, record, late || unplaced);
+            if unplaced {
+                let mut state = draft.ref_state(scope);
+                state.unplaced = record.head();
+                draft.put_ref(scope.clone(), state);
+            }
         }
     }
 }
@@ -140,7 +145,7 @@ fn skipped(draft: &mut Draft<'_>, scope: &RefKey, record: &EventRecord, skip: &S
 fn deleted(draft: &mut Draft<'_>, scope: &RefKey, before: Option<&CommitId>) {
     let mut state = draft.ref_state(scope);
     if before.is_none() || before == state.newest.as_ref() {
-        state.newest = None;
+        state.delete();
         draft.put_ref(scope.clone(), state);
     }
 }

@@ -62,6 +62,12 @@ pub struct RefState {
     /// Commits of a fork's merge request that somebody approved. Another commit is held again.
     #[serde(default)]
     pub approved: Vec<CommitId>,
+    /// A head that was skipped while nobody knew whether it is newer than `newest`. It counts as decided until that changes.
+    #[serde(default)]
+    pub unplaced: Option<CommitId>,
+    /// How many times the newest head changed: what tells a head from the same head some pushes ago.
+    #[serde(default)]
+    pub moves: u64,
 }
 
 impl RefState {
@@ -73,11 +79,24 @@ impl RefState {
             self.decided.insert(before_newest, head.clone());
         } else {
             self.decided.push(head.clone());
-            self.newest = Some(head.clone());
+            self.move_to(Some(head.clone()));
         }
         if self.decided.len() > REMEMBERED {
             self.decided.remove(0);
         }
+    }
+
+    /// Notes that the ref was deleted.
+    pub fn delete(&mut self) {
+        self.move_to(None);
+    }
+
+    fn move_to(&mut self, newest: Option<CommitId>) {
+        if self.newest != newest {
+            self.newest = newest;
+            self.moves = self.moves.saturating_add(1);
+        }
+        self.unplaced = None;
     }
 
     /// Whether a newer head than `commit` is covered for this component. What was never decided here is older than nothing.
@@ -87,7 +106,12 @@ impl RefState {
         matches!((covered, place(commit)), (Some(covered), Some(asked)) if covered > asked)
     }
 
-    /// Whether this head was decided on.
+    /// Whether this is the head that was decided on last: nothing came after it, as far as anybody was told.
+    pub fn is_at(&self, head: &CommitId) -> bool {
+        [&self.newest, &self.unplaced].into_iter().any(|at| at.as_ref() == Some(head))
+    }
+
+    /// Whether this head was decided on at any time that is remembered.
     pub fn has_decided(&self, head: &CommitId) -> bool {
         self.newest.as_ref() == Some(head) || self.decided.contains(head)
     }

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::build::Build;
 use crate::error::Result;
 use crate::name::{BuildId, CommitId, DeliveryId, ReleaseId, SecretName, ServiceName};
-use crate::policy::RefKey;
+use crate::policy::{RefKey, RefState};
 use crate::queue::{Slot, Waiting};
 use crate::release::{Lane, LaneState, Release};
 use crate::secret::Secret;
@@ -150,7 +150,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Whether a service has a delivery that is neither decided yet nor set aside.
     async fn has_undecided(&self, service: &ServiceName) -> Result<bool>;
 
-    /// Which of these refs were decided at these heads, in the same order: what reconcile asks before it makes up a push.
+    /// How these heads stand with their refs ([`HeadStanding::of`]), in the same order: what reconcile asks before it makes up a push.
     async fn decided(&self, service: &ServiceName, heads: &[(RefKey, CommitId)])
     -> Result<Vec<HeadStanding>>;
 
@@ -168,12 +168,31 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 /// How a head stands with a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeadStanding {
-    /// It was decided on.
+    /// It was decided on, and is where the ref was last seen. Of a tag it is enough that it was decided on.
     Decided,
-    /// The ref is known at this other head.
+    /// The ref was last seen at this other head.
     Known(CommitId),
-    /// Nothing is known of the ref, or it was deleted and this head was never decided on.
+    /// Nothing is known of the ref, or it was deleted.
     New,
+}
+
+impl HeadStanding {
+    /// How a head stands with what is known of its ref.
+    ///
+    /// A branch that is back at a head it had before was pushed back to it (a reset, a restored branch): that is news. A tag may
+    /// be named by its object or by its commit, so any head that was decided on counts.
+    pub fn of(key: &RefKey, head: &CommitId, known: Option<&RefState>) -> Self {
+        let Some(state) = known else { return Self::New };
+        let decided = match key {
+            RefKey::Branch(_) => state.is_at(head),
+            _ => state.has_decided(head),
+        };
+        match &state.newest {
+            _ if decided => Self::Decided,
+            Some(newest) => Self::Known(newest.clone()),
+            None => Self::New,
+        }
+    }
 }
 
 /// Which part of a list.

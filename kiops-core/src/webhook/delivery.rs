@@ -84,14 +84,16 @@ impl ReplayKey {
         Self(format!("both:{}", crate::name::hex(&hasher.finalize())))
     }
 
-    /// The key of a head that was found by listing, not delivered (design: lost webhooks).
+    /// The key of a head that was found by listing, not delivered (design: lost webhooks). `moves` is how many times the ref
+    /// moved before ([`RefState::moves`](crate::policy::RefState::moves)): going to and fro between two heads is news each time.
     pub fn of_head(
         git_ref: &crate::name::GitRef,
         before: Option<&crate::name::CommitId>,
         head: &crate::name::CommitId,
+        moves: u64,
     ) -> Self {
         let before = before.map_or("none", crate::name::CommitId::as_str);
-        Self(format!("head:{git_ref}:{before}:{head}"))
+        Self(format!("head:{git_ref}:{before}:{head}:{moves}"))
     }
 
     /// The key as stored.

@@ -248,11 +248,10 @@ impl Inner {
                 let raw = Raw::get(row, 0)?;
                 known.insert(raw.key.to_owned(), raw.open_as("ref", &ref_key(service, raw.key))?);
             }
-            let standings = heads.iter().zip(&names).map(|((_, head), name)| match known.get(name) {
-                Some(state) if state.has_decided(head) => HeadStanding::Decided,
-                Some(RefState { newest: Some(newest), .. }) => HeadStanding::Known(newest.clone()),
-                _ => HeadStanding::New,
-            });
+            let standings = heads
+                .iter()
+                .zip(&names)
+                .map(|((key, head), name)| HeadStanding::of(key, head, known.get(name)));
             Ok(standings.collect())
         })
         .await

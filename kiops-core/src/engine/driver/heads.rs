@@ -7,10 +7,10 @@ use crate::build::Trigger;
 use crate::error::Result;
 use crate::event::{ChangedFiles, CommitFacts, Event, EventKind, Push, TagPush, Tip};
 use crate::name::{CommitId, DeliveryId, GitRef};
-use crate::policy::{Facts, Outcome, RefKey, Rules, SkipReason, decide};
+use crate::policy::{Facts, Outcome, RefKey, RefState, Rules, SkipReason, decide};
 use crate::provider::Head;
 use crate::service::{GitSource, Service, Source};
-use crate::store::{Accepted, DeliveryRecord, EventRecord, HeadStanding, NewDelivery, Page};
+use crate::store::{Accepted, DeliveryRecord, EventRecord, HeadStanding, NewDelivery, Page, Wants};
 use crate::webhook::ReplayKey;
 
 pub(super) async fn run(driver: Driver, every: Duration) {
@@ -67,22 +67,33 @@ impl Shared {
         // What was tagged before the service was registered is history, not news.
         let first_sight = standings.iter().all(|standing| *standing == HeadStanding::New);
         let (mut news, mut history) = (Vec::new(), Vec::new());
-        for ((key, Head { commit, git_ref, .. }), standing) in keyed.into_iter().zip(standings) {
-            let before = match standing {
-                HeadStanding::Decided => continue,
-                HeadStanding::Known(before) => Some(before),
+        for ((key, head), standing) in keyed.into_iter().zip(standings) {
+            match standing {
+                HeadStanding::Decided => {}
                 HeadStanding::New if first_sight && matches!(key, RefKey::Tag(_)) => {
-                    history.push((key, commit));
-                    continue;
+                    history.push((key, head.commit));
                 }
-                HeadStanding::New => None,
-            };
-            news.push(self.made_up(service, git, git_ref, before, commit));
+                HeadStanding::Known(_) | HeadStanding::New => news.push((key, head)),
+            }
         }
         if !history.is_empty() {
             self.store.note_heads(&service.name, &history).await?;
         }
-        let accepted = if news.is_empty() { Vec::new() } else { self.store.accept(news).await? };
+        if news.is_empty() {
+            return Ok(0);
+        }
+        let wants = Wants {
+            refs: news.iter().map(|(key, _)| key.clone()).collect(),
+            ..Wants::of(service.name.clone())
+        };
+        let known = self.store.view(&wants).await?.refs;
+        let made_up = news.into_iter().filter_map(|(key, Head { commit, git_ref, .. })| {
+            let state = known.get(&key);
+            // It may have been decided since it was asked about.
+            (HeadStanding::of(&key, &commit, state) != HeadStanding::Decided)
+                .then(|| self.made_up(service, git, git_ref, state, commit))
+        });
+        let accepted = self.store.accept(made_up.collect()).await?;
         let new = accepted.iter().filter(|accepted| matches!(accepted, Accepted::New(_))).count();
         if new > 0 {
             tracing::info!(service = %service.name, heads = new, "heads without a decision were found");
@@ -109,11 +120,13 @@ impl Shared {
         service: &Service,
         git: &GitSource,
         git_ref: GitRef,
-        before: Option<CommitId>,
+        known: Option<&RefState>,
         head: CommitId,
     ) -> NewDelivery {
         let now = self.clock.now();
-        let replay = ReplayKey::of_head(&git_ref, before.as_ref(), &head);
+        let before = known.and_then(|state| state.newest.clone());
+        let moves = known.map_or(0, |state| state.moves);
+        let replay = ReplayKey::of_head(&git_ref, before.as_ref(), &head, moves);
         let id = DeliveryId::derive([
             service.name.as_str(),
             "reconcile",

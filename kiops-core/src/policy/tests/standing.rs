@@ -119,6 +119,19 @@ fn a_ref_remembers_a_late_head_below_the_newest() {
 }
 
 #[test]
+fn a_ref_is_only_at_the_head_that_it_moved_to_last() {
+    let mut state = RefState::default();
+    [1, 2, 1, 1].into_iter().for_each(|n| state.note(&commit(n), false));
+    assert!(state.is_at(&commit(1)) && !state.is_at(&commit(2)));
+    assert_eq!(state.moves, 3, "the same head again is no move");
+    state.note(&commit(3), true);
+    assert!(!state.is_at(&commit(3)), "what came late moved nothing");
+    state.delete();
+    assert!(!state.is_at(&commit(1)) && state.has_decided(&commit(1)));
+    assert_eq!(state.moves, 4);
+}
+
+#[test]
 fn a_ref_forgets_the_oldest_heads() {
     let mut state = RefState::default();
     (0..200).for_each(|n| state.note(&commit(n + 1), n % 3 == 2));

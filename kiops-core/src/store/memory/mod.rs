@@ -226,12 +226,9 @@ impl Store for MemoryStore {
         heads: &[(RefKey, CommitId)],
     ) -> Result<Vec<HeadStanding>> {
         let state = self.state();
-        let standing =
-            |(key, head): &(RefKey, CommitId)| match state.refs.get(&(service.clone(), key.clone())) {
-                Some(known) if known.has_decided(head) => HeadStanding::Decided,
-                Some(RefState { newest: Some(newest), .. }) => HeadStanding::Known(newest.clone()),
-                _ => HeadStanding::New,
-            };
+        let standing = |(key, head): &(RefKey, CommitId)| {
+            HeadStanding::of(key, head, state.refs.get(&(service.clone(), key.clone())))
+        };
         Ok(heads.iter().map(standing).collect())
     }
 

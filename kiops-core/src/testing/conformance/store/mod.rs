@@ -69,7 +69,9 @@ checks! { dyn Store:
     heads {
         a_head_is_new_then_decided_then_known,
         noted_heads_count_as_decided_and_leave_known_refs_alone,
-        a_deleted_ref_is_new_at_every_head_but_those_that_were_decided,
+        a_branch_that_is_back_at_an_older_head_is_not_decided_there,
+        a_skipped_head_of_unknown_place_is_decided_until_the_branch_moves,
+        a_deleted_branch_is_new_at_every_head,
     }
     saving {
         what_is_saved_is_seen_by_the_next_view,

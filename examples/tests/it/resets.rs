@@ -1,0 +1,79 @@
+//! Branches that go back to an older head, through HTTP and git.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Clone, Server, manifests};
+
+struct Stage {
+    server: Server,
+    clone: Clone,
+    place: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let server = Server::start(&place.path().join("state"));
+        let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
+        Self { server, clone, place }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.place.path().join("state")
+    }
+
+    /// Pushes a commit and waits until it is deployed.
+    fn pushed(&self, content: &str) -> String {
+        let commit = self.clone.push_change(content);
+        self.goes_live(&commit);
+        commit
+    }
+
+    /// Sets `main` to a commit, whatever it was at.
+    fn set_to(&self, commit: &str) {
+        self.clone.ok(&["push", "--quiet", "--force", "origin", &format!("{commit}:refs/heads/main")]);
+    }
+
+    /// Waits until the image of a commit is what is deployed.
+    fn goes_live(&self, commit: &str) {
+        let build = self.server.built(commit);
+        assert_eq!(build["state"], "succeeded", "{build:#}");
+        let digest = build["digest"].as_str().unwrap();
+        self.server.until("/api/v1/services/site/deployments", |list| {
+            let live = manifests(&self.state().join("deploy")).iter().any(|text| text.contains(digest));
+            (list["items"][0]["state"] == "live" && live).then_some(())
+        });
+    }
+
+    fn builds_of(&self, commit: &str) -> usize {
+        let list = self.server.get("/api/v1/builds?limit=200");
+        list["items"].as_array().unwrap().iter().filter(|build| build["commit"] == commit).count()
+    }
+
+    fn deliveries(&self) -> Value {
+        self.server.get("/api/v1/deliveries")["total"].clone()
+    }
+}
+
+#[test]
+fn a_branch_set_back_while_the_server_is_down_is_deployed_at_the_next_start_each_time() {
+    let mut stage = Stage::new();
+    let (older, newer) = (stage.pushed("older"), stage.pushed("newer"));
+    for _ in 0..2 {
+        for commit in [&older, &newer] {
+            stage.server.kill();
+            stage.set_to(commit);
+            stage.server = Server::start(&stage.state());
+            stage.goes_live(commit);
+        }
+    }
+    assert_eq!([&older, &newer].map(|commit| stage.builds_of(commit)), [1, 1], "no content is built again");
+    let before = stage.deliveries();
+    stage.server.kill();
+    stage.server = Server::start(&stage.state());
+    std::thread::sleep(Duration::from_millis(1000));
+    assert_eq!(stage.deliveries(), before, "a head that stayed where it was is no news");
+}
