@@ -50,8 +50,10 @@ impl Draft<'_> {
     ) -> Result<BuildId> {
         let actor = record.event.actor.as_ref();
         let label = actor.map_or_else(|| source.subject.label().to_owned(), |actor| actor.name.clone());
-        // The same body under a new key is somebody pressing the host's Test button: they expect a build (K36).
-        let nonce = if source.repeat { source.delivery.to_string() } else { String::new() };
+        // The same body under a new key is somebody pressing the host's Test button: they expect a build (K36). Where it moves
+        // the ref, it went elsewhere meanwhile, and this is a push that only reads like an earlier one.
+        let pressed = source.repeat && planned.standing != Standing::Newest;
+        let nonce = if pressed { source.delivery.to_string() } else { String::new() };
         let asked = Asked {
             trigger: source.trigger,
             delivery: Some(source.delivery),

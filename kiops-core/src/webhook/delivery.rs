@@ -64,7 +64,9 @@ impl fmt::Debug for Delivery {
 pub struct ReplayKey(String);
 
 impl ReplayKey {
-    /// The digest of the body.
+    /// The digest of the body, for senders that give their deliveries no id. A branch that is pushed to and fro then sends what
+    /// cannot be told from a delivery that was captured: it is a duplicate, and the head is found by asking the provider
+    /// ([`HeadStanding::of`](crate::store::HeadStanding::of)).
     pub fn of_body(delivery: &Delivery) -> Self {
         Self(format!("body:{}", crate::name::hex(&Sha256::digest(&delivery.body))))
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod fakes;
+mod heads;
 mod liars;
 mod log_store;
 mod sim;

@@ -56,6 +56,32 @@ fn the_hosts_test_button_builds_again() {
 }
 
 #[test]
+fn a_push_to_and_fro_that_reads_like_an_earlier_one_is_a_push_and_no_test_button() {
+    let mut world = World::new(AUTO);
+    let first = world.live(onto(1, 2));
+    let forth = world.deliver_as(onto(2, 3), "forth", Trigger::Webhook);
+    let second = world.builds_of(&forth)[0].clone();
+    world.succeed(&second);
+    let release = world.release_of(&second).id;
+    world.goes_live(&release);
+    let back = world.deliver_as(onto(3, 2), "back", Trigger::Webhook);
+    assert_eq!(world.builds_of(&back), std::slice::from_ref(&first));
+    let release = world.release_of(&first).id;
+    world.goes_live(&release);
+
+    let again = world.deliver_as(onto(2, 3), "forth", Trigger::Webhook);
+    assert!(world.record(&again).repeat);
+    assert_eq!(world.builds_of(&again), std::slice::from_ref(&second), "it is not built again");
+    let release = world.release_of(&second).id;
+    world.goes_live(&release);
+    assert_eq!(world.lane().unwrap().release, release);
+    assert_eq!(world.ref_state(main_ref()).newest, Some(commit(3)));
+
+    let pressed = world.deliver_as(onto(2, 3), "forth", Trigger::Webhook);
+    assert_ne!(world.builds_of(&pressed), [second], "nothing came between: now it is the Test button");
+}
+
+#[test]
 fn the_same_head_by_another_body_joins() {
     let mut world = World::new(AUTO);
     let first = world.pushed(onto(1, 2));

@@ -1,0 +1,153 @@
+//! Heads that are found by listing them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use kiops_core::Error;
+use kiops_core::build::Trigger;
+use kiops_core::engine::{Adapters, Clock as _, Driver, DriverConfig, Ingest, IngestLimits};
+use kiops_core::event::{ChangedFiles, CommitFacts, Event, EventKind, Push, Repository, Tip};
+use kiops_core::log::MemoryLogStore;
+use kiops_core::name::{CommitId, GitRef, ProviderName, ServiceName};
+use kiops_core::policy::Rules;
+use kiops_core::secret::Secret;
+use kiops_core::store::{Accepted, DeliveryRecord, EventOutcome, Hook, MemoryStore, Page, Store as _};
+use kiops_core::testing::Chaos;
+use kiops_core::testing::fakes::{FakeGit, VirtualClock};
+use kiops_core::webhook::{
+    Delivery, SecretSet, Verification, WebhookSource,
+    scheme::{self, TokenForm},
+};
+use serde_json::json;
+
+/// A sender whose deliveries have no id: only their bodies tell them apart.
+#[derive(Debug)]
+struct Anonymous;
+
+impl WebhookSource for Anonymous {
+    fn name(&self) -> ProviderName {
+        ProviderName::parse("fake").unwrap()
+    }
+
+    fn repository(&self, delivery: &Delivery) -> Option<Repository> {
+        self.decode(delivery).ok()?.into_iter().next().map(|event| event.repository)
+    }
+
+    fn verify(&self, delivery: &Delivery, secrets: &SecretSet, now: Timestamp) -> Verification {
+        scheme::shared_token(delivery, "x-token", TokenForm::Verbatim, secrets, now)
+    }
+
+    fn decode(&self, delivery: &Delivery) -> kiops_core::Result<Vec<Event>> {
+        serde_json::from_slice(&delivery.body).map_err(|error| Error::invalid("decode", error.to_string()))
+    }
+}
+
+struct World {
+    clock: VirtualClock,
+    store: Arc<MemoryStore>,
+    git: FakeGit,
+    ingest: Ingest,
+}
+
+impl World {
+    async fn new() -> Self {
+        let clock = VirtualClock::starting_at(Timestamp::from_second(1_800_000_000).unwrap());
+        let store = Arc::new(MemoryStore::new());
+        let repository = Repository { id: None, path: "team/app".into() };
+        let service = json!({
+            "name": "app",
+            "source": {"type": "git", "provider": "fake", "repository": repository, "branch": "main"},
+            "settings": {"image": {"name": "registry.local/team/app"}},
+        });
+        store.put_service(&serde_json::from_value(service).unwrap(), None, clock.now()).await.unwrap();
+        let hook = Hook {
+            service: ServiceName::parse("app").unwrap(),
+            provider: Anonymous.name(),
+            repository: repository.clone(),
+            hook: None,
+            secrets: SecretSet::new([Secret::new("token").unwrap()]),
+        };
+        store.put_hook(&hook).await.unwrap();
+        let git = FakeGit::new(Anonymous.name(), repository, Chaos::none());
+        let ingest = Ingest::new([Arc::new(Anonymous) as _], IngestLimits::default(), [7; 32]);
+        Self { clock, store, git, ingest }
+    }
+
+    /// Points `main` at a commit, and delivers the push.
+    async fn push(&self, head: &CommitId) -> Accepted {
+        let git_ref = GitRef::parse("refs/heads/main").unwrap();
+        let before = Tip::from(self.git.point(&git_ref, Some(head)));
+        let kind = EventKind::Push(Push {
+            git_ref,
+            before,
+            head: head.clone().into(),
+            files: ChangedFiles::Unknown,
+            message: Some("work".into()),
+            commit: CommitFacts::default(),
+        });
+        let event = Event { repository: self.git.repository().clone(), actor: None, kind };
+        let request = http::Request::post("/api/v1/webhook/fake")
+            .header("x-token", "token")
+            .body(Bytes::from(serde_json::to_vec(&[event]).unwrap()))
+            .unwrap();
+        let taken = self.ingest.handle(request, self.store.as_ref(), self.clock.now()).await;
+        assert_eq!(taken.response.status(), 200);
+        let [accepted] = taken.accepted.as_slice() else { panic!("{:?}", taken.accepted) };
+        accepted.clone()
+    }
+
+    /// A driver's life of some seconds: it decides what came in and lists heads once.
+    async fn live(&self) {
+        let adapters = Adapters::builder().provider(Arc::new(self.git.clone())).build();
+        let logs = Arc::<MemoryLogStore>::default();
+        let config = DriverConfig::new("one");
+        let store = Arc::<MemoryStore>::clone(&self.store);
+        let driver = Driver::new(store, logs, adapters, Rules::none(), Arc::new(self.clock), config);
+        driver.run(tokio::time::sleep(Duration::from_secs(45)), Duration::ZERO).await;
+    }
+
+    async fn newest(&self) -> (u64, DeliveryRecord) {
+        let mut list = self.store.deliveries(None, Page::first(1)).await.unwrap();
+        (list.total, list.items.remove(0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_reads_like_an_earlier_one_of_a_sender_without_ids_is_found_by_its_head() {
+    let world = World::new().await;
+    let first = world.git.commit("first", None, "first", &[]);
+    let second = world.git.commit("second", Some(&first), "second", &[]);
+    for head in [&first, &second, &first] {
+        assert!(matches!(world.push(head).await, Accepted::New(_)));
+        world.live().await;
+        assert_eq!(world.newest().await.1.trigger, Trigger::Webhook);
+    }
+    for turn in 0..2 {
+        for (head, total) in [(&second, 4), (&first, 5)] {
+            let total = total + 2 * turn;
+            assert!(matches!(world.push(head).await, Accepted::Duplicate(_)), "the body came before");
+            world.live().await;
+            let (count, found) = world.newest().await;
+            assert_eq!((count, found.trigger), (total, Trigger::Reconcile));
+            assert_eq!(found.events[0].head().as_ref(), Some(head));
+            assert_eq!(found.outcome(), Some(EventOutcome::Built), "{found:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_sent_again_by_a_sender_without_ids_changes_nothing() {
+    let world = World::new().await;
+    let first = world.git.commit("first", None, "first", &[]);
+    world.push(&first).await;
+    let second = world.git.commit("second", Some(&first), "second", &[]);
+    world.push(&second).await;
+    world.live().await;
+    let before = world.newest().await;
+    world.git.point(&GitRef::parse("refs/heads/main").unwrap(), Some(&first));
+    assert!(matches!(world.push(&second).await, Accepted::Duplicate(_)));
+    world.live().await;
+    assert_eq!(world.newest().await, before);
+}
