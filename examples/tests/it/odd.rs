@@ -1,5 +1,7 @@
 //! Commits that are odd: what is in them comes from whoever may push.
 
+use serde_json::json;
+
 use crate::support::{Clone, Server};
 
 /// A quickstart, a clone of its repository, and the folder that both are in.
@@ -61,4 +63,28 @@ fn a_file_whose_name_is_not_utf_8_is_built_like_any_other() {
     built("FROM scratch\nCOPY index.html /\n");
     built("FROM scratch\nCOPY . /site\n");
     built("FROM scratch\nCOPY caf?.txt /site\n");
+}
+
+#[test]
+fn a_repository_that_was_removed_is_told_from_a_branch_that_is_not_there() {
+    let (server, _clone, place) = stage();
+    let refused = || {
+        let answer = server.send("POST", "/api/v1/services/site/builds", &json!({}));
+        assert_eq!(answer.status, 409, "{}", answer.text());
+        let problem = answer.json();
+        ["detail", "remedy"].map(|key| problem[key].as_str().unwrap().to_owned())
+    };
+    let repository = place.path().join("state/repo.git");
+    for folder in ["refs/heads/main", "packed-refs"] {
+        let _ = std::fs::remove_file(repository.join(folder));
+    }
+    let [detail, remedy] = refused();
+    assert!(
+        detail.contains("branch `main` does not exist") && remedy.contains("push to"),
+        "{detail}; {remedy}"
+    );
+    std::fs::remove_dir_all(&repository).unwrap();
+    let [detail, remedy] = refused();
+    let expected = format!("the repository `{}` is not there any more", repository.display());
+    assert!(detail.contains(&expected) && remedy.contains("bring the repository back"), "{detail}; {remedy}");
 }

@@ -8,11 +8,12 @@ use crate::build::Trigger;
 use crate::engine::command::Command;
 use crate::engine::reply::Reply;
 use crate::engine::step::{Input, explain};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::{BuildId, ComponentName, DeliveryId, EnvironmentName, GitRef, ReleaseId, ServiceName};
 use crate::policy::{Decision, Question};
+use crate::provider::{GitProvider, Search};
 use crate::release::{DeployTarget, Live, Revision};
-use crate::service::{Service, Settings, Source};
+use crate::service::{GitSource, Service, Settings, Source};
 
 impl Driver {
     /// Carries a command out as one change, or says why not. See [`crate::engine::step`] for the kinds of error.
@@ -44,10 +45,9 @@ impl Driver {
         };
         let provider = self.shared.adapters.provider(&git.provider)?;
         let git_ref = GitRef::Branch(git.branch.clone());
-        let head = provider.head(&git.repository, &git_ref).await?.ok_or_else(|| {
-            Error::conflict("build", format!("branch `{}` does not exist", git.branch))
-                .with_remedy("push to the tracked branch first, or track another")
-        })?;
+        let Some(head) = provider.head(&git.repository, &git_ref).await? else {
+            return Err(no_branch(provider.as_ref(), git).await);
+        };
         let commit = provider.commit(&git.repository, &head).await?.ok_or_else(|| {
             Error::conflict("build", format!("commit {head} is not in the repository any more"))
                 .with_remedy("try again")
@@ -179,5 +179,20 @@ impl Driver {
         stored
             .map(|stored| stored.value)
             .ok_or_else(|| Error::not_found("find service", format!("there is no service `{name}`")))
+    }
+}
+
+/// Why there is no head to build: providers answer the same where the whole repository is gone.
+async fn no_branch(provider: &dyn GitProvider, git: &GitSource) -> Error {
+    match provider.branches(&git.repository, &Search::all().limit(1)).await {
+        Ok(_) => Error::conflict("build", format!("branch `{}` does not exist", git.branch))
+            .with_remedy("push to the tracked branch first, or track another"),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let message = format!("the repository `{}` is not there any more", git.repository.path);
+            Error::conflict("build", message)
+                .with_remedy("bring the repository back, or give the service the one that took its place")
+                .with_source(error)
+        }
+        Err(error) => error,
     }
 }
