@@ -132,21 +132,29 @@ pub(super) fn commit(operation: &'static str, id: CommitId, content: &[u8]) -> R
             .with_remedy("run `git fsck` in the repository")
     };
     let mut parents = Vec::new();
-    let (mut author, mut timestamp) = (None, None);
+    let (mut author, mut committer) = (None, None);
     for line in head.lines() {
         match line.split_once(' ') {
             Some(("parent", parent)) => parents.push(CommitId::parse(parent).map_err(|_| damaged())?),
-            Some(("author", person)) => author = author.or_else(|| Some(name_of(person))),
-            Some(("committer", person)) => timestamp = timestamp.or_else(|| Some(time_of(person))),
+            Some(("author", person)) => author = author.or(Some(person)),
+            Some(("committer", person)) => committer = committer.or(Some(person)),
             _ => {}
         }
     }
-    let (Some(author), Some(timestamp)) = (author, timestamp) else { return Err(damaged()) };
-    Ok(Commit { id, message: message.to_owned(), author, timestamp, parents, web_url: None })
+    // Who wrote a change may be another than who committed it (a rebase, a patch by mail): the build names the committer.
+    let (Some(_), Some(committer)) = (author, committer) else { return Err(damaged()) };
+    Ok(Commit {
+        id,
+        message: message.to_owned(),
+        author: name_of(committer),
+        timestamp: time_of(committer),
+        parents,
+        web_url: None,
+    })
 }
 
 fn name_of(person: &str) -> String {
-    person.rsplit_once(" <").map_or(person, |(name, _)| name).trim().to_owned()
+    person.rsplit_once('<').map_or(person, |(name, _)| name).trim().to_owned()
 }
 
 fn time_of(person: &str) -> Timestamp {
@@ -232,10 +240,10 @@ mod tests {
     #[test]
     fn a_commit_is_read_with_signature_and_odd_times() {
         let text = format!(
-            "tree {ONE}\nparent {TWO}\nauthor A <x> U Thor <a@b> 1 +0000\ncommitter C <c@d> 86400 +0200\ngpgsig -----BEGIN\n line\n\nSubject\n\nBody\n"
+            "tree {ONE}\nparent {TWO}\nauthor Grace <g@h> 1 +0000\ncommitter C <x> Ommitter <c@d> 86400 +0200\ngpgsig -----BEGIN\n line\n\nSubject\n\nBody\n"
         );
         let read = commit("read", id(ONE), text.as_bytes()).unwrap();
-        assert_eq!(read.author, "A <x> U Thor");
+        assert_eq!(read.author, "C <x> Ommitter", "who committed, not who wrote");
         assert_eq!(read.timestamp, Timestamp::from_second(86400).unwrap());
         assert_eq!(read.parents, [id(TWO)]);
         assert_eq!(read.message, "Subject\n\nBody\n");

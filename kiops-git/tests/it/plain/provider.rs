@@ -149,7 +149,7 @@ async fn a_commit_is_read_by_its_id_and_by_its_tag_object() {
     let commit = plain.commit(&repository, &tag).await.unwrap().unwrap();
     assert_eq!(commit.id, second);
     assert_eq!(commit.message, "Größe\n\nBody\n");
-    assert_eq!(commit.author, "AUTHOR of tests");
+    assert_eq!(commit.author, "COMMITTER of tests");
     assert_eq!(commit.timestamp, Timestamp::from_second(1_700_000_000).unwrap());
     assert_eq!(commit.parents, [first]);
     assert_eq!(plain.commit(&repository, &second).await.unwrap(), Some(commit));
