@@ -7,7 +7,7 @@
 //!
 //! A line in: `provider`; `headers`, names in any case, a list of values for a repeated one; `body`, or `body_file`
 //! (relative to the current folder); `secrets`, newest first, whatever the sender's scheme shares (a token, a key,
-//! `whsec_...`); `now`, RFC 3339, by default the clock. A line out: `verified`, null where no secrets were given;
+//! `whsec_...`), an empty list being none; `now`, RFC 3339, by default the clock. A line out: `verified`, null where no secrets were given;
 //! `error`; `events`, one row each (`kiops_core::event::Columns`), also of a delivery that does not verify.
 
 use std::collections::BTreeMap;
@@ -77,14 +77,15 @@ fn answer<'s>(line: &[u8], source: impl Fn(&ProviderName) -> Option<&'s dyn Webh
     let mut answer = Answer::default();
     let decoded = (|| {
         let line: Line = serde_json::from_slice(line).map_err(|error| format!("read line: {error}"))?;
-        if line.secrets.is_some() {
+        let secrets = line.secrets.filter(|given| !given.is_empty());
+        if secrets.is_some() {
             answer.verified = Some(false);
         }
         let provider = ProviderName::parse(&line.provider).map_err(|error| error.to_string())?;
         let source = source(&provider).ok_or_else(|| format!("unknown provider `{provider}`"))?;
         let delivery =
             Delivery::new(provider, headers(line.headers)?, body(line.body, line.body_file)?.into());
-        if let Some(secrets) = line.secrets {
+        if let Some(secrets) = secrets {
             let secrets = SecretSet::new(secrets.into_iter().filter_map(Secret::new));
             let now = line.now.unwrap_or_else(Timestamp::now);
             answer.verified = Some(source.verify(&delivery, &secrets, now).verdict.is_verified());
