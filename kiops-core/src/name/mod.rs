@@ -19,7 +19,7 @@ use std::fmt;
 
 /// Why a name was refused: what it should be, and what was wrong with the value given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{value}` is not a {what}: {reason}")]
+#[error("`{value}` is not {} {what}: {reason}", article(what))]
 pub struct NameError {
     what: &'static str,
     value: String,
@@ -33,6 +33,10 @@ impl NameError {
         let value = value.chars().take(80).flat_map(char::escape_debug).collect();
         Self { what, value, reason: reason.to_string() }
     }
+}
+
+fn article(what: &str) -> &'static str {
+    if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 impl From<NameError> for crate::Error {
@@ -110,3 +114,16 @@ macro_rules! name {
     };
 }
 pub(crate) use name;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_reads_as_a_sentence() {
+        let said = |refused: NameError| refused.to_string();
+        assert!(said(Tag::parse("-x").unwrap_err()).starts_with("`-x` is not an image tag: "));
+        assert!(said(ImageName::parse("A b").unwrap_err()).starts_with("`A b` is not an image name: "));
+        assert!(said(CommitId::parse("x").unwrap_err()).starts_with("`x` is not a commit id: "));
+    }
+}

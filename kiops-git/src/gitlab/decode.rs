@@ -11,7 +11,7 @@ use kiops_core::webhook::peek;
 use kiops_core::{Error, Result};
 
 use super::{merge_request, payload};
-use crate::body::{Text, ignored, or_empty, parse, stated};
+use crate::body::{Text, ignored, not_an_object, or_empty, parse, stated};
 
 /// The repository that a body names, by no more reading than that takes: a project of its own in most events, flat fields
 /// in the other events of system hooks. Path and id may both be missing.
@@ -33,19 +33,21 @@ pub(super) fn named_repository(body: &[u8]) -> Repository {
 
 /// Decodes any body that GitLab sends.
 pub(super) fn decode(body: &[u8]) -> Result<Event> {
-    let kind = kind(body).ok_or_else(|| {
-        Error::invalid(
-            "decode webhook",
-            "the body has neither `object_kind` nor `event_name`, so it is no GitLab event",
-        )
-        .with_remedy("remove the hook's custom webhook template in GitLab, or let it keep these fields")
-    })?;
+    let kind = kind(body).ok_or_else(|| not_an_object(body).unwrap_or_else(no_kind))?;
     match &*kind {
         "push" | "tag_push" => push(parse(body, "GitLab push")?),
         "merge_request" => merge_request::decode(&parse(body, "GitLab merge request event")?),
         "pipeline" => pipeline(&parse(body, "GitLab pipeline event")?),
         other => self::other(body, other),
     }
+}
+
+fn no_kind() -> Error {
+    Error::invalid(
+        "decode webhook",
+        "the body has neither `object_kind` nor `event_name`, so it is no GitLab event",
+    )
+    .with_remedy("remove the hook's custom webhook template in GitLab, or let it keep these fields")
 }
 
 /// What kind of event a body says it is. System hooks have said it in `event_name` before they had `object_kind`.

@@ -276,6 +276,37 @@ fn a_body_that_a_custom_template_reshaped_fails_with_the_remedy() {
 }
 
 #[test]
+fn a_body_that_is_no_json_says_what_it_is_where_it_goes_wrong_and_what_to_do() {
+    let json = "no custom template or proxy";
+    let cases: [(&[u8], &str, &str); 12] = [
+        (b"", "the body is empty, not JSON", "sends the event as the body"),
+        (b" \n", "the body is empty, not JSON", "sends the event as the body"),
+        (b"payload=%7B%22object_kind%22%3A%22push%22%7D", "the body is a form, not JSON", "application/json"),
+        (b"<html>busy</html>", "the body is HTML or XML, not JSON: it begins with `<`", "page of its own"),
+        (b"\x1f\x8b\x08\0", "the body is compressed by gzip, not JSON", "as it is"),
+        (b"{\"a\":\"\xff\"}", "the body is not text in UTF-8, so no JSON: byte 7 is none", "in UTF-8"),
+        (
+            b"{\n\"object_kind\":\"push\",",
+            "the body is cut off: it ends within its JSON at line 2, column 21",
+            "limits the size",
+        ),
+        (b"{\"token\":\"hush\", oops}", "the body is not JSON: it goes wrong at line 1, column 18", json),
+        (b"pushed to main", "the body is not JSON: it goes wrong at line 1, column 1", json),
+        (b"{'object_kind': 'push'}", "the body is not JSON: it goes wrong at line 1, column 2", json),
+        (b"[{}]", "the body is a JSON list, not a JSON object", "custom template"),
+        (b"\"push\"", "the body is a single JSON value, not a JSON object", "custom template"),
+    ];
+    for (body, message, remedy) in cases {
+        let error = GitLabWebhook.decode(&delivery(&[], body.to_vec())).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
+        assert!(error.remedy().unwrap().contains(remedy), "{error:?}");
+    }
+    let known = br#"{"object_kind":"push","ref":"refs/heads/main","#;
+    let error = GitLabWebhook.decode(&delivery(&[], known.to_vec())).unwrap_err();
+    assert!(error.message().starts_with("the body is cut off"), "also where its kind was read: {error}");
+}
+
+#[test]
 fn fields_that_some_versions_leave_out_are_not_needed() {
     let mut body = push();
     for field in [
