@@ -41,7 +41,7 @@ impl Rules {
 /// Pure. Where something is missing the outcome is [`Outcome::Ask`]; the caller adds the answers to the facts, counts the
 /// round and decides again. After two rounds nothing more is asked: an unknown file list counts as touching every watched path.
 pub fn decide(rules: &Rules, service: &Service, event: &Event, facts: &Facts) -> Decision {
-    let mut judge = Judge { service, event, facts, findings: Vec::new(), questions: Vec::new() };
+    let mut judge = Judge { service, event, facts, findings: Vec::new(), questions: Vec::new(), files: None };
     let outcome = match judge.run(rules) {
         Ok(_) if !judge.questions.is_empty() => {
             judge.questions.sort();
@@ -75,6 +75,8 @@ pub(super) struct Judge<'a> {
     pub(super) facts: &'a Facts,
     pub(super) findings: Vec<Finding>,
     pub(super) questions: Vec<Question>,
+    /// How many files the event names, once somebody asked.
+    files: Option<usize>,
 }
 
 /// A step of the judgement: a value to go on with, or the outcome.
@@ -343,7 +345,9 @@ impl<'a> Judge<'a> {
         }
         let from = match self.base(component, candidate) {
             Base::Event if candidate.files.is_complete() => {
-                let files = candidate.files.list().map_or(0, |list| list.paths().count());
+                // Counting sorts the paths: once for all components.
+                let count = || candidate.files.list().map_or(0, |list| list.paths().count());
+                let files = *self.files.get_or_insert_with(count);
                 return self.untouched(component, files, candidate.before.clone());
             }
             Base::From(from) if from == candidate.commit => return self.untouched(component, 0, Some(from)),
