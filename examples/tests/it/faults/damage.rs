@@ -100,7 +100,7 @@ impl Stopped {
             quarantined: None,
         };
         let id = record.id.clone();
-        let replay = ReplayKey::of_head(&git_ref, None, &commit);
+        let replay = ReplayKey::of_head(&git_ref, None, &commit, 0);
         let new = NewDelivery { record, body_digest: replay.as_str().to_owned(), replay, body: Bytes::new() };
         let accepted = self.store(async |store| store.accept(vec![new]).await.unwrap());
         assert!(matches!(accepted[..], [Accepted::New(_)]), "{accepted:?}");
