@@ -1,25 +1,28 @@
 //! Heads that are found by listing them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use kiops_core::Error;
 use kiops_core::build::Trigger;
 use kiops_core::engine::{Adapters, Clock as _, Driver, DriverConfig, Ingest, IngestLimits};
 use kiops_core::event::{ChangedFiles, CommitFacts, Event, EventKind, Push, Repository, Tip};
 use kiops_core::log::MemoryLogStore;
 use kiops_core::name::{CommitId, GitRef, ProviderName, ServiceName};
 use kiops_core::policy::Rules;
+use kiops_core::provider::{self, GitProvider, Head, RepositoryInfo, Search};
 use kiops_core::secret::Secret;
 use kiops_core::store::{Accepted, DeliveryRecord, EventOutcome, Hook, MemoryStore, Page, Store as _};
+use kiops_core::stream::ByteStream;
 use kiops_core::testing::Chaos;
 use kiops_core::testing::fakes::{FakeGit, VirtualClock};
 use kiops_core::webhook::{
     Delivery, SecretSet, Verification, WebhookSource,
     scheme::{self, TokenForm},
 };
+use kiops_core::{Error, Result};
 use serde_json::json;
 
 /// A sender whose deliveries have no id: only their bodies tell them apart.
@@ -39,7 +42,7 @@ impl WebhookSource for Anonymous {
         scheme::shared_token(delivery, "x-token", TokenForm::Verbatim, secrets, now)
     }
 
-    fn decode(&self, delivery: &Delivery) -> kiops_core::Result<Vec<Event>> {
+    fn decode(&self, delivery: &Delivery) -> Result<Vec<Event>> {
         serde_json::from_slice(&delivery.body).map_err(|error| Error::invalid("decode", error.to_string()))
     }
 }
@@ -100,7 +103,11 @@ impl World {
 
     /// A driver's life of some seconds: it decides what came in and lists heads once.
     async fn live(&self) {
-        let adapters = Adapters::builder().provider(Arc::new(self.git.clone())).build();
+        self.live_with(Arc::new(self.git.clone())).await;
+    }
+
+    async fn live_with(&self, provider: Arc<dyn GitProvider>) {
+        let adapters = Adapters::builder().provider(provider).build();
         let logs = Arc::<MemoryLogStore>::default();
         let config = DriverConfig::new("one");
         let store = Arc::<MemoryStore>::clone(&self.store);
@@ -111,6 +118,75 @@ impl World {
     async fn newest(&self) -> (u64, DeliveryRecord) {
         let mut list = self.store.deliveries(None, Page::first(1)).await.unwrap();
         (list.total, list.items.remove(0))
+    }
+}
+
+/// A host whose first list of heads is from before the push that was delivered since.
+#[derive(Debug)]
+struct Lagging {
+    git: FakeGit,
+    first: Mutex<Vec<Head>>,
+}
+
+macro_rules! lagging {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl GitProvider for Lagging {
+            fn name(&self) -> ProviderName {
+                self.git.name()
+            }
+
+            async fn heads(&self, repository: &Repository) -> Result<Vec<Head>> {
+                let first = std::mem::take(&mut *self.first.lock().unwrap());
+                if first.is_empty() { GitProvider::heads(&self.git, repository).await } else { Ok(first) }
+            }
+
+            $(async fn $name(&self, repository: &Repository, $($arg: $type),*) -> Result<$answer> {
+                GitProvider::$name(&self.git, repository, $($arg),*).await
+            })*
+
+            async fn repositories(&self, search: &Search) -> Result<provider::Page<RepositoryInfo>> {
+                self.git.repositories(search).await
+            }
+        }
+    };
+}
+
+lagging! {
+    fn branches(search: &Search) -> provider::Page<Head>;
+    fn head(git_ref: &GitRef) -> Option<CommitId>;
+    fn commit(commit: &CommitId) -> Option<provider::Commit>;
+    fn compare(from: &CommitId, to: &CommitId) -> provider::Comparison;
+    fn tree(commit: &CommitId, query: &provider::TreeQuery) -> Vec<provider::TreeEntry>;
+    fn file(commit: &CommitId, path: &str, cap: usize) -> Option<Bytes>;
+    fn archive(commit: &CommitId) -> ByteStream;
+    fn clone_access(commit: &CommitId) -> provider::CloneAccess;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_heads_from_before_a_push_that_was_decided_sets_no_branch_back() {
+    let world = World::new().await;
+    let first = world.git.commit("first", None, "first", &[]);
+    let second = world.git.commit("second", Some(&first), "second", &[]);
+    // Whether the older head was ever decided or its delivery was lost.
+    for decided in [true, false] {
+        let older = world.git.commit(&format!("{decided}"), Some(&second), "older", &[]);
+        let main = GitRef::parse("refs/heads/main").unwrap();
+        if decided {
+            world.push(&older).await;
+            world.live().await;
+        } else {
+            world.git.point(&main, Some(&older));
+        }
+        let list = world.git.heads(world.git.repository()).await.unwrap();
+        let newer = world.git.commit(&format!("after {decided}"), Some(&older), "newer", &[]);
+        world.push(&newer).await;
+        world.live().await;
+        let before = world.newest().await;
+        assert_eq!(before.1.events[0].head(), Some(newer));
+        let lagging = Lagging { git: world.git.clone(), first: Mutex::new(list) };
+        world.live_with(Arc::new(lagging)).await;
+        assert_eq!(world.newest().await, before);
     }
 }
 

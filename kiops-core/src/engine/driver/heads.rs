@@ -1,5 +1,6 @@
 //! Finding lost webhooks: heads are listed, and one without a decision becomes a push of our own making.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Driver, Shared};
@@ -87,10 +88,15 @@ impl Shared {
             ..Wants::of(service.name.clone())
         };
         let known = self.store.view(&wants).await?.refs;
+        // What was listed may be older than what has been decided meanwhile. A head that is still there after what is known was
+        // read is not.
+        let listed = provider.heads(&git.repository).await?;
+        let now: BTreeMap<&GitRef, &CommitId> =
+            listed.iter().map(|head| (&head.git_ref, &head.commit)).collect();
         let made_up = news.into_iter().filter_map(|(key, Head { commit, git_ref, .. })| {
             let state = known.get(&key);
-            // It may have been decided since it was asked about.
-            (HeadStanding::of(&key, &commit, state) != HeadStanding::Decided)
+            let is_news = HeadStanding::of(&key, &commit, state) != HeadStanding::Decided;
+            (is_news && now.get(&git_ref) == Some(&&commit))
                 .then(|| self.made_up(service, git, git_ref, state, commit))
         });
         let accepted = self.store.accept(made_up.collect()).await?;
