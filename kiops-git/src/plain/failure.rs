@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kiops_core::log::Masker;
 use kiops_core::secret::Secret;
 use kiops_core::{Error, ErrorKind, Retry};
 
@@ -115,15 +116,16 @@ const SIGNS: &[(&[&str], ErrorKind, &str)] = &[
     ),
 ];
 
-/// The error that a failed command stands for. Nothing in it is one of `hidden`.
+/// The error that a failed command stands for. Nothing in it is one of `hidden`, in whatever form: a host's own words
+/// (`remote error: ...`) may repeat what it was shown.
 pub(super) fn of_git(operation: &'static str, code: Option<i32>, stderr: &[u8], hidden: &[Secret]) -> Error {
     let text = String::from_utf8_lossy(stderr);
     // What the other side says (`remote: ...`) proves nothing.
     let ours: Vec<&str> = text.split(['\n', '\r']).filter(|line| !line.starts_with("remote:")).collect();
-    let mut text = ours.join("\n");
-    for secret in hidden {
-        text = text.replace(&*String::from_utf8_lossy(secret.expose()), "***");
-    }
+    let text = match Masker::new(hidden) {
+        Ok(masker) => masker.mask_text(&ours.join("\n")),
+        Err(_) => "what it says is not repeated: its credential is too large to be masked".to_owned(),
+    };
     let line = telling_line(&text);
     let lower = text.to_ascii_lowercase();
     let sign = SIGNS.iter().find(|(words, ..)| words.iter().any(|word| lower.contains(word)));
@@ -230,7 +232,26 @@ mod tests {
     #[test]
     fn the_message_is_one_clean_line() {
         let error = of_git("fetch", Some(128), b"warning: x\nfatal: it\x1b[31m broke\r\nhint: y\n", &[]);
-        assert_eq!(error.message(), "git says: it[31m broke");
+        assert_eq!(error.message(), "git says: it broke");
+    }
+
+    #[test]
+    fn a_host_that_repeats_the_password_in_another_form_is_not_quoted() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+        let secret = "p\"w%d \\ä/x+1";
+        for form in [
+            secret.to_owned(),
+            STANDARD.encode(format!("oauth2:{secret}")),
+            URL_SAFE.encode(format!("u:{secret}@")),
+            "p%22w%25d%20%5C%C3%A4%2Fx%2B1".to_owned(),
+            "p\\\"w%d \\\\ä/x+1".to_owned(),
+        ] {
+            let stderr = format!("fatal: remote error: who is {form} ?\n");
+            let error = of_git("fetch", Some(128), stderr.as_bytes(), &[Secret::new(secret).unwrap()]);
+            assert!(error.message().contains("who is ") && error.message().contains("***"), "{error}");
+            assert!(!error.message().contains(&form[form.len() / 2..]), "{form}: {error}");
+        }
     }
 
     proptest! {
