@@ -87,7 +87,11 @@ impl Run {
 
     /// It is over. What a failure says is masked like a line.
     pub(super) fn finish(&self, outcome: RunOutcome) {
-        let clean = |failure: Failure| Failure { message: self.clean(&failure.message), ..failure };
+        let clean = |failure: Failure| Failure {
+            message: self.clean(&failure.message),
+            remedy: self.clean(&failure.remedy),
+            ..failure
+        };
         let outcome = match outcome {
             RunOutcome::Failed(failure) => RunOutcome::Failed(clean(failure)),
             RunOutcome::Refused(failure) => RunOutcome::Refused(clean(failure)),
@@ -176,6 +180,17 @@ mod tests {
         assert_eq!(run.clean("a\u{1b}[31mb\nc hunter22"), "ab c ***");
         let long = run.clean(&"é".repeat(LINE_MAX));
         assert!(long.len() <= LINE_MAX && long.ends_with("... [cut]"));
+    }
+
+    #[test]
+    fn neither_the_message_nor_the_remedy_of_a_failure_shows_a_secret() {
+        use kiops_core::stage::FailureKind;
+        let secret = Secret::new("hunter22").unwrap();
+        let run = Run::new(Masker::new([&secret]).unwrap());
+        let failure = Failure::new(Stage::Push, FailureKind::PushFailed, "who is hunter22?");
+        run.finish(RunOutcome::Failed(failure.with_remedy("do not say hunter22")));
+        let reports = format!("{:?}", run.state().reports);
+        assert!(reports.contains("who is ***?") && reports.contains("do not say ***"), "{reports}");
     }
 
     #[tokio::test]
