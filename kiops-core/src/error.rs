@@ -180,9 +180,35 @@ impl StdError for Error {
     }
 }
 
+/// What serde says of bad input, without the text that stood where none belongs: it may be a secret.
+///
+/// `invalid type: string "hunter2", expected u64` becomes `invalid type: string, expected u64`. Names of fields and variants stay.
+pub fn without_text(error: &impl fmt::Display) -> String {
+    let said = error.to_string();
+    match (said.find("string \""), said.rfind("\", expected")) {
+        (Some(start), Some(end)) if start + "string ".len() < end => {
+            format!("{}string{}", &said[..start], &said[end + 1..])
+        }
+        _ => said,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_in_the_wrong_place_is_not_repeated() {
+        for text in ["hunter2", "", "a\", expected b", "a \"string \" b", "\n"] {
+            let json = serde_json::to_string(text).unwrap();
+            let error = serde_json::from_str::<bool>(&json).unwrap_err();
+            let column = json.len();
+            let expected = format!("invalid type: string, expected a boolean at line 1 column {column}");
+            assert_eq!(without_text(&error), expected);
+        }
+        let error = serde_json::from_str::<bool>("7").unwrap_err();
+        assert_eq!(without_text(&error), error.to_string());
+    }
 
     #[test]
     fn an_error_says_operation_message_and_remedy() {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use kiops_core::error::without_text;
 use kiops_core::event::{Event, EventKind, Other, Repository};
 use kiops_core::webhook::without_bom;
 use kiops_core::{Error, Result};
@@ -30,11 +31,11 @@ pub(crate) fn or_empty(text: Option<&Text<'_>>) -> String {
     stated(text).unwrap_or_default()
 }
 
-/// Reads a body into a payload. `what` names it in the error ("GitLab push").
+/// Reads a body into a payload. `what` names it in the error ("GitLab push"), which repeats no text of the body: it is logged.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T> {
     serde_json::from_slice(without_bom(body)).map_err(|error| {
         not_an_object(body).unwrap_or_else(|| {
-            Error::invalid(OPERATION, format!("the body is no {what}: {error}")).with_remedy(
+            Error::invalid(OPERATION, format!("the body is no {what}: {}", without_text(&error))).with_remedy(
                 "check that the hook sends JSON and that no custom template or proxy changes its body",
             )
         })

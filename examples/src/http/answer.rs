@@ -4,8 +4,9 @@ use axum::Json;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use kiops_core::error::without_text;
 use kiops_core::problem::Problem;
 use kiops_core::store::{Listed, Page};
 use kiops_core::{Error, ErrorKind};
@@ -146,8 +147,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
             Err(_) => return Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long".into())),
         };
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        let expected =
-            |error: &dyn std::fmt::Display| bad(format!("the body is not what is expected: {error}"));
+        let expected = |error: &dyn std::fmt::Display| {
+            bad(format!("the body is not what is expected: {}", without_text(&error)))
+        };
         // A list would be read as the fields in their order.
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(expected(&"it is no JSON object"));
@@ -171,8 +173,8 @@ fn too_long(error: &axum::Error) -> bool {
     false
 }
 
-pub(super) async fn no_such_path(uri: Uri) -> Refusal {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at `{}`", uri.path().escape_debug())).into()
+pub(super) async fn no_such_path() -> Refusal {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path").into()
 }
 
 pub(super) async fn no_such_method(method: Method) -> Refusal {

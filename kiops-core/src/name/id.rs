@@ -89,7 +89,7 @@ name!(
     |v| {
         let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/' | b':');
         if v.is_empty() || v.len() > 200 || !v.bytes().all(fine) {
-            return Err(NameError::new("secret name", v, "it must be 1 to 200 characters of A-Z a-z 0-9 _ - . / :"));
+            return Err(NameError::unseen("secret name", "it must be 1 to 200 characters of A-Z a-z 0-9 _ - . / :"));
         }
         Ok(())
     }
@@ -172,6 +172,13 @@ mod tests {
         for good in ["gitlab", "bitbucket-dc", "3a", long.leak()] {
             assert_eq!(ProviderLiteral::new(good).name(), ProviderName::parse(good).unwrap());
         }
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_name_is_not_repeated() {
+        let error = SecretName::parse("hunter2 $").unwrap_err().to_string();
+        assert!(error.starts_with("what was given is not a secret name: it must be 1 to 200"), "{error}");
+        assert!(CheckName::parse("A b").unwrap_err().to_string().starts_with("`A b` is not a check name"));
     }
 
     #[test]

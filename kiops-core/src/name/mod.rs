@@ -19,10 +19,11 @@ use std::fmt;
 
 /// Why a name was refused: what it should be, and what was wrong with the value given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{value}` is not {} {what}: {reason}", article(what))]
+#[error("{} is not {} {what}: {reason}", value.as_ref().map_or_else(|| "what was given".to_owned(), |value| format!("`{value}`")), article(what))]
 pub struct NameError {
     what: &'static str,
-    value: String,
+    /// `None`: it is not repeated.
+    value: Option<String>,
     reason: String,
 }
 
@@ -31,7 +32,12 @@ impl NameError {
     /// so that it can be printed.
     pub fn new(what: &'static str, value: &str, reason: impl fmt::Display) -> Self {
         let value = value.chars().take(80).flat_map(char::escape_debug).collect();
-        Self { what, value, reason: reason.to_string() }
+        Self { what, value: Some(value), reason: reason.to_string() }
+    }
+
+    /// A refusal that does not repeat the value, which may be a secret in the place of its name.
+    pub fn unseen(what: &'static str, reason: impl fmt::Display) -> Self {
+        Self { what, value: None, reason: reason.to_string() }
     }
 }
 

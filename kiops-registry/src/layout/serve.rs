@@ -170,7 +170,7 @@ impl Name {
 
 fn manifest(inner: &Inner, name: &Name, reference: &str) -> Result<Result<Response<ServeBody>, Refusal>> {
     if !name.is_known(inner)? {
-        return Ok(Err(Refusal::unknown_name(name)));
+        return Ok(Err(Refusal::unknown_name()));
     }
     let Some(found) = inner.find(&name.path, reference, name.host.as_deref())? else {
         return Ok(Err(Refusal::new(
@@ -187,7 +187,7 @@ fn manifest(inner: &Inner, name: &Name, reference: &str) -> Result<Result<Respon
 
 fn tags(inner: &Inner, name: &Name, query: &Query) -> Result<Result<Response<ServeBody>, Refusal>> {
     if !name.is_known(inner)? {
-        return Ok(Err(Refusal::unknown_name(name)));
+        return Ok(Err(Refusal::unknown_name()));
     }
     let limit = match query.n.as_deref().map(str::parse::<usize>) {
         None => TAG_PAGE,
@@ -228,7 +228,7 @@ fn blob(
         return Ok(Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "this is no sha256 digest")));
     };
     if !name.is_known(&inner)? {
-        return Ok(Err(Refusal::unknown_name(name)));
+        return Ok(Err(Refusal::unknown_name()));
     }
     let Some(size) = inner.find_blob(&name.path, &digest, name.host.as_deref())? else {
         return Ok(Err(Refusal::new(
@@ -295,12 +295,8 @@ impl Refusal {
         Self { status, code, message: message.into() }
     }
 
-    fn unknown_name(name: &Name) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "NAME_UNKNOWN",
-            format!("there is no image `{}`", name.path.escape_debug()),
-        )
+    fn unknown_name() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "there is no image of this name")
     }
 
     fn into_response(self) -> Response<ServeBody> {
