@@ -24,6 +24,7 @@ mod pushes;
 mod readiness;
 mod resets;
 mod routes;
+mod secrets;
 mod senders;
 mod settings;
 mod skopeo;

@@ -6,7 +6,7 @@ mod runtime;
 mod senders;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +15,9 @@ use async_trait::async_trait;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use kiops_core::access::{Role, Subject};
-use kiops_core::engine::{Adapters, Driver, DriverConfig, Ingest, IngestLimits, Members, SystemClock};
+use kiops_core::engine::{
+    Adapters, AdaptersBuilder, Driver, DriverConfig, Ingest, IngestLimits, Members, SystemClock,
+};
 use kiops_core::event::{Actor, Repository};
 use kiops_core::name::{
     BranchName, ContainerName, EnvironmentName, ImageRef, MemberId, ProviderName, RepoId, ServiceName,
@@ -85,6 +87,15 @@ impl House {
 
     /// One with other limits.
     pub(crate) fn with_limits(limits: RequestLimits, ingest: IngestLimits) -> Self {
+        Self::with(limits, ingest, async |_, _, adapters| adapters)
+    }
+
+    /// One with other limits and more adapters, which are asked before its own. They are told the folder and the store.
+    pub(crate) fn with(
+        limits: RequestLimits,
+        ingest: IngestLimits,
+        more: impl AsyncFnOnce(&Path, Arc<SqliteStore>, AdaptersBuilder) -> AdaptersBuilder,
+    ) -> Self {
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let place = tempfile::tempdir().unwrap();
@@ -105,7 +116,8 @@ impl House {
             let assembler = Assembler::new(AssemblerConfig::new(at("work")), layout.clone()).unwrap();
             let manifests = ManifestDirectoryConfig::new(at("deploy"), at("revisions"));
             let runtime = Arc::new(Runtime::new(ManifestDirectory::open(manifests).await.unwrap()));
-            let adapters = Adapters::builder()
+            let adapters = more(place.path(), store.clone(), Adapters::builder())
+                .await
                 .provider(host.clone())
                 .registry(IMAGE_HOST, layout.clone())
                 .executor(Arc::new(assembler))
@@ -189,6 +201,11 @@ impl House {
             secrets: SecretSet::new(secrets),
         };
         self.wait(self.driver.store().put_hook(&hook)).unwrap();
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn folder(&self) -> &Path {
+        self.place.path()
     }
 
     /// Waits for a future of the library.
