@@ -8,27 +8,9 @@ use kiops_core::secret::Secret;
 use kiops_core::webhook::scheme;
 use serde_json::{Value, json};
 
-use crate::support::{Clone, Server, call};
-
-/// A quickstart with a clone of its repository.
-struct Stage {
-    server: Server,
-    clone: Clone,
-    place: tempfile::TempDir,
-}
+use crate::support::{Server, Stage, call};
 
 impl Stage {
-    fn new() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let server = Server::start(&place.path().join("state"));
-        let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
-        Self { server, clone, place }
-    }
-
-    fn state(&self) -> std::path::PathBuf {
-        self.place.path().join("state")
-    }
-
     fn secret(&self) -> Secret {
         Secret::new(std::fs::read(self.state().join("hook-secret")).unwrap()).unwrap()
     }
@@ -55,11 +37,6 @@ impl Stage {
 
     fn manifest(&self) -> String {
         only_file(&self.state().join("deploy"))
-    }
-
-    fn builds_of(&self, commit: &str) -> usize {
-        let list = self.server.get("/api/v1/builds?limit=200");
-        list["items"].as_array().unwrap().iter().filter(|build| build["commit"] == commit).count()
     }
 }
 

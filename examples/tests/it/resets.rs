@@ -1,32 +1,14 @@
 //! Branches that go back to an older head, through HTTP and git.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Clone, Server, manifests};
-
-struct Stage {
-    server: Server,
-    clone: Clone,
-    place: tempfile::TempDir,
-}
+use crate::support::{Server, Stage, manifests};
 
 impl Stage {
-    fn new() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let server = Server::start(&place.path().join("state"));
-        let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
-        Self { server, clone, place }
-    }
-
-    fn state(&self) -> PathBuf {
-        self.place.path().join("state")
-    }
-
     /// Pushes a commit and waits until it is deployed.
     fn pushed(&self, content: &str) -> String {
         let commit = self.clone.push_change(content);
@@ -56,11 +38,6 @@ impl Stage {
         let mut child = Command::new(hook).stdin(Stdio::piped()).spawn().unwrap();
         writeln!(child.stdin.take().unwrap(), "{before} {after} refs/heads/main").unwrap();
         assert!(child.wait().unwrap().success());
-    }
-
-    fn builds_of(&self, commit: &str) -> usize {
-        let list = self.server.get("/api/v1/builds?limit=200");
-        list["items"].as_array().unwrap().iter().filter(|build| build["commit"] == commit).count()
     }
 
     fn deliveries(&self) -> Value {

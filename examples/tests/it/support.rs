@@ -335,6 +335,33 @@ fn unchunked(mut raw: &[u8]) -> Vec<u8> {
     body
 }
 
+/// A quickstart with a clone of its repository.
+pub(crate) struct Stage {
+    pub(crate) server: Server,
+    pub(crate) clone: Clone,
+    pub(crate) place: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let server = Server::start(&place.path().join("state"));
+        let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
+        Self { server, clone, place }
+    }
+
+    /// The quickstart's folder.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.place.path().join("state")
+    }
+
+    /// How many builds there are of a commit.
+    pub(crate) fn builds_of(&self, commit: &str) -> usize {
+        let list = self.server.get("/api/v1/builds?limit=200");
+        list["items"].as_array().unwrap().iter().filter(|build| build["commit"] == commit).count()
+    }
+}
+
 /// A clone of a quickstart's repository.
 pub(crate) struct Clone {
     pub(crate) folder: PathBuf,
