@@ -247,8 +247,12 @@ impl<'a> Judge<'a> {
     fn standing(&mut self, auto_ci: &AutoCi, candidate: &Candidate) -> Step<Standing> {
         let state = &self.facts.state;
         let (standing, by) = match &state.newest {
-            None => (Standing::Newest, "nothing was decided before"),
             Some(newest) if *newest == candidate.commit => (Standing::Same, "the same commit"),
+            newest if self.has_left(candidate) => match newest {
+                Some(_) => (Standing::Late, "the ref points at that one"),
+                None => (Standing::Late, "the branch was deleted"),
+            },
+            None => (Standing::Newest, "nothing was decided before"),
             Some(newest) if candidate.before.as_ref() == Some(newest) => {
                 (Standing::Newest, "it follows on that one")
             }
@@ -260,6 +264,29 @@ impl<'a> Judge<'a> {
         }
         self.pass("order", saw);
         Ok(standing)
+    }
+
+    /// Of a branch that goes to and fro the before/after chain proves nothing: what came late fits as well as what is new. So a
+    /// head that was decided before is asked for, and is late where the branch is surely elsewhere. Without an answer the chain
+    /// counts.
+    fn has_left(&mut self, candidate: &Candidate) -> bool {
+        let state = &self.facts.state;
+        let fits = state.newest.is_none() || candidate.before == state.newest;
+        let returns =
+            matches!(candidate.scope, RefKey::Branch(_)) && state.decided.contains(&candidate.commit);
+        if !fits || !returns {
+            return false;
+        }
+        let question = Question::Head { git_ref: candidate.git_ref.clone() };
+        match self.facts.know(&question) {
+            Known::Open => {
+                self.questions.push(question);
+                false
+            }
+            // Where it is at a third head, that one's delivery is on its way.
+            Known::Answer(Answer::Head(head)) => *head == state.newest,
+            Known::Answer(_) | Known::Unanswered => false,
+        }
     }
 
     fn ask_standing(

@@ -175,6 +175,7 @@ impl std::fmt::Display for Saw {
                 };
                 match newest {
                     Some(newest) => write!(f, "the head is {word} {} ({by})", newest.short()),
+                    None if *standing == super::Standing::Late => write!(f, "the head came late ({by})"),
                     None => write!(f, "the first head of this ref"),
                 }
             }

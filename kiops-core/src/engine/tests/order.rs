@@ -143,6 +143,26 @@ fn a_deleted_branch_begins_anew() {
 }
 
 #[test]
+fn an_old_delivery_under_a_new_id_takes_no_reset_back() {
+    let mut world = World::new(AUTO);
+    world.live(onto(1, 2));
+    let forth = world.deliver_as(onto(2, 3), "forth", Trigger::Webhook);
+    let second = world.builds_of(&forth)[0].clone();
+    world.succeed(&second);
+    let release = world.release_of(&second).id;
+    world.goes_live(&release);
+    world.points_at("refs/heads/main", 2);
+    let back = world.pushed(onto(3, 2));
+    let release = world.release_of(&back).id;
+    world.goes_live(&release);
+
+    let old = world.deliver_as(onto(2, 3), "forth", Trigger::Webhook);
+    assert_eq!(world.outcome(&old), EventOutcome::Skipped);
+    assert_eq!(world.lane().unwrap().release, release, "what the branch points at stays");
+    assert_eq!(world.ref_state(main_ref()).newest, Some(commit(2)));
+}
+
+#[test]
 fn a_deletion_that_comes_late_says_nothing_of_the_newer_head() {
     let mut world = World::new(AUTO);
     world.pushed(onto(1, 2));

@@ -69,7 +69,37 @@ fn a_force_push_back_to_an_older_commit_is_the_newest() {
     let mut facts = newest(2);
     facts.state.note(&commit(5), false);
     let back = push_with("main", |push| push.before = Tip::At(commit(5)));
+    let facts = answered(facts, head_of("refs/heads/main"), points_at(2));
     assert_eq!(standing(&judged(&plain(), &back, &facts)), Standing::Newest);
+}
+
+#[test]
+fn a_head_that_the_branch_had_before_is_asked_for_even_where_it_seems_to_follow_on() {
+    let mut facts = newest(2);
+    facts.state.note(&commit(1), false);
+    let head = head_of("refs/heads/main");
+    assert_eq!(asks(&judged(&plain(), &push("main"), &facts)), std::slice::from_ref(&head));
+    let judged = |answer| judged(&plain(), &push("main"), &answered(facts.clone(), head.clone(), answer));
+    for answer in [points_at(2), points_at(9), None] {
+        assert_eq!(standing(&judged(answer)), Standing::Newest);
+    }
+    let late = judged(points_at(1));
+    assert_eq!(skips(&late), SkipReason::Late);
+    assert!(said(&late).contains("the ref points at that one"));
+}
+
+#[test]
+fn a_head_of_a_branch_that_was_deleted_is_late_unless_the_branch_is_there_again() {
+    let mut facts = newest(2);
+    facts.state.delete();
+    let head = head_of("refs/heads/main");
+    let judged = |answer| judged(&plain(), &push("main"), &answered(facts.clone(), head.clone(), answer));
+    for answer in [points_at(2), points_at(9), None] {
+        assert_eq!(standing(&judged(answer)), Standing::Newest);
+    }
+    let late = judged(Some(Answer::Head(None)));
+    assert_eq!(skips(&late), SkipReason::Late);
+    assert!(said(&late).contains("the branch was deleted"));
 }
 
 #[test]
