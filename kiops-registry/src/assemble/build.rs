@@ -13,6 +13,7 @@ use super::config::ImageConfig;
 use super::context::Context;
 use super::copy::{Look, Overlay};
 use super::dockerfile::{Copy, Op, Source, Step, word_error};
+use super::filename;
 use super::layer::{self, LayerFile};
 use super::outcome::{Stop, invalid, unsupported};
 use super::owner::parse_mode;
@@ -284,6 +285,9 @@ impl Builder {
             documents: Vec::new(),
         };
         for source in &copy.sources {
+            if matches!(source, Source::Inline { name, .. } if filename::has_bytes(name)) {
+                return Err(invalid(line, RESERVED));
+            }
             match source {
                 Source::Inline { name, text, expand: false } => {
                     placing.documents.push((name.clone(), text.clone()));
@@ -382,10 +386,15 @@ fn expand_pairs(
         .collect()
 }
 
+const RESERVED: &str = "a path has characters of U+10FF80 to U+10FFFF, which no path of an image may have";
+
 /// A path of the image, absolute and without `.` and `..`. A slash at its end is not kept.
 fn absolute(folder: &str, path: &str, line: usize) -> Result<String, Stop> {
     if path.contains('\0') {
         return Err(invalid(line, "a path has a zero byte"));
+    }
+    if filename::has_bytes(path) || filename::has_bytes(folder) {
+        return Err(invalid(line, RESERVED));
     }
     let whole = if path.starts_with('/') { path.to_owned() } else { format!("{folder}/{path}") };
     let mut parts: Vec<&str> = Vec::new();

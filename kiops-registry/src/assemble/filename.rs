@@ -1,8 +1,9 @@
 //! File names as text. A name in an archive is any bytes; trees, patterns and Dockerfiles speak of text.
 //!
 //! What is UTF-8 stands for itself. A byte that is not becomes one character at the end of the last private-use plane,
-//! `U+10FF00` plus the byte; the bytes of such a character itself too, so that every name has one text and gets its own
-//! bytes back. No keyboard writes these characters: a Dockerfile reaches such a name by its folder or by a pattern.
+//! `U+10FF00` plus the byte, which is `80` or more; the bytes of such a character itself too, so that every name has one text
+//! and gets its own bytes back. A Dockerfile cannot write these characters as a destination: it reaches such a name by its
+//! folder or by a pattern.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ const FIRST: u32 = 0x10_ff00;
 /// The text of a name.
 pub(super) fn text(name: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(name)
-        && !text.chars().any(|c| byte(c).is_some())
+        && !has_bytes(text)
     {
         return text.to_owned();
     }
@@ -43,6 +44,12 @@ pub(super) fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// Whether a text has characters that stand for bytes. One that does not come from [`text`] must not: it could give two names
+/// the same bytes, or bytes that were never looked at.
+pub(super) fn has_bytes(text: &str) -> bool {
+    text.chars().any(|c| byte(c).is_some())
+}
+
 /// A name as people read it: what is not UTF-8 as `\xE9`.
 pub(super) fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -56,9 +63,9 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
-/// The byte that a character stands for.
+/// The byte that a character stands for: never one of ASCII, so that no slash and no dot comes out of it.
 fn byte(c: char) -> Option<u8> {
-    u32::from(c).checked_sub(FIRST).and_then(|byte| u8::try_from(byte).ok())
+    u32::from(c).checked_sub(FIRST).and_then(|byte| u8::try_from(byte).ok()).filter(|byte| !byte.is_ascii())
 }
 
 #[cfg(test)]
@@ -83,6 +90,14 @@ mod tests {
             ],
         ) {
             prop_assert_eq!(bytes(&text(&name)), name);
+        }
+
+        #[test]
+        fn no_text_at_all_gives_ascii_that_is_not_written_in_it(
+            text in "[a./\u{10feff}\u{10ff00}-\u{10ffff}]{0,8}",
+        ) {
+            let ascii = |bytes: &[u8]| bytes.iter().copied().filter(u8::is_ascii).collect::<Vec<_>>();
+            prop_assert_eq!(ascii(&bytes(&text)), ascii(text.as_bytes()));
         }
     }
 }

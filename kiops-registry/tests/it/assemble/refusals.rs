@@ -50,6 +50,24 @@ async fn what_executes_or_unpacks_is_refused_before_and_after_the_start() {
 }
 
 #[tokio::test]
+async fn what_stands_for_a_byte_cannot_be_written_in_a_dockerfile() {
+    let bench = Bench::new();
+    for line in [
+        "COPY a /caf\u{10ffc3}\u{10ffa9}",
+        "WORKDIR /x\u{10ff80}",
+        "ENV A=\u{10ffe9}\nCOPY a /$A",
+        "COPY <<\u{10ffe9} /x/\nc\n\u{10ffe9}",
+    ] {
+        let dockerfile = format!("FROM scratch\n{line}\n");
+        let (failure, _) = bench.fail(&spec(), files().file("Dockerfile", dockerfile)).await;
+        assert!(failure.message.contains("U+10FF80 to U+10FFFF"), "{line}: {failure}");
+    }
+    let climbs = "/x/\u{10ff2e}\u{10ff2e}/\u{10ff2e}\u{10ff2e}\u{10ff2f}y";
+    let image = bench.build(&format!("FROM scratch\nCOPY a {climbs}\n"), files()).await;
+    assert_eq!(image.files(0), [(&climbs[1..], "a")], "what looks like the escape of ASCII is only itself");
+}
+
+#[tokio::test]
 async fn frontends_other_than_dockers_own_are_refused() {
     let bench = Bench::new();
     let dockerfile = "# syntax=evil.example/frontend:1\nFROM scratch\n";
