@@ -53,13 +53,22 @@ impl Draft<'_> {
             .filter(|release| release.lane() == lane && !release.is_over())
             .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
             .max_by_key(|release| release.order);
-        let images = coming.map(|release| &release.images).or(self.lane(&lane).map(|live| &live.images));
-        let digest = build.digest.as_ref();
-        let is_there =
-            images.is_some_and(|images| images.values().any(|image| Some(&image.digest) == digest));
-        if !is_there {
+        let is_there = |images: &BTreeMap<ContainerName, PinnedImage>| {
+            images.values().any(|image| Some(&image.digest) == build.digest.as_ref())
+        };
+        // What is there takes the place of what asked for it again: a build that was asked for in between and is still running
+        // must not go over it.
+        match (coming.cloned(), self.lane(&lane).cloned()) {
+            (Some(coming), _) if is_there(&coming.images) => {
+                let order = coming.order.max(by.order);
+                self.put_release(Release { order, ..coming });
+            }
+            (None, Some(live)) if is_there(&live.images) => {
+                let order = live.order.max(by.order);
+                self.put_lane(LaneState { order, ..live });
+            }
             // It was shown as all done: progress never falls.
-            self.release_for(Build { progress: Progress::DONE, ..build }, by);
+            _ => self.release_for(Build { progress: Progress::DONE, ..build }, by),
         }
     }
 

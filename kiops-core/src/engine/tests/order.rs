@@ -143,6 +143,37 @@ fn a_deleted_branch_begins_anew() {
 }
 
 #[test]
+fn a_build_that_was_running_when_its_branch_was_set_back_to_what_is_live_is_not_released() {
+    let mut world = World::new(AUTO);
+    let first = world.live(onto(1, 2));
+    let second = world.pushed(onto(2, 3));
+    world.start_all();
+    assert_eq!(world.pushed(onto(3, 2)), first, "the branch is back where it was");
+    world.succeed(&second);
+    let release = world.build(&second).release.map(|id| world.release(&id).state);
+    assert!(
+        !release.as_ref().is_some_and(|state| !matches!(state, ReleaseState::Superseded { .. })),
+        "{release:?}"
+    );
+    assert_eq!(world.lane().unwrap().release, world.release_of(&first).id);
+}
+
+#[test]
+fn a_build_that_was_running_when_its_branch_was_set_back_to_what_is_being_deployed_is_not_released() {
+    let mut world = World::new(AUTO);
+    let first = world.pushed(onto(1, 2));
+    world.succeed(&first);
+    let second = world.pushed(onto(2, 3));
+    world.start_all();
+    assert_eq!(world.pushed(onto(3, 2)), first, "the branch is back where it was");
+    world.succeed(&second);
+    let release = world.release_of(&first).id;
+    world.goes_live(&release);
+    assert!(world.release_of(&second).is_over(), "{:?}", world.release_of(&second).state);
+    assert_eq!(world.lane().unwrap().release, release);
+}
+
+#[test]
 fn an_old_delivery_under_a_new_id_takes_no_reset_back() {
     let mut world = World::new(AUTO);
     world.live(onto(1, 2));
