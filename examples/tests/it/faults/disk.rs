@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{is_deployed, is_problem, named};
 use crate::inside::Inside;
-use crate::support::{Clone, Server, is_over};
+use crate::support::{Clone, Server, is_over, manifests};
 
 /// A file that does not become smaller by packing.
 fn noise(bytes: usize) -> Vec<u8> {
@@ -97,8 +97,13 @@ fn a_full_database_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room() 
     assert_eq!(server.call("GET", "/healthz", &[], b"").status, 200);
 
     inside.runtime.block_on(inside.driver.store().expire(Timestamp::now())).unwrap();
-    is_deployed(server, &server.built(&unheard));
     assert_eq!(server.decided(&unheard)["trigger"], "reconcile", "nobody could say so: it was found");
+    let digest = server.built(&unheard)["digest"].as_str().unwrap().to_owned();
+    // What was pushed before it, and heard of, is decided now, too, and may be deployed first.
+    server.until("/api/v1/services/site/deployments", |_| {
+        let folder = server.value("deploy")?;
+        manifests(folder.as_ref()).concat().contains(&digest).then_some(())
+    });
     goes_on(server, &clone);
 }
 
