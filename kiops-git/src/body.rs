@@ -101,6 +101,6 @@ fn is_form(body: &[u8]) -> bool {
 
 /// An event that nothing is done with, and why.
 pub(crate) fn ignored(repository: Repository, name: &str, note: impl Into<String>) -> Event {
-    let other = Other { name: name.to_owned(), action: None, note: Some(note.into()) };
+    let other = Other { name: name.to_owned(), note: Some(note.into()), ..Other::default() };
     Event { repository, actor: None, kind: EventKind::Other(other) }
 }

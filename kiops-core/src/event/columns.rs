@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::{ChangedFiles, Event, EventKind, MergeRequest, Pipeline, Tip};
+use super::{About, ChangedFiles, Event, EventKind, MergeRequest, Pipeline, Tip};
 use crate::name::{CommitId, GitRef};
 
 /// An event as one flat row, for tables, logs and comparisons. What the sender did not state is `None` (in JSON `null`).
@@ -15,7 +15,7 @@ pub struct Columns<'a> {
     pub kind: &'static str,
     /// Full path of the repository; for a merge request the target.
     pub repo: Option<&'a str>,
-    /// The ref as sent: full for pushes and tags, short for pipelines.
+    /// The ref as sent: full for pushes and tags, short for GitLab's pipelines; GitHub's name a branch only.
     #[serde(rename = "ref")]
     pub git_ref: Option<Cow<'a, str>>,
     /// The branch's short name.
@@ -26,7 +26,7 @@ pub struct Columns<'a> {
     pub before: Option<Cow<'a, str>>,
     /// The object now. Zeros: the ref was deleted.
     pub head: Option<Cow<'a, str>>,
-    /// The sender's own word: a merge request's action, a pipeline's status.
+    /// The sender's own word: a merge request's action, a pipeline's status, or its action where it has one.
     pub action: Option<&'a str>,
     /// The merge request's number.
     pub number: Option<u64>,
@@ -40,7 +40,7 @@ pub struct Columns<'a> {
     pub deleted: Option<bool>,
     /// Whether the file list is the whole truth.
     pub files_complete: Option<bool>,
-    /// Who pushed or acted.
+    /// Who pushed or acted; of a merge request who opened it, where the payload has the name.
     pub author: Option<&'a str>,
     /// Paths added, once each, in order.
     pub added: Option<Vec<&'a str>>,
@@ -48,7 +48,7 @@ pub struct Columns<'a> {
     pub modified: Option<Vec<&'a str>>,
     /// Paths removed, once each, in order.
     pub removed: Option<Vec<&'a str>>,
-    /// The head commit's message, or the merge request's title.
+    /// The head commit's message, or the merge request's title, or the status of a pipeline whose event has an action besides.
     pub message: Option<&'a str>,
     /// The image's path.
     pub image: Option<&'a str>,
@@ -89,11 +89,20 @@ impl<'a> From<&'a Event> for Columns<'a> {
             }
             EventKind::Ping => {}
             EventKind::Other(other) => {
+                match other.about.as_deref() {
+                    Some(About::Ref { git_ref, head, deleted }) => {
+                        row.about(git_ref, head.as_ref(), *deleted)
+                    }
+                    Some(About::MergeRequest(request)) => {
+                        row.merge_request(request);
+                        row.change = None;
+                    }
+                    None => {}
+                }
                 row.action = other.action.as_deref();
-                return row;
             }
         }
-        row.author = event.actor.as_ref().map(|actor| actor.name.as_str());
+        row.author = row.author.or_else(|| event.actor.as_ref().map(|actor| actor.name.as_str()));
         row
     }
 }
@@ -116,6 +125,13 @@ impl<'a> Columns<'a> {
         }
     }
 
+    fn about(&mut self, git_ref: &'a GitRef, head: Option<&'a CommitId>, deleted: bool) {
+        self.branch = git_ref.branch().map(AsRef::as_ref);
+        self.tag = git_ref.tag().map(AsRef::as_ref);
+        self.head = head.map(|head| head.as_str().into());
+        self.deleted = Some(deleted);
+    }
+
     fn merge_request(&mut self, request: &'a MergeRequest) {
         self.head = request.head.as_ref().map(|head| head.as_str().into());
         self.action = stated(&request.action);
@@ -124,13 +140,14 @@ impl<'a> Columns<'a> {
         self.target_branch = stated(&request.target_branch);
         let named = request.source_repository.is_some() || request.target_repository.is_some();
         self.is_fork = named.then_some(request.fork);
+        self.author = request.author_name.as_deref();
         self.message = request.title.as_deref();
         self.change = Some(request.change.name());
     }
 
     fn pipeline(&mut self, pipeline: &'a Pipeline) {
         let name = stated(&pipeline.ref_name);
-        self.git_ref = name.map(Cow::Borrowed);
+        self.git_ref = name.filter(|_| pipeline.action.is_none()).map(Cow::Borrowed);
         if pipeline.is_tag {
             self.tag = name;
         } else {
@@ -138,14 +155,18 @@ impl<'a> Columns<'a> {
         }
         self.head = pipeline.head.as_ref().map(|head| head.as_str().into());
         self.before = id(&pipeline.before, pipeline.head.as_ref());
-        self.action = stated(&pipeline.status);
+        self.action = pipeline.action.as_deref().or_else(|| stated(&pipeline.status));
         if let Some(request) = &pipeline.merge_request {
             self.number = Some(request.number);
             self.source_branch = stated(&request.source_branch);
             self.target_branch = stated(&request.target_branch);
             self.is_fork = Some(request.fork);
         }
-        self.message = pipeline.message.as_deref();
+        self.is_fork = self.is_fork.or(pipeline.fork);
+        self.message = match &pipeline.action {
+            Some(_) => stated(&pipeline.status),
+            None => pipeline.message.as_deref(),
+        };
     }
 }
 

@@ -185,6 +185,9 @@ pub struct MergeRequest {
     pub labels: Vec<String>,
     /// Who opened it, by the host's id, where the payload says; the actor may be somebody else (E30).
     pub author_id: Option<String>,
+    /// Their name, for people to read.
+    #[serde(default)]
+    pub author_name: Option<String>,
     /// Title.
     pub title: Option<String>,
     /// What the payload says of the head commit.
@@ -252,12 +255,18 @@ pub struct Pipeline {
     pub before: Tip,
     /// The sender's word for its state; only `success` starts anything (settled 2).
     pub status: String,
+    /// The sender's word for what happened (GitHub's `completed`), where it is another than the state.
+    #[serde(default)]
+    pub action: Option<String>,
     /// What started it (`push`, `merge_request_event`, `parent_pipeline`).
     pub source: Option<String>,
     /// Whether another pipeline started it: children finish many times for one push (E31).
     pub child: bool,
     /// The merge request that it ran for.
     pub merge_request: Option<PipelineMergeRequest>,
+    /// Whether it ran for another repository's commit, where the payload says. Such a one builds nothing.
+    #[serde(default)]
+    pub fork: Option<bool>,
     /// The commit's message.
     pub message: Option<String>,
     /// What the payload says of the commit.
@@ -298,4 +307,25 @@ pub struct Other {
     pub action: Option<String>,
     /// Why it is ignored, where that is not obvious from the name.
     pub note: Option<String>,
+    /// What it is about, where that is worth showing.
+    #[serde(default)]
+    pub about: Option<Box<About>>,
+}
+
+/// What an event that is ignored is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+#[non_exhaustive]
+pub enum About {
+    /// A branch or tag was created or deleted. What follows from it comes as a push, too.
+    Ref {
+        /// The branch or tag. The sender writes its short name.
+        git_ref: GitRef,
+        /// The object that it points at, where the payload says.
+        head: Option<CommitId>,
+        /// Whether it was deleted.
+        deleted: bool,
+    },
+    /// A merge request, of which nothing changed that is built: a comment, a review.
+    MergeRequest(MergeRequest),
 }

@@ -85,6 +85,11 @@ impl Judge<'_> {
             let saw = Saw::text("a merge request's pipeline builds nothing: its own event does");
             return self.stop("pipeline", SkipReason::NotRelevant, saw);
         }
+        // A fork's branch may have any name, the tracked one's too.
+        if pipeline.fork == Some(true) {
+            let saw = Saw::text("a pipeline of a fork's commit builds nothing");
+            return self.stop("pipeline", SkipReason::NotRelevant, saw);
+        }
         let Some(commit) = pipeline.head.clone() else {
             return self.stop("pipeline", SkipReason::NoCommit, Saw::text("the pipeline names no commit"));
         };

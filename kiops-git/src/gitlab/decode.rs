@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use kiops_core::event::{
-    Actor, CommitFacts, Event, EventKind, Other, Pipeline, PipelineMergeRequest, Push, Repository, TagPush,
-    Tip,
+    Actor, Event, EventKind, Other, Pipeline, PipelineMergeRequest, Push, Repository, TagPush, Tip,
 };
 use kiops_core::name::{CommitId, GitRef, NameError, RepoId};
 use kiops_core::webhook::peek;
@@ -12,6 +11,7 @@ use kiops_core::{Error, Result};
 
 use super::{merge_request, payload};
 use crate::body::{Text, ignored, not_an_object, or_empty, parse, stated};
+use crate::commits::Commit;
 
 /// The repository that a body names, by no more reading than that takes: a project of its own in most events, flat fields
 /// in the other events of system hooks. Path and id may both be missing.
@@ -84,7 +84,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
         .and_then(|built| commits.iter().find(|commit| commit.id.as_ref() == built.as_str()))
         .or_else(|| commits.last());
     let message = commit.and_then(|commit| stated(commit.message.as_ref()));
-    let facts = commit.map(facts).unwrap_or_default();
+    let facts = commit.map(Commit::facts).unwrap_or_default();
     // Of a new branch the list has no `before` to start from (E22); beyond 20 commits it is cut (E19).
     let listed = u64::try_from(commits.len()).ok();
     let moved = before.commit().is_some() && head.commit().is_some() && before != head;
@@ -131,10 +131,12 @@ fn pipeline(event: &payload::Pipeline<'_>) -> Result<Event> {
         before,
         status: attributes.status.as_ref().to_owned(),
         source,
+        action: None,
         child,
         merge_request,
+        fork: None,
         message: event.commit.as_ref().and_then(|commit| stated(commit.message.as_ref())),
-        commit: event.commit.as_ref().map(facts).unwrap_or_default(),
+        commit: event.commit.as_ref().map(Commit::facts).unwrap_or_default(),
     });
     Ok(Event { repository: repository(&event.project), actor: event.user.as_ref().and_then(actor), kind })
 }
@@ -146,7 +148,7 @@ fn other(body: &[u8], name: &str) -> Result<Event> {
     let [action] = peek(body, [&["object_attributes", "action"]], |found| found[0].is_some());
     let action = action.map(Cow::into_owned);
     let name = name.chars().take(100).collect();
-    let kind = EventKind::Other(Other { name, action, note: None });
+    let kind = EventKind::Other(Other { name, action, ..Other::default() });
     Ok(Event { repository: named_repository(body), actor: None, kind })
 }
 
@@ -161,14 +163,6 @@ pub(super) fn repo_id(id: Option<u64>) -> Option<RepoId> {
 pub(super) fn actor(user: &payload::User<'_>) -> Option<Actor> {
     let name = stated(user.username.as_ref()).or_else(|| stated(user.name.as_ref()))?;
     Some(Actor { id: user.id.map(|id| id.to_string()), name })
-}
-
-pub(super) fn facts(commit: &payload::Commit<'_>) -> CommitFacts {
-    CommitFacts {
-        author: commit.author.as_ref().and_then(|author| stated(author.name.as_ref())),
-        timestamp: stated(commit.timestamp.as_ref()),
-        url: stated(commit.url.as_ref()),
-    }
 }
 
 /// A source that is not known to be the target is a fork: one that was deleted is null (E28).

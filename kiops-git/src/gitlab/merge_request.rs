@@ -4,9 +4,10 @@ use kiops_core::Result;
 use kiops_core::event::{Event, EventKind, MergeRequest, MergeRequestChange};
 use kiops_core::name::GitRef;
 
-use super::decode::{actor, commit_id, facts, is_fork, repo_id, repository};
+use super::decode::{actor, commit_id, is_fork, repo_id, repository};
 use super::payload;
 use crate::body::{Text, or_empty, stated};
+use crate::commits::Commit;
 
 /// Decodes a merge-request event.
 pub(super) fn decode(event: &payload::MergeRequest<'_>) -> Result<Event> {
@@ -41,8 +42,9 @@ pub(super) fn decode(event: &payload::MergeRequest<'_>) -> Result<Event> {
             .unwrap_or_else(|| attributes.title.as_ref().is_some_and(says_draft)),
         labels,
         author_id: attributes.author_id.map(|id| id.to_string()),
+        author_name: None,
         title: stated(attributes.title.as_ref()),
-        commit: attributes.last_commit.as_ref().map(facts).unwrap_or_default(),
+        commit: attributes.last_commit.as_ref().map(Commit::facts).unwrap_or_default(),
         commit_message: attributes.last_commit.as_ref().and_then(|commit| stated(commit.message.as_ref())),
     };
     Ok(Event {

@@ -1,6 +1,5 @@
 //! GitLab, of gitlab.com or self-managed.
 
-mod commits;
 mod decode;
 mod merge_request;
 mod payload;

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::commits::Commits;
 use crate::body::Text;
+use crate::commits::{Commit, Commits};
 
 /// A push to a branch or of a tag.
 #[derive(Deserialize)]
@@ -29,6 +29,7 @@ pub(super) struct Push<'a> {
     pub project_id: Option<u64>,
     #[serde(borrow)]
     pub project: Project<'a>,
+    /// The newest 20 (E19).
     #[serde(borrow, default)]
     pub commits: Commits<'a>,
     pub total_commits_count: Option<u64>,
@@ -39,26 +40,6 @@ pub(super) struct Project<'a> {
     pub id: Option<u64>,
     #[serde(borrow)]
     pub path_with_namespace: Text<'a>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Commit<'a> {
-    #[serde(borrow)]
-    pub id: Text<'a>,
-    #[serde(borrow)]
-    pub message: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub timestamp: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub url: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub author: Option<Author<'a>>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Author<'a> {
-    #[serde(borrow)]
-    pub name: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]

@@ -141,6 +141,8 @@ fn any_pipeline() -> impl Strategy<Value = EventKind> {
                 status: status.into(),
                 source: source.map(str::to_owned),
                 child,
+                action: None,
+                fork: None,
                 merge_request: request.map(|fork| PipelineMergeRequest {
                     number: 7,
                     source_branch: "topic".into(),

@@ -1,29 +1,63 @@
-//! The commits of a push. Their file lists may name thousands of paths, so these go straight into the union.
+//! The commits of a push, as GitLab, GitHub, Gitea and Gitee write them. Their file lists may name thousands of paths, so these go
+//! straight into the union.
 
 use std::fmt;
 
-use kiops_core::event::{ChangedFiles, FileList, Paths};
+use kiops_core::event::{ChangedFiles, CommitFacts, FileList, Paths};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::payload::{Author, Commit};
-use crate::body::Text;
+use crate::body::{Text, stated};
 
-/// The newest 20 commits of a push, oldest first (E19), and the files of all of them. Null reads as none.
+/// A commit of a list.
+#[derive(Deserialize)]
+pub(crate) struct Commit<'a> {
+    #[serde(borrow)]
+    pub id: Text<'a>,
+    #[serde(borrow)]
+    pub message: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub timestamp: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub url: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub author: Option<Author<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Author<'a> {
+    #[serde(borrow)]
+    pub name: Option<Text<'a>>,
+}
+
+impl Commit<'_> {
+    /// What it says of itself, for the build's metadata.
+    pub(crate) fn facts(&self) -> CommitFacts {
+        CommitFacts {
+            author: self.author.as_ref().and_then(|author| stated(author.name.as_ref())),
+            timestamp: stated(self.timestamp.as_ref()),
+            url: stated(self.url.as_ref()),
+        }
+    }
+}
+
+/// The commits that a push lists, and the files of all of them. Null reads as none.
 #[derive(Default)]
-pub(super) struct Commits<'a> {
+pub(crate) struct Commits<'a> {
     pub list: Vec<Commit<'a>>,
     files: FileList,
     /// Whether any commit lists files at all.
     any_files: bool,
     /// Whether every commit lists what it added, modified and removed.
     all_files: bool,
+    /// How many paths the longest list of one commit has.
+    pub longest: usize,
 }
 
 impl Commits<'_> {
     /// What they say of files: the whole truth only if `all` commits of the push are listed. No lists at all say nothing,
     /// rather than that nothing changed: so look a push back to an older commit, and every push of a system hook.
-    pub(super) fn changed(self, all: bool) -> ChangedFiles {
+    pub(crate) fn changed(self, all: bool) -> ChangedFiles {
         match (self.any_files, all && self.all_files) {
             (false, _) => ChangedFiles::Unknown,
             (true, true) => ChangedFiles::Complete(self.files),
@@ -114,9 +148,10 @@ impl<'de: 'a, 'a> Visitor<'de> for CommitSeed<'_, 'a> {
                 }
             }
         }
-        let listed = [added, modified, removed];
-        self.0.any_files |= listed.contains(&Some(true));
-        self.0.all_files &= listed.iter().all(|list| *list == Some(true));
+        let listed = [added, modified, removed].map(Option::flatten);
+        self.0.any_files |= listed.iter().any(Option::is_some);
+        self.0.all_files &= listed.iter().all(Option::is_some);
+        self.0.longest = listed.into_iter().flatten().fold(self.0.longest, usize::max);
         self.0.list.push(Commit {
             id: id.ok_or_else(|| A::Error::missing_field("id"))?,
             message: message.flatten(),
@@ -136,31 +171,34 @@ fn once<T, E: serde::de::Error>(slot: &mut Option<T>, value: T, field: &'static 
     }
 }
 
-/// Adds the paths of a list; says whether there is a list, which null is not.
+/// Adds the paths of a list; says how many there are, or that there is no list, which null is not.
 struct PathsSeed<'p>(&'p mut Paths);
 
 impl<'de> DeserializeSeed<'de> for PathsSeed<'_> {
-    type Value = bool;
+    type Value = Option<usize>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for PathsSeed<'_> {
-    type Value = bool;
+    type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of paths")
     }
 
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
-        while seq.next_element_seed(PathSeed(&mut *self.0))?.is_some() {}
-        Ok(true)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut paths = 0;
+        while seq.next_element_seed(PathSeed(&mut *self.0))?.is_some() {
+            paths += 1;
+        }
+        Ok(Some(paths))
     }
 }
 
