@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use bytes::{Bytes, BytesMut};
 use kiops_core::error::without_text;
-use kiops_core::event::{Event, EventKind, Other, Repository};
+use kiops_core::event::{Event, EventKind, Other, Repository, Tip};
+use kiops_core::name::{CommitId, NameError, RepoId};
 use kiops_core::webhook::without_bom;
 use kiops_core::{Error, Result};
 use serde::Deserialize;
@@ -103,4 +105,36 @@ fn is_form(body: &[u8]) -> bool {
 pub(crate) fn ignored(repository: Repository, name: &str, note: impl Into<String>) -> Event {
     let other = Other { name: name.to_owned(), note: Some(note.into()), ..Other::default() };
     Event { repository, actor: None, kind: EventKind::Other(other) }
+}
+
+/// A host's numeric id of a repository.
+pub(crate) fn repo_id(id: Option<u64>) -> Option<RepoId> {
+    id.and_then(|id| RepoId::parse(id.to_string()).ok())
+}
+
+/// What `field` says that a ref points at.
+pub(crate) fn tip(field: &str, value: &Text<'_>) -> Result<Tip> {
+    Tip::parse(value.as_ref()).map_err(|error| bad_id(field, &error))
+}
+
+/// The commit that `field` names; zeros and nothing name none.
+pub(crate) fn commit_id(field: &str, value: Option<&Text<'_>>) -> Result<Option<CommitId>> {
+    value.map_or(Ok(None), |value| {
+        CommitId::parse_optional(value.as_ref()).map_err(|error| bad_id(field, &error))
+    })
+}
+
+fn bad_id(field: &str, error: &NameError) -> Error {
+    Error::invalid("decode webhook", format!("`{field}`: {error}"))
+}
+
+/// The body with `part`, which is a slice of it, replaced.
+pub(crate) fn replace(body: &Bytes, part: &str, with: &str) -> Option<Bytes> {
+    let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    let (before, after) = (body.get(..start)?, body.get(start + part.len()..)?);
+    let mut out = BytesMut::with_capacity(before.len() + with.len() + after.len());
+    out.extend_from_slice(before);
+    out.extend_from_slice(with.as_bytes());
+    out.extend_from_slice(after);
+    Some(out.freeze())
 }

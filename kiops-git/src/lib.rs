@@ -1,9 +1,11 @@
 //! Git hosts for kiops: how each one's webhooks are verified and decoded, and its API as a provider.
 //!
-//! A module a host: [`github`], [`gitlab`], and [`plain`] for any Git repository without a host's software around it.
+//! A module a host: [`gitea`] (with Forgejo and Gogs), [`github`], [`gitlab`], and [`plain`] for any Git repository without a host's
+//! software around it.
 
 mod body;
 mod commits;
+pub mod gitea;
 pub mod github;
 pub mod gitlab;
 pub mod plain;
@@ -12,7 +14,15 @@ use std::sync::Arc;
 
 use kiops_core::webhook::WebhookSource;
 
-/// Every sender of this crate, as [`WebhookSource`]s with the names that routes take: `github`, `gitlab`, `plain`.
+/// Every sender of this crate, as [`WebhookSource`]s with the names that routes take: `forgejo`, `gitea`, `github`, `gitlab`,
+/// `gogs`, `plain`.
 pub fn sources() -> Vec<Arc<dyn WebhookSource>> {
-    vec![Arc::new(github::GitHubWebhook), Arc::new(gitlab::GitLabWebhook), Arc::new(plain::PlainWebhook)]
+    vec![
+        Arc::new(gitea::GiteaWebhook::forgejo()),
+        Arc::new(gitea::GiteaWebhook::gitea()),
+        Arc::new(github::GitHubWebhook),
+        Arc::new(gitlab::GitLabWebhook),
+        Arc::new(gitea::GiteaWebhook::gogs()),
+        Arc::new(plain::PlainWebhook),
+    ]
 }

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use kiops_core::event::{
     About, Actor, ChangedFiles, Event, EventKind, Other, Pipeline, Push, Repository, TagPush, Tip,
 };
-use kiops_core::name::{CommitId, GitRef, NameError, RepoId};
+use kiops_core::name::{GitRef, RepoId};
 use kiops_core::webhook::peek;
 use kiops_core::{Error, Result};
 
 use super::{payload, pull_request};
-use crate::body::{Text, ignored, or_empty, parse, stated};
+use crate::body::{commit_id, ignored, or_empty, parse, repo_id, stated, tip};
 use crate::commits::Commit;
 
 /// So many commits a push lists at most, and so many paths each list of a commit (E38): of a list this long the rest may be missing.
@@ -163,25 +163,7 @@ pub(super) fn repository(repository: &payload::Repository<'_>) -> Repository {
     Repository { id: repo_id(repository.id), path: repository.full_name.as_ref().to_owned() }
 }
 
-pub(super) fn repo_id(id: Option<u64>) -> Option<RepoId> {
-    id.and_then(|id| RepoId::parse(id.to_string()).ok())
-}
-
 pub(super) fn actor(user: &payload::User<'_>) -> Option<Actor> {
     let name = stated(user.login.as_ref())?;
     Some(Actor { id: user.id.map(|id| id.to_string()), name })
-}
-
-fn tip(field: &str, value: &Text<'_>) -> Result<Tip> {
-    Tip::parse(value.as_ref()).map_err(|error| bad_id(field, &error))
-}
-
-pub(super) fn commit_id(field: &str, value: Option<&Text<'_>>) -> Result<Option<CommitId>> {
-    value.map_or(Ok(None), |value| {
-        CommitId::parse_optional(value.as_ref()).map_err(|error| bad_id(field, &error))
-    })
-}
-
-fn bad_id(field: &str, error: &NameError) -> Error {
-    Error::invalid("decode webhook", format!("`{field}`: {error}"))
 }

@@ -4,9 +4,9 @@ use kiops_core::Result;
 use kiops_core::event::{Event, EventKind, MergeRequest, MergeRequestChange};
 use kiops_core::name::GitRef;
 
-use super::decode::{actor, commit_id, repo_id, repository};
+use super::decode::{actor, repository};
 use super::payload;
-use crate::body::{or_empty, stated};
+use crate::body::{commit_id, or_empty, repo_id, stated};
 
 /// Decodes a pull-request event.
 pub(super) fn decode(event: &payload::PullRequestEvent<'_>) -> Result<Event> {

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use kiops_core::event::{
     Actor, Event, EventKind, Other, Pipeline, PipelineMergeRequest, Push, Repository, TagPush, Tip,
 };
-use kiops_core::name::{CommitId, GitRef, NameError, RepoId};
+use kiops_core::name::{GitRef, RepoId};
 use kiops_core::webhook::peek;
 use kiops_core::{Error, Result};
 
 use super::{merge_request, payload};
-use crate::body::{Text, ignored, not_an_object, or_empty, parse, stated};
+use crate::body::{ignored, not_an_object, or_empty, parse, repo_id, stated, tip};
 use crate::commits::Commit;
 
 /// The repository that a body names, by no more reading than that takes: a project of its own in most events, flat fields
@@ -156,10 +156,6 @@ pub(super) fn repository(project: &payload::Project<'_>) -> Repository {
     Repository { id: repo_id(project.id), path: project.path_with_namespace.as_ref().to_owned() }
 }
 
-pub(super) fn repo_id(id: Option<u64>) -> Option<RepoId> {
-    id.and_then(|id| RepoId::parse(id.to_string()).ok())
-}
-
 pub(super) fn actor(user: &payload::User<'_>) -> Option<Actor> {
     let name = stated(user.username.as_ref()).or_else(|| stated(user.name.as_ref()))?;
     Some(Actor { id: user.id.map(|id| id.to_string()), name })
@@ -168,18 +164,4 @@ pub(super) fn actor(user: &payload::User<'_>) -> Option<Actor> {
 /// A source that is not known to be the target is a fork: one that was deleted is null (E28).
 pub(super) fn is_fork(source: Option<u64>, target: Option<u64>) -> bool {
     source.is_none() || source != target
-}
-
-pub(super) fn tip(field: &str, value: &Text<'_>) -> Result<Tip> {
-    Tip::parse(value.as_ref()).map_err(|error| bad_id(field, &error))
-}
-
-pub(super) fn commit_id(field: &str, value: Option<&Text<'_>>) -> Result<Option<CommitId>> {
-    value.map_or(Ok(None), |value| {
-        CommitId::parse_optional(value.as_ref()).map_err(|error| bad_id(field, &error))
-    })
-}
-
-fn bad_id(field: &str, error: &NameError) -> Error {
-    Error::invalid("decode webhook", format!("`{field}`: {error}"))
 }

@@ -4,9 +4,9 @@ use kiops_core::Result;
 use kiops_core::event::{Event, EventKind, MergeRequest, MergeRequestChange};
 use kiops_core::name::GitRef;
 
-use super::decode::{actor, commit_id, is_fork, repo_id, repository};
+use super::decode::{actor, is_fork, repository};
 use super::payload;
-use crate::body::{Text, or_empty, stated};
+use crate::body::{Text, commit_id, or_empty, repo_id, stated};
 use crate::commits::Commit;
 
 /// Decodes a merge-request event.

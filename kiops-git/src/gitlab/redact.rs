@@ -1,11 +1,11 @@
 //! Taking secrets out of a body before it is stored.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::decode::kind;
-use crate::body::{Text, parse};
+use crate::body::{Text, parse, replace};
 
 /// The body with the values of a pipeline's variables blanked (E31); any other body as it is.
 ///
@@ -58,15 +58,4 @@ fn blanked(variables: &RawValue) -> String {
     let blank: Vec<Blank<'_>> =
         named.iter().filter_map(|one| Some(Blank { key: one.key.as_ref()?.as_ref(), value: "" })).collect();
     serde_json::to_string(&blank).unwrap_or_else(|_| "[]".to_owned())
-}
-
-/// The body with `part`, which is a slice of it, replaced.
-fn replace(body: &Bytes, part: &str, with: &str) -> Option<Bytes> {
-    let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
-    let (before, after) = (body.get(..start)?, body.get(start + part.len()..)?);
-    let mut out = BytesMut::with_capacity(before.len() + with.len() + after.len());
-    out.extend_from_slice(before);
-    out.extend_from_slice(with.as_bytes());
-    out.extend_from_slice(after);
-    Some(out.freeze())
 }
