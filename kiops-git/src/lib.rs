@@ -1,11 +1,12 @@
 //! Git hosts for kiops: how each one's webhooks are verified and decoded, and its API as a provider.
 //!
-//! A module a host: [`gitea`] (with Forgejo and Gogs), [`github`], [`gitlab`], and [`plain`] for any Git repository without a host's
+//! A module a host: [`gitea`] (with Forgejo and Gogs), [`gitee`], [`github`], [`gitlab`], and [`plain`] for any Git repository without a host's
 //! software around it.
 
 mod body;
 mod commits;
 pub mod gitea;
+pub mod gitee;
 pub mod github;
 pub mod gitlab;
 pub mod plain;
@@ -14,12 +15,13 @@ use std::sync::Arc;
 
 use kiops_core::webhook::WebhookSource;
 
-/// Every sender of this crate, as [`WebhookSource`]s with the names that routes take: `forgejo`, `gitea`, `github`, `gitlab`,
+/// Every sender of this crate, as [`WebhookSource`]s with the names that routes take: `forgejo`, `gitea`, `gitee`, `github`, `gitlab`,
 /// `gogs`, `plain`.
 pub fn sources() -> Vec<Arc<dyn WebhookSource>> {
     vec![
         Arc::new(gitea::GiteaWebhook::forgejo()),
         Arc::new(gitea::GiteaWebhook::gitea()),
+        Arc::new(gitee::GiteeWebhook),
         Arc::new(github::GitHubWebhook),
         Arc::new(gitlab::GitLabWebhook),
         Arc::new(gitea::GiteaWebhook::gogs()),

@@ -269,7 +269,7 @@ impl Ingest {
                 provider: delivery.provider.clone(),
                 trigger: Trigger::Webhook,
                 received_at: now,
-                signed: source.signs(),
+                signed: source.covers_body(),
                 repeat: false,
                 events: events.iter().cloned().map(EventRecord::new).collect(),
                 quarantined: None,

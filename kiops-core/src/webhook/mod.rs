@@ -54,6 +54,12 @@ pub trait WebhookSource: Send + Sync + std::fmt::Debug {
     fn signs(&self) -> bool {
         true
     }
+
+    /// Whether what proves a delivery covers its body. Where it does not, what the body claims is confirmed with the provider
+    /// before anything is built.
+    fn covers_body(&self) -> bool {
+        self.signs()
+    }
 }
 
 /// What verifying found, and how much work it was.

@@ -95,6 +95,6 @@ proptest! {
 #[test]
 fn every_source_has_a_name_of_its_own() {
     let names: Vec<String> = kiops_git::sources().iter().map(|source| source.name().to_string()).collect();
-    assert_eq!(names, ["forgejo", "gitea", "github", "gitlab", "gogs", "plain"]);
+    assert_eq!(names, ["forgejo", "gitea", "gitee", "github", "gitlab", "gogs", "plain"]);
     assert!(kiops_git::sources().iter().all(|source: &std::sync::Arc<dyn WebhookSource>| source.signs()));
 }
