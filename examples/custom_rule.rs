@@ -78,6 +78,7 @@ fn service() -> Result<Service, Box<dyn Error>> {
 
 fn push(message: &str) -> Result<Event, Box<dyn Error>> {
     let push = Push {
+        action: None,
         git_ref: GitRef::parse("refs/heads/main")?,
         before: Tip::At(CommitId::parse("a".repeat(40))?),
         head: Tip::At(CommitId::parse("b".repeat(40))?),

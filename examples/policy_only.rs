@@ -69,6 +69,7 @@ fn push(git_ref: &str, file: &str, message: &str) -> Result<Event, Box<dyn Error
     let mut files = FileList::default();
     files.modified.push(file);
     let push = Push {
+        action: None,
         git_ref: GitRef::parse(git_ref)?,
         before: Tip::At(CommitId::parse("a".repeat(40))?),
         head: Tip::At(CommitId::parse("b".repeat(40))?),

@@ -77,9 +77,10 @@ pub fn wants(service: &ServiceName, input: &Input, primary: &Primary) -> Wants {
         wants.commits.extend(commits);
     }
     if let Input::Decide { answers, .. } = input {
-        // The commit behind a tag object is known from its answer only.
+        // The commit behind a tag object, or behind the first digits of one, is known from its answer only.
         wants.commits.extend(answers.iter().filter_map(|answered| match &answered.answer {
             Some(Answer::Commit(Some(commit))) => Some(commit.id.clone()),
+            Some(Answer::Head(Some(head))) => Some(head.clone()),
             _ => None,
         }));
     }

@@ -24,9 +24,9 @@ pub struct Columns<'a> {
     pub tag: Option<&'a str>,
     /// The object before. Zeros, as many as the other id has digits: the ref did not exist.
     pub before: Option<Cow<'a, str>>,
-    /// The object now. Zeros: the ref was deleted.
+    /// The object now, or the first digits of it where the sender gives no more. Zeros: the ref was deleted.
     pub head: Option<Cow<'a, str>>,
-    /// The sender's own word: a merge request's action, a pipeline's status, or its action where it has one.
+    /// The sender's own word: a merge request's or ref's action, a pipeline's status, or its action where it has one.
     pub action: Option<&'a str>,
     /// The merge request's number.
     pub number: Option<u64>,
@@ -71,6 +71,7 @@ impl<'a> From<&'a Event> for Columns<'a> {
                     row.files_complete = Some(push.files.is_complete());
                     row.files(&push.files);
                 }
+                row.action = push.action.as_deref();
                 row.message = push.message.as_deref();
             }
             EventKind::Tag(tag) => {
@@ -78,6 +79,7 @@ impl<'a> From<&'a Event> for Columns<'a> {
                 if !tag.is_deleted() {
                     row.files(&tag.files);
                 }
+                row.action = tag.action.as_deref();
                 row.message = tag.message.as_deref();
             }
             EventKind::MergeRequest(request) => row.merge_request(request),
@@ -133,7 +135,8 @@ impl<'a> Columns<'a> {
     }
 
     fn merge_request(&mut self, request: &'a MergeRequest) {
-        self.head = request.head.as_ref().map(|head| head.as_str().into());
+        let head = request.head.as_ref().map(AsRef::as_ref);
+        self.head = head.or(request.abbreviated_head.as_deref()).map(Cow::Borrowed);
         self.action = stated(&request.action);
         self.number = request.number;
         self.source_branch = stated(&request.source_branch);
@@ -194,6 +197,7 @@ mod tests {
             repository: Repository { id: None, path: "group/app".into() },
             actor: Some(Actor { id: None, name: "ada".into() }),
             kind: EventKind::Push(Push {
+                action: None,
                 git_ref: GitRef::parse("refs/heads/main").unwrap(),
                 before,
                 head,

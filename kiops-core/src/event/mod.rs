@@ -80,6 +80,9 @@ impl EventKind {
 /// Commits reached a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
+    /// The sender's own word for what happened to the ref, where it has one (Bitbucket Data Center's `UPDATE`).
+    #[serde(default)]
+    pub action: Option<String>,
     /// The full ref as sent.
     pub git_ref: GitRef,
     /// Where it pointed before; no commit: the branch is new.
@@ -121,6 +124,9 @@ pub struct CommitFacts {
 /// A tag was created, moved or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagPush {
+    /// The sender's own word for what happened to the ref, where it has one (Bitbucket Data Center's `UPDATE`).
+    #[serde(default)]
+    pub action: Option<String>,
     /// The full ref as sent.
     pub git_ref: GitRef,
     /// Where it pointed before; no object: the tag is new.
@@ -164,6 +170,9 @@ pub struct MergeRequest {
     pub change: MergeRequestChange,
     /// The commit to build.
     pub head: Option<CommitId>,
+    /// The first digits of the commit to build, where that is all that the sender gives (Bitbucket Cloud): the provider is asked for the rest.
+    #[serde(default)]
+    pub abbreviated_head: Option<String>,
     /// Its previous head, where the payload says that the code changed.
     pub previous_head: Option<CommitId>,
     /// The branch that is to be merged, by name in its own repository.

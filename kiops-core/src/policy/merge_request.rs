@@ -1,12 +1,12 @@
 //! Merge requests: which changes matter, drafts, and forks.
 
 use super::decision::{HoldReason, Outcome, SkipReason};
-use super::facts::RefKey;
+use super::facts::{Answer, Known, Question, RefKey};
 use super::judge::{Candidate, Judge, Step};
 use super::text::{Finding, Saw};
 use crate::access::Trust;
 use crate::event::{ChangedFiles, MergeRequest, MergeRequestChange};
-use crate::name::{BranchName, GitRef};
+use crate::name::{BranchName, CommitId, GitRef};
 use crate::service::{Forks, GitSource};
 
 impl Judge<'_> {
@@ -34,8 +34,8 @@ impl Judge<'_> {
         if request.draft && !settings.merge_request.drafts {
             return self.stop("draft", SkipReason::Draft, Saw::text("the merge request is a draft"));
         }
-        let (Some(commit), Some(number)) = (request.head.clone(), request.number) else {
-            let saw = Saw::text("the merge request names no head commit or no number");
+        let Some(number) = request.number else {
+            let saw = Saw::text("the merge request names no number");
             return self.stop("merge request", SkipReason::NoCommit, saw);
         };
         if request.fork && settings.merge_request.forks == Forks::Never {
@@ -52,7 +52,7 @@ impl Judge<'_> {
             return self.stop("merge request", SkipReason::NoCommit, saw);
         };
         Ok(Candidate {
-            commit,
+            commit: self.head_of(request, &git_ref)?,
             git_ref,
             scope: RefKey::MergeRequest(number),
             branch,
@@ -64,6 +64,28 @@ impl Judge<'_> {
             files: ChangedFiles::Unknown,
             message: request.commit_message.clone(),
         })
+    }
+
+    /// The whole id of the head: where the sender gives the first digits only, the provider is asked where the ref points.
+    fn head_of(&mut self, request: &MergeRequest, git_ref: &GitRef) -> Step<CommitId> {
+        if let Some(head) = &request.head {
+            return Ok(head.clone());
+        }
+        let Some(digits) = request.abbreviated_head.as_deref().filter(|digits| digits.len() >= 7) else {
+            let saw = Saw::text("the merge request names no head commit");
+            return self.stop("merge request", SkipReason::NoCommit, saw);
+        };
+        let question = Question::Head { git_ref: git_ref.clone() };
+        match self.facts.know(&question) {
+            Known::Answer(Answer::Head(Some(head))) if head.as_str().starts_with(digits) => Ok(head.clone()),
+            Known::Open => Err(Outcome::Ask(vec![question])),
+            Known::Answer(_) | Known::Unanswered => {
+                let saw = Saw::text(format!(
+                    "`{git_ref}` is not known to point at a commit that begins with {digits}"
+                ));
+                self.stop("merge request", SkipReason::NoCommit, saw)
+            }
+        }
     }
 
     /// Comes last: nothing that a host's rule says can let a fork's commit through.

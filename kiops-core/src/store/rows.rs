@@ -152,14 +152,18 @@ impl EventRecord {
     }
 
     /// The commit that it is about: for an annotated tag the one that the sender or, asked, the provider told; until then the tag
-    /// object that the sender named. `None`: it is about none.
+    /// object that the sender named; where the sender gave its first digits only, the one that the provider told. `None`: it is about
+    /// none, or nobody told the whole of it yet.
     pub fn head(&self) -> Option<CommitId> {
         let head = match &self.event.kind {
             EventKind::Push(push) => push.head.commit().cloned(),
             EventKind::Tag(tag) => {
                 tag.head.commit().map(|head| tag.commit_id.as_ref().unwrap_or(head).clone())
             }
-            EventKind::MergeRequest(request) => request.head.clone(),
+            EventKind::MergeRequest(request) => {
+                let whole = || whole_head(request.abbreviated_head.as_deref()?, &self.answers);
+                request.head.clone().or_else(whole)
+            }
             EventKind::Pipeline(pipeline) => pipeline.head.clone(),
             _ => None,
         }?;
@@ -200,6 +204,14 @@ impl EventRecord {
             Outcome::Ask(_) => return None,
         })
     }
+}
+
+/// The commit that the provider told of one whose first digits are all that the sender gave.
+fn whole_head(digits: &str, answers: &[Answered]) -> Option<CommitId> {
+    answers.iter().find_map(|answered| match &answered.answer {
+        Some(Answer::Head(Some(head))) if head.as_str().starts_with(digits) => Some(head.clone()),
+        _ => None,
+    })
 }
 
 impl DeliveryRecord {

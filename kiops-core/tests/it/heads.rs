@@ -83,6 +83,7 @@ impl World {
         let git_ref = GitRef::parse("refs/heads/main").unwrap();
         let before = Tip::from(self.git.point(&git_ref, Some(head)));
         let kind = EventKind::Push(Push {
+            action: None,
             git_ref,
             before,
             head: head.clone().into(),

@@ -63,6 +63,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
     let facts = commit.map(Commit::facts).unwrap_or_default();
     let kind = if git_ref.tag().is_some() {
         EventKind::Tag(TagPush {
+            action: None,
             git_ref,
             before,
             commit_id: commit_id("head_commit.id", commit.map(|commit| &commit.id))?,
@@ -79,7 +80,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
         };
         let follows = before.commit().is_some() && head.commit().is_some();
         let files = push.commits.changed(whole && follows);
-        EventKind::Push(Push { git_ref, before, head, files, message, commit: facts })
+        EventKind::Push(Push { action: None, git_ref, before, head, files, message, commit: facts })
     };
     Ok(Event { repository, actor, kind })
 }

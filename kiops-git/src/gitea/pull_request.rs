@@ -21,6 +21,7 @@ pub(super) fn decode(event: &payload::PullRequestEvent<'_>) -> Result<Event> {
         named.unwrap_or_else(|| or_empty(gogs))
     };
     let decoded = MergeRequest {
+        abbreviated_head: None,
         number: event.number,
         action: event.action.as_ref().to_owned(),
         change: change(event),

@@ -58,6 +58,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
     let facts = commit.map(Commit::facts).unwrap_or_default();
     let kind = if git_ref.tag().is_some() {
         EventKind::Tag(TagPush {
+            action: None,
             git_ref,
             before,
             head,
@@ -73,7 +74,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
             && (push.total_commits_count.is_none() || push.total_commits_count == listed);
         let follows = before.commit().is_some() && head.commit().is_some();
         let files = push.commits.changed(whole && follows);
-        EventKind::Push(Push { git_ref, before, head, files, message, commit: facts })
+        EventKind::Push(Push { action: None, git_ref, before, head, files, message, commit: facts })
     };
     Ok(Event { repository, actor, kind })
 }
@@ -83,6 +84,7 @@ fn merge_request(event: &payload::PullRequestEvent<'_>) -> Result<Event> {
     let id = |side: &payload::Side<'_>| side.repo.as_ref().and_then(|repo| repo.id);
     let (source, target) = (id(&request.head), id(&request.base));
     let decoded = MergeRequest {
+        abbreviated_head: None,
         number: request.number,
         action: or_empty(event.action.as_ref()),
         change: change(event),

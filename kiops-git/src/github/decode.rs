@@ -66,6 +66,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
     let facts = commit.map(Commit::facts).unwrap_or_default();
     let kind = if git_ref.tag().is_some() {
         EventKind::Tag(TagPush {
+            action: None,
             git_ref,
             before,
             head,
@@ -81,7 +82,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
         let whole = push.commits.list.len() < COMMITS_MAX && push.commits.longest < PATHS_MAX;
         let follows = before.commit().is_some() && head.commit().is_some() && !push.created && !push.forced;
         let files = push.commits.changed(whole && follows);
-        EventKind::Push(Push { git_ref, before, head, files, message, commit: facts })
+        EventKind::Push(Push { action: None, git_ref, before, head, files, message, commit: facts })
     };
     Ok(Event { repository, actor, kind })
 }

@@ -17,6 +17,7 @@ pub(super) fn decode(event: &payload::PullRequestEvent<'_>) -> Result<Event> {
     let before = event.before.as_ref().filter(|_| change == MergeRequestChange::Code);
     let named = request.head.repo.is_some() || request.base.repo.is_some();
     let decoded = MergeRequest {
+        abbreviated_head: None,
         number,
         action: event.action.as_ref().to_owned(),
         change,

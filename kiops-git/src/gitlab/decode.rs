@@ -91,6 +91,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
     let all = moved && listed == push.total_commits_count;
     let kind = if is_tag {
         EventKind::Tag(TagPush {
+            action: None,
             git_ref,
             before,
             head,
@@ -103,7 +104,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
         })
     } else {
         let files = push.commits.changed(all);
-        EventKind::Push(Push { git_ref, before, head, files, message, commit: facts })
+        EventKind::Push(Push { action: None, git_ref, before, head, files, message, commit: facts })
     };
     Ok(Event { repository, actor, kind })
 }

@@ -23,6 +23,7 @@ pub(super) fn decode(event: &payload::MergeRequest<'_>) -> Result<Event> {
     };
     let labels = event.labels.iter().flatten().filter_map(|label| stated(label.title.as_ref())).collect();
     let request = MergeRequest {
+        abbreviated_head: None,
         number: attributes.iid,
         action: action.unwrap_or_else(|| or_empty(attributes.state.as_ref())),
         change,

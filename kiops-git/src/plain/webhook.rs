@@ -99,9 +99,10 @@ fn kind(change: &Change<'_>) -> Result<Option<EventKind>, NameError> {
     let (files, commit) = (ChangedFiles::Unknown, CommitFacts::default());
     Ok(match git_ref {
         GitRef::Branch(_) => {
-            Some(EventKind::Push(Push { git_ref, before, head, files, message: None, commit }))
+            Some(EventKind::Push(Push { action: None, git_ref, before, head, files, message: None, commit }))
         }
         GitRef::Tag(_) => Some(EventKind::Tag(TagPush {
+            action: None,
             git_ref,
             before,
             head,

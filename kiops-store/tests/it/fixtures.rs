@@ -88,6 +88,7 @@ pub(crate) fn hook(service: &str) -> Hook {
 pub(crate) fn delivery(service: &str, n: u64) -> NewDelivery {
     let commit = CommitId::parse(format!("{:040x}", n + 1)).unwrap();
     let push = Push {
+        action: None,
         git_ref: GitRef::parse("refs/heads/main").unwrap(),
         before: Tip::Zeros,
         head: Tip::At(commit),

@@ -79,6 +79,7 @@ impl Stopped {
         let commit = CommitId::parse(commit).unwrap();
         let git_ref = GitRef::parse("refs/heads/main").unwrap();
         let push = Push {
+            action: None,
             git_ref: git_ref.clone(),
             before: Tip::Zeros,
             head: Tip::At(commit.clone()),

@@ -158,6 +158,7 @@ fn event(service: &Service, git_ref: GitRef, before: Option<CommitId>, head: Com
     let repository = service.source.git().map(|git| git.repository.clone()).unwrap_or_default();
     let kind = if git_ref.tag().is_some() {
         EventKind::Tag(TagPush {
+            action: None,
             git_ref,
             before: Tip::from(before),
             head: Tip::At(head.clone()),
@@ -169,6 +170,7 @@ fn event(service: &Service, git_ref: GitRef, before: Option<CommitId>, head: Com
         })
     } else {
         EventKind::Push(Push {
+            action: None,
             git_ref,
             before: Tip::from(before),
             head: Tip::At(head),

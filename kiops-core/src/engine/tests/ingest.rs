@@ -49,6 +49,7 @@ impl WebhookSource for Sender {
             .map_err(|error| Error::invalid("decode delivery", error.to_string()))?;
         let repository = Repository { id: None, path: body.of.unwrap_or(body.repository) };
         let kind = EventKind::Push(Push {
+            action: None,
             git_ref: crate::name::GitRef::parse("refs/heads/main").unwrap(),
             before: Tip::Zeros,
             head: commit(2).into(),

@@ -48,7 +48,15 @@ fn git_ref() -> impl Strategy<Value = GitRef> {
 
 fn any_push() -> impl Strategy<Value = EventKind> {
     (git_ref(), tip(), tip(), changed(), message()).prop_map(|(git_ref, before, head, files, message)| {
-        EventKind::Push(Push { git_ref, before, head, files, message, commit: CommitFacts::default() })
+        EventKind::Push(Push {
+            action: None,
+            git_ref,
+            before,
+            head,
+            files,
+            message,
+            commit: CommitFacts::default(),
+        })
     })
 }
 
@@ -56,6 +64,7 @@ fn any_tag() -> impl Strategy<Value = EventKind> {
     let commit_id = proptest::option::of(some_commit());
     (git_ref(), tip(), tip(), commit_id, message()).prop_map(|(git_ref, before, head, commit_id, message)| {
         EventKind::Tag(TagPush {
+            action: None,
             git_ref,
             before,
             head,
@@ -102,6 +111,7 @@ fn any_request() -> impl Strategy<Value = EventKind> {
                 unreachable!()
             };
             EventKind::MergeRequest(MergeRequest {
+                abbreviated_head: None,
                 number,
                 change,
                 head,

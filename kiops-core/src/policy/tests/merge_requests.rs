@@ -122,3 +122,18 @@ fn the_whole_request_is_compared_not_its_last_push() {
     facts.tracked.insert(ComponentName::default(), commit(9));
     assert_eq!(asks(&judged(&watching, &request, &facts)), [compare(9, 2)]);
 }
+
+#[test]
+fn the_first_digits_of_a_head_are_built_where_the_ref_points_at_such_a_commit() {
+    let short = merge_request(|request| {
+        request.abbreviated_head = request.head.take().map(|head| head.as_str()[..12].to_owned());
+    });
+    let question = Question::Head { git_ref: GitRef::parse("refs/merge-requests/7/head").unwrap() };
+    let asked = judged(&on(), &short, &nothing());
+    assert_eq!(asked.questions(), std::slice::from_ref(&question));
+    let told = |head| answered(nothing(), question.clone(), Some(Answer::Head(head)));
+    assert_eq!(builds(&judged(&on(), &short, &told(Some(commit(2)))))[0].commit, commit(2));
+    for elsewhere in [told(Some(commit(3))), told(None), answered(nothing(), question.clone(), None)] {
+        assert_eq!(skips(&judged(&on(), &short, &elsewhere)), SkipReason::NoCommit);
+    }
+}

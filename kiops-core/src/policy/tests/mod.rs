@@ -53,6 +53,7 @@ pub(crate) fn push(branch: &str) -> Event {
 
 pub(crate) fn push_with(branch: &str, change: impl FnOnce(&mut Push)) -> Event {
     let mut push = Push {
+        action: None,
         git_ref: GitRef::parse(&format!("refs/heads/{branch}")).unwrap(),
         before: Tip::At(commit(1)),
         head: Tip::At(commit(2)),
@@ -75,6 +76,7 @@ pub(crate) fn tag(name: &str) -> Event {
 
 pub(crate) fn tag_with(name: &str, change: impl FnOnce(&mut TagPush)) -> Event {
     let mut tag = TagPush {
+        action: None,
         git_ref: GitRef::parse(&format!("refs/tags/{name}")).unwrap(),
         before: Tip::Zeros,
         head: Tip::At(commit(2)),
@@ -91,6 +93,7 @@ pub(crate) fn tag_with(name: &str, change: impl FnOnce(&mut TagPush)) -> Event {
 /// Merge request 7 with head commit 2, from branch `topic` to `main`.
 pub(crate) fn merge_request(change: impl FnOnce(&mut MergeRequest)) -> Event {
     let mut request = MergeRequest {
+        abbreviated_head: None,
         number: Some(7),
         action: "update".into(),
         change: MergeRequestChange::Code,

@@ -323,6 +323,7 @@ impl World {
             self.pushed.push((head.clone(), builds));
         }
         let push = Push {
+            action: None,
             git_ref,
             before: Tip::from(before),
             head: Tip::At(head),

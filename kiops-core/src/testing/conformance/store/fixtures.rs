@@ -224,6 +224,7 @@ fn push(service: &str) -> Event {
         repository: repository(Some("7"), &format!("group/{service}")),
         actor: Some(Actor { id: Some("42".to_owned()), name: "ada".to_owned() }),
         kind: EventKind::Push(Push {
+            action: None,
             git_ref: GitRef::parse("refs/heads/main").expect("a ref of the checks"),
             before: Tip::Zeros,
             head: Tip::At(commit(1)),
