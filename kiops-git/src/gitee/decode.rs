@@ -22,7 +22,7 @@ pub(super) fn named_repository(body: &[u8]) -> Repository {
     );
     Repository {
         id: id.and_then(|id| id.parse().ok()).and_then(|id| repo_id(Some(id))),
-        path: path.or(full).map(Cow::into_owned).unwrap_or_default(),
+        path: path.filter(|path| !path.is_empty()).or(full).map(Cow::into_owned).unwrap_or_default(),
     }
 }
 

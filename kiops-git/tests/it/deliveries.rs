@@ -1,5 +1,6 @@
 //! Deliveries made up for tests, after the senders' documentation.
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use kiops_core::event::{Columns, Event};
@@ -8,6 +9,7 @@ use kiops_core::secret::Secret;
 use kiops_core::webhook::{Delivery, SecretSet, WebhookSource, scheme};
 use kiops_git::gitlab::GitLabWebhook;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 pub(crate) const OLD: &str = "1111111111111111111111111111111111111111";
 pub(crate) const MID: &str = "2222222222222222222222222222222222222222";
@@ -35,24 +37,47 @@ pub(crate) fn signed(secret: &Secret, id: &str, body: impl Into<Vec<u8>>) -> Del
     delivery(&[("webhook-id", id), ("webhook-timestamp", &stamp), ("webhook-signature", &signature)], body)
 }
 
+/// The HMAC-SHA256 of some bytes under a secret.
+pub(crate) fn mac(secret: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(bytes);
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// The same in lower-case hexadecimal.
+pub(crate) fn hex_mac(secret: &str, bytes: &[u8]) -> String {
+    mac(secret, bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 pub(crate) fn secrets(texts: &[&str]) -> SecretSet {
     SecretSet::new(texts.iter().map(|text| Secret::new(*text).unwrap()))
 }
 
-pub(crate) fn decode(source: &dyn WebhookSource, body: &Value) -> Vec<Event> {
-    source.decode(&delivery(&[], body.to_string())).unwrap()
-}
-
-/// The one event of a GitLab body.
-pub(crate) fn gitlab(body: &Value) -> Event {
-    let mut events = decode(&GitLabWebhook, body);
+/// The one event of a body that comes with these headers.
+pub(crate) fn decoded(source: &dyn WebhookSource, headers: &[(&str, &str)], body: &Value) -> Event {
+    let mut events = source.decode(&delivery(headers, body.to_string())).unwrap();
     assert_eq!(events.len(), 1);
     events.remove(0)
 }
 
+/// The one event of a GitLab body.
+pub(crate) fn gitlab(body: &Value) -> Event {
+    decoded(&GitLabWebhook, &[], body)
+}
+
+/// An event as a row.
+pub(crate) fn row_of(event: &Event) -> Value {
+    serde_json::to_value(Columns::from(event)).unwrap()
+}
+
+/// These cells of a row.
+pub(crate) fn cells(row: &Value, names: &[&str]) -> Value {
+    names.iter().map(|name| row[name].clone()).collect()
+}
+
 /// The one event of a GitLab body as a row.
 pub(crate) fn row(body: &Value) -> Value {
-    serde_json::to_value(Columns::from(&gitlab(body))).unwrap()
+    row_of(&gitlab(body))
 }
 
 /// `body` with these fields (`/`-separated) set.

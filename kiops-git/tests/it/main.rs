@@ -9,6 +9,9 @@
 
 mod corpus;
 mod deliveries;
+mod gitea;
+mod gitee;
+mod github;
 mod gitlab_decode;
 mod gitlab_merge_request;
 mod gitlab_verify;

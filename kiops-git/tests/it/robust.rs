@@ -4,7 +4,9 @@ use kiops_core::webhook::{Delivery, SecretSet, WebhookSource, scheme};
 use proptest::prelude::*;
 
 use crate::deliveries::{NEW, OLD, delivery, merge_request, now, pipeline, push, secrets, tag, update};
+use crate::{gitea, gitee, github};
 
+/// A body of every kind of every sender.
 fn bodies() -> Vec<Vec<u8>> {
     let plain = serde_json::json!({
         "repository": "/srv/site.git", "pusher": "ada",
@@ -17,10 +19,65 @@ fn bodies() -> Vec<Vec<u8>> {
         update(serde_json::json!({"draft": {"previous": true}})),
         pipeline(),
         plain,
+        github::push(),
+        github::pull_request(),
+        github::workflow_run(),
+        github::ping(),
+        github::ref_event("tag", "v1"),
+        gitea::push(),
+        gitea::pull_request(),
+        gitea::gogs_pull_request(),
+        gitea::ref_event("branch", "main"),
+        gitee::push(),
+        gitee::pull_request(),
     ]
     .iter()
     .map(|body| body.to_string().into_bytes())
     .collect()
+}
+
+const BODIES: usize = 17;
+
+/// Names of events and proofs, in any combination, also repeated: none of the proofs is one.
+fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+    let event = prop::sample::select(vec![
+        "push",
+        "pull_request",
+        "pull_request_sync",
+        "workflow_run",
+        "ping",
+        "create",
+        "delete",
+        "package",
+        "",
+        "x",
+    ]);
+    let of_event = prop::sample::select(vec![
+        "X-GitHub-Event",
+        "X-Gitea-Event",
+        "X-Forgejo-Event",
+        "X-Gogs-Event",
+        "X-Gitee-Event",
+        "X-Gitlab-Event",
+    ]);
+    const BARE: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    const PREFIXED: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    let proof = prop::sample::select(vec![
+        ("X-Hub-Signature-256", PREFIXED),
+        ("X-Hub-Signature-256", BARE),
+        ("X-Hub-Signature", PREFIXED),
+        ("X-Gitea-Signature", BARE),
+        ("X-Forgejo-Signature", BARE),
+        ("X-Gogs-Signature", ""),
+        ("X-Gitee-Token", "dXBvbiBhIHRpbWUgdGhlcmUgd2FzIGEgdG9rZW4hISE="),
+        ("X-Gitee-Timestamp", "1800000000000"),
+        ("X-Gitlab-Token", "x"),
+        ("webhook-id", "a"),
+        ("webhook-timestamp", "1800000000"),
+        ("webhook-signature", "v1,x"),
+    ]);
+    let events = prop::collection::vec((of_event, event), 0..7);
+    (events, prop::collection::vec(proof, 0..6)).prop_map(|(events, proofs)| [events, proofs].concat())
 }
 
 /// Every call of every source; an error is as good an answer as an event.
@@ -51,9 +108,10 @@ fn everything(sent: &Delivery) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn damaged_bodies_are_harmless(
-        which in 0usize..6,
+        which in 0..BODIES,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in prop::option::of(any::<prop::sample::Index>()),
+        headers in headers(),
     ) {
         let mut body = bodies().swap_remove(which);
         for (at, byte) in damage {
@@ -63,17 +121,18 @@ proptest! {
         if let Some(cut) = cut {
             body.truncate(cut.index(body.len()));
         }
-        everything(&delivery(&[], body))?;
+        everything(&delivery(&headers, body))?;
     }
 
     #[test]
     fn fields_of_any_other_type_are_harmless(
-        which in 0usize..6,
+        which in 0..BODIES,
         field in any::<prop::sample::Index>(),
         value in prop_oneof![
             Just("null"), Just("true"), Just("-1"), Just("1e999"), Just("18446744073709551616"), Just("[]"),
             Just("{}"), Just("\"\""), Just("[[1,{}],\"x\"]"), Just("\"\\ud800\""), Just("{\"id\":{}}"),
         ],
+        headers in headers(),
     ) {
         let text = String::from_utf8(bodies().swap_remove(which)).unwrap();
         let starts: Vec<usize> = text.match_indices("\":").map(|(at, _)| at + 2).collect();
@@ -81,15 +140,25 @@ proptest! {
         let first: serde_json::Value =
             serde_json::Deserializer::from_str(&text[start..]).into_iter().next().unwrap().unwrap();
         let body = format!("{}{value}{}", &text[..start], &text[start + first.to_string().len()..]);
-        everything(&delivery(&[], body))?;
+        everything(&delivery(&headers, body))?;
     }
 
     #[test]
-    fn nonsense_is_harmless(body in prop::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,80}") {
-        everything(&delivery(&[], body))?;
-        let headers = [("webhook-id", "a"), ("webhook-timestamp", "1800000000"), ("webhook-signature", "v1,x"), ("X-Gitlab-Token", "x")];
+    fn nonsense_is_harmless(
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        text in "\\PC{0,80}",
+        form in "payload=[%0-9A-Fa-z{}\":+&=]{0,60}",
+        headers in headers(),
+    ) {
+        everything(&delivery(&headers, body))?;
         everything(&delivery(&headers, text))?;
+        everything(&delivery(&headers, form))?;
     }
+}
+
+#[test]
+fn every_body_is_drawn_from() {
+    assert_eq!(bodies().len(), BODIES);
 }
 
 #[test]
