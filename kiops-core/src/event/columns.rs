@@ -91,15 +91,8 @@ impl<'a> From<&'a Event> for Columns<'a> {
             }
             EventKind::Ping => {}
             EventKind::Other(other) => {
-                match other.about.as_deref() {
-                    Some(About::Ref { git_ref, head, deleted }) => {
-                        row.about(git_ref, head.as_ref(), *deleted)
-                    }
-                    Some(About::MergeRequest(request)) => {
-                        row.merge_request(request);
-                        row.change = None;
-                    }
-                    None => {}
+                if let Some(About::Ref { git_ref, head, deleted }) = other.about.as_deref() {
+                    row.about(git_ref, head.as_ref(), *deleted);
                 }
                 row.action = other.action.as_deref();
             }

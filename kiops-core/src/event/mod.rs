@@ -335,6 +335,4 @@ pub enum About {
         /// Whether it was deleted.
         deleted: bool,
     },
-    /// A merge request, of which nothing changed that is built: a comment, a review.
-    MergeRequest(MergeRequest),
 }

@@ -166,7 +166,9 @@ impl Judge<'_> {
     }
 }
 
-/// GitLab's words for pipelines that run for a merge request, its own or another host's.
+/// GitLab's words for pipelines that run for a merge request, its own or another host's, and GitHub's (`pull_request`,
+/// `pull_request_target`, `pull_request_review`).
 fn is_of_a_request(source: &str) -> bool {
     matches!(source, "merge_request_event" | "external_pull_request_event")
+        || source.starts_with("pull_request")
 }

@@ -78,7 +78,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
             Some(total) => u64::try_from(commits.len()).ok() == Some(total),
             None => commits.len() < COMMITS_MAX,
         };
-        let follows = before.commit().is_some() && head.commit().is_some();
+        let follows = before.commit().is_some() && head.commit().is_some() && before != head;
         let files = push.commits.changed(whole && follows);
         EventKind::Push(Push { action: None, git_ref, before, head, files, message, commit: facts })
     };

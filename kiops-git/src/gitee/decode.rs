@@ -72,7 +72,7 @@ fn push(push: payload::Push<'_>) -> Result<Event> {
         let listed = u64::try_from(push.commits.list.len()).ok();
         let whole = push.commits_more_than_ten == Some(false)
             && (push.total_commits_count.is_none() || push.total_commits_count == listed);
-        let follows = before.commit().is_some() && head.commit().is_some();
+        let follows = before.commit().is_some() && head.commit().is_some() && before != head;
         let files = push.commits.changed(whole && follows);
         EventKind::Push(Push { action: None, git_ref, before, head, files, message, commit: facts })
     };

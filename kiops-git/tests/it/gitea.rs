@@ -188,7 +188,7 @@ fn a_delivery_with_everybodys_headers_is_read_alike_by_whichever_sender_the_rout
     let expected = event("push", &push());
     for (source, ..) in &FAMILY {
         assert!(source.verify(&sent, &secrets(&[SECRET]), now()).verdict.is_verified());
-        assert_eq!(source.decode(&sent).unwrap(), [expected.clone()]);
+        assert_eq!(source.decode(&sent).unwrap(), std::slice::from_ref(&expected));
     }
     assert!(GitHubWebhook.verify(&sent, &secrets(&[SECRET]), now()).verdict.is_verified());
 }
@@ -256,6 +256,17 @@ fn a_new_or_deleted_branch_of_the_family_never_looks_complete() {
     let gone = [("after", json!(ZERO)), ("commits", json!([])), ("head_commit", Value::Null)];
     assert!(pushed(&with(push(), &gone)).is_deleted());
     assert!(tagged(&with(with(push(), &gone), &[("ref", json!("refs/tags/v1"))])).is_deleted());
+}
+
+#[test]
+fn the_test_buttons_push_from_a_commit_to_itself_names_no_complete_files() {
+    let test = with(
+        push(),
+        &[("before", json!(NEW)), ("commits", json!([commit(NEW, "Use the cart", &["a"], &[])]))],
+    );
+    let found = pushed(&with(test, &[("total_commits", json!(1))]));
+    assert!(matches!(found.files, ChangedFiles::Partial(_)));
+    assert_eq!(found.head.commit().unwrap().as_str(), NEW);
 }
 
 #[test]

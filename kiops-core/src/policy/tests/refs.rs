@@ -167,9 +167,25 @@ fn a_merge_requests_pipeline_builds_nothing_whatever_it_says_of_its_source() {
         });
         assert_eq!(skips(&judged(&on, &event, &nothing())), SkipReason::NotRelevant, "{source:?}");
     }
-    for source in ["merge_request_event", "external_pull_request_event"] {
+    for source in [
+        "merge_request_event",
+        "external_pull_request_event",
+        "pull_request",
+        "pull_request_target",
+        "pull_request_review",
+    ] {
         let event = pipeline(|pipeline| pipeline.source = Some(source.into()));
         assert_eq!(skips(&judged(&on, &event, &nothing())), SkipReason::NotRelevant, "{source}");
+    }
+}
+
+#[test]
+fn a_pipeline_of_a_forks_commit_builds_nothing_though_its_branch_is_named_like_ours() {
+    let on = service(r#"{"auto_ci":{"pipeline":{"enabled":true}}}"#);
+    let event = |fork| pipeline(|pipeline| pipeline.fork = fork);
+    assert_eq!(skips(&judged(&on, &event(Some(true)), &nothing())), SkipReason::NotRelevant);
+    for own in [Some(false), None] {
+        assert_eq!(builds(&judged(&on, &event(own), &nothing()))[0].commit, commit(2));
     }
 }
 
