@@ -226,14 +226,17 @@ mod tests {
 
     #[test]
     fn every_column_is_there_in_json_and_null_where_nothing_was_stated() {
-        let event = Event {
+        let mut event = Event {
             repository: Repository::default(),
-            actor: Some(Actor { id: None, name: "ada".into() }),
+            actor: None,
             kind: EventKind::Other(Other { name: "Note Hook".into(), ..Other::default() }),
         };
         let json = serde_json::to_value(Columns::from(&event)).unwrap();
         assert_eq!(json.as_object().unwrap().len(), 23);
         assert_eq!(json["kind"], "other");
         assert!(json.as_object().unwrap().iter().all(|(key, value)| key == "kind" || value.is_null()));
+        // Also of what is ignored it is worth knowing who did it.
+        event.actor = Some(Actor { id: None, name: "ada".into() });
+        assert_eq!(Columns::from(&event).author, Some("ada"));
     }
 }
