@@ -1,8 +1,26 @@
 //! Git hosts: the trait [`GitProvider`], and what it speaks in.
 
+mod admin;
+mod hooks;
 mod links;
+mod statuses;
+mod token;
+mod writes;
 
+pub use admin::{Admin, MissingScope, NewUser, TokenScopes, UserAccount, UserResult};
+pub use hooks::{
+    Ensured, HookActivity, HookChange, HookDelivery, HookEvents, HookInfo, HookSecret, HookState, Hooks,
+    WantedHook,
+};
 pub use links::linked_file;
+pub use statuses::{
+    CommitStatus, MergeGate, Shown, StatusMergeRequest, StatusState, StatusSubject, Statuses,
+};
+pub use token::{Anonymous, FixedToken, Token, TokenSource};
+pub use writes::{
+    FileChange, Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest, NewRepository, Owner,
+    OwnerKind, Visibility, Writes,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -65,13 +83,34 @@ pub trait GitProvider: Send + Sync + std::fmt::Debug {
     ) -> Result<Option<Bytes>>;
 
     /// The whole tree at a commit as an uncompressed tar stream, paths relative to the root, links and modes as committed. What its
-    /// attributes say (`export-ignore`, `eol`) changes nothing.
+    /// attributes say (`export-ignore`, `eol`) changes nothing, except at a host that packs archives itself and heeds them: its
+    /// provider says so.
     async fn archive(&self, repository: &Repository, commit: &CommitId) -> Result<ByteStream>;
 
     /// What a program outside needs to clone this commit: address and credential, short-lived where the host can make it so.
     /// The host need not be asked: also of what does not exist it may say where it would be. An error of kind `Unsupported` where
     /// nothing can be cloned.
     async fn clone_access(&self, repository: &Repository, commit: &CommitId) -> Result<CloneAccess>;
+
+    /// Its webhooks, where they can be managed.
+    fn hooks(&self) -> Option<&dyn Hooks> {
+        None
+    }
+
+    /// Its commit statuses and merge-request comments, where it has such.
+    fn statuses(&self) -> Option<&dyn Statuses> {
+        None
+    }
+
+    /// What can be written to it.
+    fn writes(&self) -> Option<&dyn Writes> {
+        None
+    }
+
+    /// Its accounts and what our token may do.
+    fn admin(&self) -> Option<&dyn Admin> {
+        None
+    }
 }
 
 /// What a list is narrowed to, and which page of it.

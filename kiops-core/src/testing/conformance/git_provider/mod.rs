@@ -160,6 +160,8 @@ pub enum Feature {
     Executables,
     /// A symbolic link can be committed.
     Symlinks,
+    /// Archives are the tree as committed, whatever its attributes say.
+    ExactArchives,
 }
 
 /// A commit to be made.
