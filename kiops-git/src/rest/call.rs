@@ -1,0 +1,177 @@
+//! One call.
+
+use http::{HeaderValue, Method, Request, header};
+use kiops_core::event::Repository;
+use kiops_core::http::{Body, HttpClient, Idempotent};
+use kiops_core::provider::Token;
+use kiops_core::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Answer, Rest};
+
+/// A call to a host's interface that is being put together.
+pub(crate) struct Call<'a> {
+    rest: &'a Rest,
+    operation: &'static str,
+    method: Method,
+    url: String,
+    about: Option<&'a Repository>,
+    body: Option<(&'static str, Vec<u8>)>,
+    accept: Option<&'static str>,
+    is_idempotent: bool,
+}
+
+impl<'a> Call<'a> {
+    pub(super) const fn new(rest: &'a Rest, operation: &'static str, method: Method, url: String) -> Self {
+        Self { rest, operation, method, url, about: None, body: None, accept: None, is_idempotent: false }
+    }
+
+    /// The same call about this repository: it chooses the token.
+    pub(crate) const fn about(mut self, repository: &'a Repository) -> Self {
+        self.about = Some(repository);
+        self
+    }
+
+    /// The same call with one more parameter.
+    pub(crate) fn query(mut self, name: &str, value: &str) -> Self {
+        self.url.push(if self.url.contains('?') { '&' } else { '?' });
+        let pair = url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+        // A form's `+` is a space; in an address `%20` means it to everybody.
+        self.url.push_str(&pair.replace('+', "%20"));
+        self
+    }
+
+    /// The same call with a JSON body.
+    pub(crate) fn json(self, body: &impl Serialize) -> Result<Self> {
+        let operation = self.operation;
+        let bytes = serde_json::to_vec(body).map_err(|error| {
+            Error::internal(operation, "the request cannot be written").with_source(error)
+        })?;
+        Ok(self.body("application/json", bytes))
+    }
+
+    /// The same call with a body of another kind.
+    pub(crate) fn body(mut self, content_type: &'static str, bytes: Vec<u8>) -> Self {
+        self.body = Some((content_type, bytes));
+        self
+    }
+
+    /// The same call, asking for another kind of answer.
+    pub(crate) const fn accept(mut self, accept: &'static str) -> Self {
+        self.accept = Some(accept);
+        self
+    }
+
+    /// The same call, which does no harm when it is sent twice.
+    pub(crate) const fn idempotent(mut self) -> Self {
+        self.is_idempotent = true;
+        self
+    }
+
+    /// What the host says, whatever its status. A token that is refused and can be replaced is replaced once.
+    pub(crate) async fn send(self) -> Result<Answer> {
+        let token = self.rest.token(self.about).await?;
+        let answer = self.sent(token.as_ref()).await?;
+        match token {
+            Some(token) if answer.status == 401 && self.rest.tokens.refused(&token).await => {
+                let token = self.rest.token(self.about).await?;
+                self.sent(token.as_ref()).await
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// A good answer, or an error that says what to do.
+    pub(crate) async fn good(self) -> Result<Answer> {
+        self.send().await?.good()
+    }
+
+    /// What a good answer holds.
+    pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T> {
+        self.good().await?.read()
+    }
+
+    /// The same; `None` where the host knows of no such thing.
+    pub(crate) async fn find<T: DeserializeOwned>(self) -> Result<Option<T>> {
+        let answer = self.send().await?;
+        if answer.status == 404 { Ok(None) } else { answer.good()?.read().map(Some) }
+    }
+
+    /// A good answer's body, where it has at most `cap` bytes (more is `TooLarge`); `None` where the host knows of no such thing.
+    pub(crate) async fn bytes(self, cap: usize) -> Result<Option<bytes::Bytes>> {
+        let deadline = self.rest.client().limits().deadline;
+        match self.stream(cap as u64, deadline).await {
+            Ok(body) => body.collect(cap).await.map(Some),
+            Err(error) if error.kind() == kiops_core::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A good answer's body, still to be read: at most `bytes` of it.
+    pub(crate) async fn stream(self, bytes: u64, deadline: std::time::Duration) -> Result<Body> {
+        let client = self.rest.for_archives(bytes, deadline);
+        let token = self.rest.token(self.about).await?;
+        let mut response = client.call(self.request(token.as_ref())?).await?;
+        let mut used = token;
+        if let Some(token) = &used
+            && response.status() == 401
+            && self.rest.tokens.refused(token).await
+        {
+            let token = self.rest.token(self.about).await?;
+            response = client.call(self.request(token.as_ref())?).await?;
+            used = token;
+        }
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        let (parts, body) = response.into_parts();
+        let body = body.collect(64 * 1024).await.unwrap_or_default();
+        Err(self.answer(http::Response::from_parts(parts, body), used.as_ref(), &client).error())
+    }
+
+    async fn sent(&self, token: Option<&Token>) -> Result<Answer> {
+        let client = self.rest.client();
+        let response = client.fetch(self.request(token)?).await?;
+        Ok(self.answer(response, token, client))
+    }
+
+    fn answer(
+        &self,
+        response: http::Response<bytes::Bytes>,
+        token: Option<&Token>,
+        client: &HttpClient,
+    ) -> Answer {
+        let (parts, body) = response.into_parts();
+        Answer {
+            operation: self.operation,
+            dialect: self.rest.dialect,
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+            now: client.now(),
+            token: token.map(|token| token.secret.clone()),
+        }
+    }
+
+    fn request(&self, token: Option<&Token>) -> Result<Request<Body>> {
+        let dialect = self.rest.dialect;
+        let mut request = Request::builder().method(self.method.clone()).uri(&self.url);
+        request = request.header(header::ACCEPT, self.accept.unwrap_or(dialect.accept));
+        for (name, value) in dialect.headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, self.rest.authorization(token)?);
+        }
+        let body = match &self.body {
+            Some((content_type, bytes)) => {
+                request = request.header(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+                Body::from(bytes::Bytes::from(bytes.clone()))
+            }
+            None => Body::empty(),
+        };
+        let request = if self.is_idempotent { request.extension(Idempotent) } else { request };
+        request.body(body).map_err(|error| Error::invalid(self.operation, error.to_string()))
+    }
+}
