@@ -10,7 +10,6 @@ pub mod gitee;
 pub mod github;
 pub mod gitlab;
 pub mod plain;
-#[allow(dead_code, unused_imports)] // Until the providers that use it are here.
 pub mod rest;
 mod shape;
 

@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     pub(super) now: Timestamp,
     pub(super) token: Option<Secret>,
+    /// What else must not be repeated.
+    pub(super) hidden: Option<Secret>,
 }
 
 impl Answer {
@@ -50,9 +52,15 @@ impl Answer {
     /// What the host says about an error, without the token that it was sent; empty where it says nothing.
     pub(crate) fn said(&self) -> String {
         let said = (self.dialect.said)(&self.body).unwrap_or_default();
-        let shown =
-            self.token.as_ref().and_then(Secret::expose_str).is_some_and(|token| said.contains(token));
+        let secrets = [&self.token, &self.hidden].into_iter().flatten();
+        let shown = secrets.filter_map(Secret::expose_str).any(|secret| said.contains(secret));
         if shown { String::new() } else { said }
+    }
+
+    /// The same answer to a request that held this secret.
+    pub(crate) fn hiding(mut self, secret: Option<&Secret>) -> Self {
+        self.hidden = secret.cloned();
+        self
     }
 
     /// The error that it is.
@@ -81,6 +89,9 @@ impl Answer {
             ErrorKind::NotFound if self.token.is_none() => {
                 Some("check the path; what is private is found with an access token only".into())
             }
+            ErrorKind::NotFound => Some(format!(
+                "check that it is there, and that the token's owner may see it: {host} answers the same to both"
+            )),
             ErrorKind::RateLimited => Some(format!("{host} asks for a pause: it is tried again later")),
             _ => None,
         }

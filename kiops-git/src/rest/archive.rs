@@ -17,6 +17,7 @@ pub(crate) enum Packing {
     /// An uncompressed tar file.
     Tar,
     /// One compressed by gzip.
+    #[cfg_attr(not(test), allow(dead_code, reason = "GitHub and Gitea pack so"))]
     TarGz,
 }
 
@@ -47,6 +48,11 @@ pub(crate) fn without_root(packed: ByteStream, packing: Packing, max: u64) -> By
             Err(error) => Some((Err(error), None)),
         }
     }))
+}
+
+/// How many bytes an archive may have as it comes: with the folder that is taken away again it is a little larger.
+pub(crate) const fn packed(max: u64) -> u64 {
+    max.saturating_add(max / 8).saturating_add(1 << 20)
 }
 
 async fn pump(mut packed: ByteStream, input: mpsc::Sender<Result<Bytes>>) {
@@ -111,8 +117,6 @@ fn copy(packed: impl Read, sink: &mut Sink) -> io::Result<()> {
         }
     }
     out.finish()?;
-    drop(out);
-    drop(archive);
     io::copy(&mut packed, &mut io::sink())?;
     if packed.zeros < END {
         return Err(damaged("it ends before its end"));

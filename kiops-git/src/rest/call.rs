@@ -4,11 +4,15 @@ use http::{HeaderValue, Method, Request, header};
 use kiops_core::event::Repository;
 use kiops_core::http::{Body, HttpClient, Idempotent};
 use kiops_core::provider::Token;
+use kiops_core::secret::Secret;
 use kiops_core::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Answer, Rest};
+
+/// How many bytes of an error are read.
+const ERROR_MAX: u64 = 64 * 1024;
 
 /// A call to a host's interface that is being put together.
 pub(crate) struct Call<'a> {
@@ -20,11 +24,23 @@ pub(crate) struct Call<'a> {
     body: Option<(&'static str, Vec<u8>)>,
     accept: Option<&'static str>,
     is_idempotent: bool,
+    /// Another token than ours; `Some(None)`: none.
+    instead: Option<Option<Token>>,
 }
 
 impl<'a> Call<'a> {
     pub(super) const fn new(rest: &'a Rest, operation: &'static str, method: Method, url: String) -> Self {
-        Self { rest, operation, method, url, about: None, body: None, accept: None, is_idempotent: false }
+        Self {
+            rest,
+            operation,
+            method,
+            url,
+            about: None,
+            body: None,
+            accept: None,
+            is_idempotent: false,
+            instead: None,
+        }
     }
 
     /// The same call about this repository: it chooses the token.
@@ -63,6 +79,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// The same call with this token instead of ours, or with none.
+    pub(crate) fn instead(mut self, token: Option<&Secret>) -> Self {
+        self.instead = Some(token.map(|secret| Token { secret: secret.clone(), expires_at: None }));
+        self
+    }
+
     /// The same call, which does no harm when it is sent twice.
     pub(crate) const fn idempotent(mut self) -> Self {
         self.is_idempotent = true;
@@ -71,15 +93,13 @@ impl<'a> Call<'a> {
 
     /// What the host says, whatever its status. A token that is refused and can be replaced is replaced once.
     pub(crate) async fn send(self) -> Result<Answer> {
-        let token = self.rest.token(self.about).await?;
+        let token = self.token().await?;
         let answer = self.sent(token.as_ref()).await?;
-        match token {
-            Some(token) if answer.status == 401 && self.rest.tokens.refused(&token).await => {
-                let token = self.rest.token(self.about).await?;
-                self.sent(token.as_ref()).await
-            }
-            _ => Ok(answer),
+        if self.is_replaced(answer.status, token.as_ref()).await {
+            let token = self.token().await?;
+            return self.sent(token.as_ref()).await;
         }
+        Ok(answer)
     }
 
     /// A good answer, or an error that says what to do.
@@ -101,7 +121,8 @@ impl<'a> Call<'a> {
     /// A good answer's body, where it has at most `cap` bytes (more is `TooLarge`); `None` where the host knows of no such thing.
     pub(crate) async fn bytes(self, cap: usize) -> Result<Option<bytes::Bytes>> {
         let deadline = self.rest.client().limits().deadline;
-        match self.stream(cap as u64, deadline).await {
+        // What the host says where there is no such thing may be longer than that.
+        match self.stream((cap as u64).max(ERROR_MAX), deadline).await {
             Ok(body) => body.collect(cap).await.map(Some),
             Err(error) if error.kind() == kiops_core::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -111,23 +132,33 @@ impl<'a> Call<'a> {
     /// A good answer's body, still to be read: at most `bytes` of it.
     pub(crate) async fn stream(self, bytes: u64, deadline: std::time::Duration) -> Result<Body> {
         let client = self.rest.for_archives(bytes, deadline);
-        let token = self.rest.token(self.about).await?;
+        let mut token = self.token().await?;
         let mut response = client.call(self.request(token.as_ref())?).await?;
-        let mut used = token;
-        if let Some(token) = &used
-            && response.status() == 401
-            && self.rest.tokens.refused(token).await
-        {
-            let token = self.rest.token(self.about).await?;
+        if self.is_replaced(response.status().as_u16(), token.as_ref()).await {
+            token = self.token().await?;
             response = client.call(self.request(token.as_ref())?).await?;
-            used = token;
         }
         if response.status().is_success() {
             return Ok(response.into_body());
         }
         let (parts, body) = response.into_parts();
-        let body = body.collect(64 * 1024).await.unwrap_or_default();
-        Err(self.answer(http::Response::from_parts(parts, body), used.as_ref(), &client).error())
+        let body = body.collect(ERROR_MAX as usize).await.unwrap_or_default();
+        Err(self.answer(http::Response::from_parts(parts, body), token.as_ref(), &client).error())
+    }
+
+    async fn token(&self) -> Result<Option<Token>> {
+        match &self.instead {
+            Some(token) => Ok(token.clone()),
+            None => self.rest.token(self.about).await,
+        }
+    }
+
+    /// Whether the host has refused our token, and another one may be had.
+    async fn is_replaced(&self, status: u16, token: Option<&Token>) -> bool {
+        match token {
+            Some(token) if status == 401 && self.instead.is_none() => self.rest.tokens.refused(token).await,
+            _ => false,
+        }
     }
 
     async fn sent(&self, token: Option<&Token>) -> Result<Answer> {
@@ -151,6 +182,7 @@ impl<'a> Call<'a> {
             body,
             now: client.now(),
             token: token.map(|token| token.secret.clone()),
+            hidden: None,
         }
     }
 

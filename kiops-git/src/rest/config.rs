@@ -22,6 +22,9 @@ pub struct HostConfig {
     /// Further places that it may redirect to for archives and files, credentials left behind: an object store.
     #[serde(default)]
     pub redirects: Vec<HostRule>,
+    /// Where repositories may be imported from, which has to be asked for particulars: `https://api.github.com/`.
+    #[serde(default)]
+    pub import_from: Vec<HostRule>,
     /// Seconds that a call may take, tries and waits included.
     #[serde(default = "call_seconds")]
     pub call_seconds: u32,
@@ -67,6 +70,7 @@ impl HostConfig {
             api_url: None,
             private: false,
             redirects: Vec::new(),
+            import_from: Vec::new(),
             call_seconds: call_seconds(),
             archive_seconds: archive_seconds(),
             max_archive_bytes: max_archive_bytes(),
@@ -75,7 +79,7 @@ impl HostConfig {
         }
     }
 
-    /// Where calls may go: below the interface, and to [`HostConfig::redirects`]. Give a `ReqwestService` the same rules.
+    /// Where calls may go: below the interface, and where the configuration says besides. Give a `ReqwestService` the same rules.
     ///
     /// # Errors
     /// `Invalid` for an address that is none.
@@ -88,7 +92,7 @@ impl HostConfig {
         if let Some(api) = &self.api_url {
             egress.allow(place(api)?);
         }
-        for rule in &self.redirects {
+        for rule in self.redirects.iter().chain(&self.import_from) {
             egress.allow(rule.clone());
         }
         Ok(egress)

@@ -8,12 +8,16 @@ pub(crate) mod archive;
 mod call;
 mod config;
 mod link;
+mod text;
+#[allow(dead_code)] // Until GitHub compares by it.
 mod tree;
 
 pub(crate) use answer::Answer;
 pub(crate) use call::Call;
 pub use config::HostConfig;
 pub(crate) use link::next_parameter;
+pub(crate) use text::{marked, shortened, with_marker};
+#[allow(unused_imports)]
 pub(crate) use tree::{Entry, differences};
 
 use std::fmt;
@@ -72,10 +76,6 @@ impl Rest {
         Ok(Self { client, base, tokens, dialect })
     }
 
-    pub(crate) const fn host(&self) -> &'static str {
-        self.dialect.host
-    }
-
     pub(crate) fn client(&self) -> &HttpClient {
         &self.client
     }
@@ -90,7 +90,18 @@ impl Rest {
     }
 
     pub(crate) fn call(&self, operation: &'static str, method: Method, path: &[&str]) -> Result<Call<'_>> {
-        Ok(Call::new(self, operation, method, format!("{}{}", self.base, joined(operation, path)?)))
+        self.below(operation, method, &self.base, path)
+    }
+
+    /// A call to another place than the interface. The egress rules must allow it.
+    pub(crate) fn below(
+        &self,
+        operation: &'static str,
+        method: Method,
+        base: &str,
+        path: &[&str],
+    ) -> Result<Call<'_>> {
+        Ok(Call::new(self, operation, method, format!("{base}{}", joined(operation, path)?)))
     }
 
     /// The same client with the limits of an archive: `bytes` at most, and as long as it takes to read them.
@@ -132,6 +143,12 @@ fn joined(operation: &'static str, path: &[&str]) -> Result<String> {
         joined.extend(utf8_percent_encode(segment, SEGMENT));
     }
     Ok(joined)
+}
+
+/// Where to clone the repository at `path` from a host that people open at `web`.
+pub(crate) fn clone_url(operation: &'static str, web: &str, path: &str) -> Result<String> {
+    let segments: Vec<&str> = path.split('/').collect();
+    Ok(format!("{web}{}.git", joined(operation, &segments)?))
 }
 
 #[cfg(test)]

@@ -12,9 +12,13 @@ mod deliveries;
 mod gitea;
 mod gitee;
 mod github;
+#[cfg(unix)]
+mod gitlab_api;
 mod gitlab_decode;
 mod gitlab_merge_request;
 mod gitlab_verify;
+#[cfg(unix)]
+mod hosts;
 #[cfg(unix)]
 mod plain;
 mod plain_webhook;

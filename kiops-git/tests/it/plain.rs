@@ -6,7 +6,7 @@ mod hostile;
 mod limits;
 mod local;
 mod provider;
-mod remote;
+pub(crate) mod remote;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -97,7 +97,7 @@ impl Fixture {
 }
 
 /// The git of these tests: nobody's configuration, a fixed identity and time.
-fn git(folder: &Path) -> Command {
+pub(crate) fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("LC_ALL", "C");
@@ -109,11 +109,11 @@ fn git(folder: &Path) -> Command {
     command
 }
 
-fn named(path: &str) -> Repository {
+pub(crate) fn named(path: &str) -> Repository {
     Repository { id: None, path: path.to_owned() }
 }
 
-fn id(text: &str) -> CommitId {
+pub(crate) fn id(text: &str) -> CommitId {
     CommitId::parse(text).unwrap()
 }
 
@@ -122,7 +122,7 @@ fn missing() -> CommitId {
     id(&"1".repeat(40))
 }
 
-fn full_ref(text: &str) -> GitRef {
+pub(crate) fn full_ref(text: &str) -> GitRef {
     GitRef::parse(text).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Repositories that are named by an address: real smart HTTP, through `git http-backend` behind a small server of these tests.
 
-pub(super) mod server;
+pub(crate) mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;

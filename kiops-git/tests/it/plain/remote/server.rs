@@ -12,7 +12,7 @@ use base64::Engine as _;
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// As a Git host does.
     Serve,
     /// Every request is sent on to another base address.
@@ -72,21 +72,21 @@ impl Server {
         format!("http://{}/{path}", self.host())
     }
 
-    pub(super) fn basic(&self) -> String {
+    pub(crate) fn basic(&self) -> String {
         self.shared.basic.clone()
     }
 
-    pub(super) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.shared.mode.lock().unwrap() = mode;
     }
 
     /// How many requests came in.
-    pub(super) fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
     /// How many of them carried a credential, right or wrong.
-    pub(super) fn authorized(&self) -> usize {
+    pub(crate) fn authorized(&self) -> usize {
         self.shared.authorized.load(Ordering::SeqCst)
     }
 }

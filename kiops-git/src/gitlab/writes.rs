@@ -1,0 +1,365 @@
+//! What we write at GitLab. It needs the scope `api`.
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use kiops_core::event::Repository;
+use kiops_core::name::{CommitId, GitRef, RepoId};
+use kiops_core::provider::{
+    GitProvider as _, Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest, NewRepository,
+    Owner, OwnerKind, Page, RepositoryInfo, Search, Visibility, Writes,
+};
+use kiops_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::GitLab;
+use super::provider::ProjectBody;
+use crate::rest::next_parameter;
+use crate::shape::check_path;
+
+const CREATE: &str = "create repository";
+const COMMIT: &str = "commit files";
+const OPEN: &str = "open merge request";
+const IMPORT: &str = "import repository";
+const GITHUB_API: &str = "https://api.github.com/";
+
+#[derive(Deserialize)]
+struct NamespaceBody {
+    id: u64,
+    full_path: String,
+    kind: String,
+}
+
+#[derive(Serialize)]
+struct Action<'a> {
+    action: &'static str,
+    file_path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
+}
+
+#[derive(Deserialize)]
+struct CommitBody {
+    id: CommitId,
+    #[serde(default)]
+    parent_ids: Vec<CommitId>,
+}
+
+#[derive(Deserialize)]
+struct MergeRequestBody {
+    iid: u64,
+    web_url: Option<String>,
+}
+
+impl GitLab {
+    async fn namespace(&self, operation: &'static str, path: &str) -> Result<NamespaceBody> {
+        let found: Option<NamespaceBody> = self.rest.get(operation, &["namespaces", path])?.find().await?;
+        found.ok_or_else(|| {
+            Error::not_found(operation, format!("there is no group or namespace `{}`", path.escape_debug()))
+                .with_remedy("choose one from the list of owners")
+        })
+    }
+
+    /// How a file compares with what it is to hold.
+    async fn there(
+        &self,
+        repository: &Repository,
+        commit: &CommitId,
+        path: &str,
+        wanted: Option<&bytes::Bytes>,
+    ) -> Result<There> {
+        match self.file(repository, commit, path, wanted.map_or(0, bytes::Bytes::len)).await {
+            Ok(None) => Ok(There::Missing),
+            Ok(content) => Ok(if content.as_ref() == wanted { There::Same } else { There::Other }),
+            // Larger than what it is to hold: no need to read it.
+            Err(error) if error.kind() == ErrorKind::TooLarge => Ok(There::Other),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a commit does, file by file; empty where everything is so already.
+    async fn actions<'a>(&self, repository: &Repository, commit: &'a NewCommit) -> Result<Vec<Action<'a>>> {
+        let mut actions = Vec::new();
+        for change in &commit.files {
+            check_path(COMMIT, &change.path, false)?;
+            let wanted = change.content.as_ref();
+            let there = match &commit.parent {
+                Some(parent) => self.there(repository, parent, &change.path, wanted).await?,
+                None => There::Missing,
+            };
+            let action = match (wanted, there) {
+                (None, There::Missing) | (Some(_), There::Same) => continue,
+                (None, _) => "delete",
+                (Some(_), There::Missing) => "create",
+                (Some(_), There::Other) => "update",
+            };
+            actions.push(Action {
+                action,
+                file_path: &change.path,
+                content: change.content.as_ref().map(|content| STANDARD.encode(content)),
+                encoding: change.content.as_ref().map(|_| "base64"),
+            });
+        }
+        Ok(actions)
+    }
+
+    async fn open_request(
+        &self,
+        repository: &Repository,
+        new: &NewMergeRequest,
+    ) -> Result<Option<MergeRequestInfo>> {
+        let call = self.get(OPEN, repository, &["merge_requests"])?.query("state", "opened");
+        let call =
+            call.query("source_branch", new.source.as_str()).query("target_branch", new.target.as_str());
+        // One branch pair has one open merge request at most, those of forks aside.
+        let found: Vec<MergeRequestBody> = call.query("per_page", "1").read().await?;
+        Ok(found.into_iter().next().map(MergeRequestBody::into_info))
+    }
+
+    /// The number that GitHub gives a repository: what GitLab's importer wants.
+    async fn github_id(&self, import: &Import) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Body {
+            id: u64,
+        }
+        let refuse = |message: &str| {
+            Error::invalid(IMPORT, message.to_owned())
+                .with_remedy("write the address like `https://github.com/team/app`")
+        };
+        let url = Url::parse(&import.url).map_err(|_| refuse("the address is no URL"))?;
+        if url.scheme() != "https" || url.host_str() != Some("github.com") || !url.username().is_empty() {
+            return Err(refuse("GitLab imports from github.com"));
+        }
+        let segments: Vec<&str> = url.path().trim_matches('/').split('/').collect();
+        let [owner, name] = segments[..] else { return Err(refuse("the address names no repository")) };
+        let name = name.trim_end_matches(".git");
+        let call = self.rest.below(IMPORT, Method::GET, GITHUB_API, &["repos", owner, name])?;
+        let body: Body = call.instead(import.token.as_ref()).read().await?;
+        Ok(body.id)
+    }
+}
+
+/// How a file compares with what it is to hold.
+enum There {
+    Missing,
+    Same,
+    Other,
+}
+
+impl MergeRequestBody {
+    fn into_info(self) -> MergeRequestInfo {
+        MergeRequestInfo { number: self.iid, web_url: self.web_url }
+    }
+}
+
+#[async_trait]
+impl Writes for GitLab {
+    async fn owners(&self, search: &Search) -> Result<Page<Owner>> {
+        let size = if search.limit == 0 { 100 } else { search.limit.min(100) };
+        let mut call = self.rest.get("list owners", &["namespaces"])?.query("per_page", &size.to_string());
+        if !search.text.is_empty() {
+            call = call.query("search", &search.text);
+        }
+        if let Some(after) = &search.after {
+            call = call.query("page", after);
+        }
+        let answer = call.good().await?;
+        let owner = |body: NamespaceBody| Owner {
+            id: Some(body.id.to_string()),
+            path: body.full_path,
+            kind: if body.kind == "user" { OwnerKind::User } else { OwnerKind::Group },
+        };
+        let items = answer.read::<Vec<NamespaceBody>>()?.into_iter().map(owner).collect();
+        let next = next_parameter(&answer.headers, "page").filter(|next| search.after.as_ref() != Some(next));
+        Ok(Page { items, next })
+    }
+
+    async fn create_repository(&self, new: &NewRepository) -> Result<RepositoryInfo> {
+        let namespace = self.namespace(CREATE, &new.owner).await?;
+        let body = serde_json::json!({
+            "name": new.name,
+            "path": new.name,
+            "namespace_id": namespace.id,
+            "default_branch": new.default_branch.as_str(),
+            "description": new.description,
+            "visibility": match new.visibility { Visibility::Private => "private", Visibility::Public => "public" },
+            "initialize_with_readme": false,
+        });
+        let answer = self.rest.call(CREATE, Method::POST, &["projects"])?.json(&body)?.send().await?;
+        if answer.status == 400 && answer.said().contains("has already been taken") {
+            let message = format!("`{}` has a project `{}` already", new.owner, new.name);
+            return Err(Error::conflict(CREATE, message)
+                .with_remedy("choose another name, or register the one that is there"));
+        }
+        answer.good()?.read::<ProjectBody>()?.into_info()
+    }
+
+    /// GitLab has no call that looks at the branch and commits in one: a push that comes between the two is not overwritten where it
+    /// touches other files, and is found afterwards by the new commit's parent; the error says so then.
+    async fn commit_files(&self, repository: &Repository, commit: &NewCommit) -> Result<CommitId> {
+        let branch = GitRef::Branch(commit.branch.clone());
+        let head = self.head(repository, &branch).await?;
+        let moved = |at: &CommitId| {
+            Error::conflict(
+                COMMIT,
+                format!("branch `{}` is at {at}, not where it was expected", commit.branch),
+            )
+            .with_remedy("read the files again and repeat the change on top of that")
+        };
+        let actions = self.actions(repository, commit).await?;
+        if let Some(head) = &head {
+            if commit.parent.as_ref() != Some(head) {
+                // A repetition of this very commit, which was cut off after it was made.
+                let again = NewCommit { parent: Some(head.clone()), ..commit.clone() };
+                let there = self.actions(repository, &again).await?.is_empty();
+                return if there { Ok(head.clone()) } else { Err(moved(head)) };
+            }
+            if actions.is_empty() {
+                return Ok(head.clone());
+            }
+        }
+        let mut body = serde_json::json!({
+            "branch": commit.branch.as_str(),
+            "commit_message": commit.message,
+            "actions": actions,
+        });
+        if let (None, Some(parent)) = (&head, &commit.parent) {
+            body["start_sha"] = parent.as_str().into();
+        }
+        let call = self.project(COMMIT, Method::POST, repository, &["repository", "commits"])?;
+        let answer = call.json(&body)?.send().await?;
+        let said = answer.said();
+        // What was to be made is there, or what was to be changed is not: somebody was faster.
+        if answer.status == 400
+            && ["already exists", "doesn't exist", "has changed since"].iter().any(|text| said.contains(text))
+        {
+            return Err(Error::conflict(COMMIT, format!("the branch has moved on: {said}"))
+                .with_remedy("read the files again and repeat the change on top of that"));
+        }
+        let made: CommitBody = answer.good()?.read()?;
+        match made.parent_ids.first() {
+            Some(parent) if commit.parent.as_ref().is_some_and(|expected| expected != parent) => {
+                Err(Error::conflict(
+                    COMMIT,
+                    format!("another push came first; commit {} lies on top of it", made.id),
+                )
+                .with_remedy("look at the branch: both changes are on it"))
+            }
+            _ => Ok(made.id),
+        }
+    }
+
+    async fn open_merge_request(
+        &self,
+        repository: &Repository,
+        new: &NewMergeRequest,
+    ) -> Result<MergeRequestInfo> {
+        if let Some(found) = self.open_request(repository, new).await? {
+            return Ok(found);
+        }
+        let body = serde_json::json!({
+            "source_branch": new.source.as_str(),
+            "target_branch": new.target.as_str(),
+            "title": new.title,
+            "description": new.description,
+        });
+        let answer =
+            self.project(OPEN, Method::POST, repository, &["merge_requests"])?.json(&body)?.send().await?;
+        if answer.status == 409
+            && let Some(found) = self.open_request(repository, new).await?
+        {
+            return Ok(found);
+        }
+        Ok(answer.good()?.read::<MergeRequestBody>()?.into_info())
+    }
+
+    /// From github.com, by the importer that an administrator has switched on ("Import sources"). The token needs GitHub's scope `repo`.
+    async fn import_repository(&self, import: &Import) -> Result<RepositoryInfo> {
+        let path = format!("{}/{}", import.owner, import.name);
+        let there = Repository { id: None, path };
+        if let Some(found) = self.get(IMPORT, &there, &[])?.find::<ImportedBody>().await? {
+            let source = found.import_url.as_deref().unwrap_or_default();
+            if found.import_type.as_deref() == Some("github") || same_place(source, &import.url) {
+                return found.project.into_info();
+            }
+            return Err(Error::conflict(IMPORT, format!("`{}` is there and was not imported", there.path))
+                .with_remedy("choose another name"));
+        }
+        let Some(token) = import.token.as_ref().and_then(|token| token.expose_str()) else {
+            return Err(Error::new(
+                ErrorKind::Unauthorized,
+                IMPORT,
+                "GitLab's importer wants a token of GitHub's",
+            )
+            .with_remedy("give a personal access token of GitHub's with the scope `repo`"));
+        };
+        let body = serde_json::json!({
+            "personal_access_token": token,
+            "repo_id": self.github_id(import).await?,
+            "target_namespace": import.owner,
+            "new_name": import.name,
+        });
+        #[derive(Deserialize)]
+        struct Started {
+            id: u64,
+            full_path: Option<String>,
+        }
+        let answer = self.rest.call(IMPORT, Method::POST, &["import", "github"])?.json(&body)?.send().await?;
+        let answer = answer.hiding(import.token.as_ref());
+        let started: Started = answer.good()?.read()?;
+        Ok(RepositoryInfo {
+            repository: Repository {
+                id: Some(RepoId::parse(started.id.to_string())?),
+                path: started.full_path.map_or(there.path, |path| path.trim_start_matches('/').to_owned()),
+            },
+            default_branch: None,
+            web_url: None,
+        })
+    }
+
+    async fn import_progress(&self, repository: &Repository) -> Result<ImportProgress> {
+        #[derive(Deserialize)]
+        struct Progress {
+            import_status: String,
+            import_error: Option<String>,
+            #[serde(default)]
+            failed_relations: Vec<serde_json::Value>,
+            stats: Option<serde_json::Value>,
+        }
+        let progress: Progress = self.get("read import", repository, &["import"])?.read().await?;
+        Ok(match progress.import_status.as_str() {
+            "scheduled" => ImportProgress::Waiting,
+            "started" => ImportProgress::Running { detail: progress.stats.map(|stats| stats.to_string()) },
+            "finished" if progress.failed_relations.is_empty() => ImportProgress::Done,
+            "finished" => ImportProgress::Failed {
+                message: format!("{} parts could not be imported", progress.failed_relations.len()),
+            },
+            "none" => ImportProgress::Failed { message: "this project was not imported".into() },
+            _ => ImportProgress::Failed {
+                message: progress.import_error.unwrap_or_else(|| "GitLab does not say why".into()),
+            },
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct ImportedBody {
+    #[serde(flatten)]
+    project: ProjectBody,
+    import_type: Option<String>,
+    import_url: Option<String>,
+}
+
+/// Whether two addresses are one, whatever stands before the host.
+fn same_place(one: &str, other: &str) -> bool {
+    let place = |url: &str| {
+        let url = Url::parse(url).ok()?;
+        let path = url.path().trim_matches('/').trim_end_matches(".git").to_lowercase();
+        Some((url.host_str()?.to_owned(), path))
+    };
+    place(one).is_some() && place(one) == place(other)
+}

@@ -1,0 +1,65 @@
+//! Texts that hosts take: shortened to their limits, and marked so that they are found again.
+
+use sha2::{Digest as _, Sha256};
+
+/// A name of at most `max` characters: a longer one is cut and ends with a hash of the whole, so that two never become one (E74). `max` is 16 or more.
+pub(crate) fn shortened(name: &str, max: usize) -> String {
+    if name.chars().count() <= max {
+        return name.to_owned();
+    }
+    let hash = Sha256::digest(name.as_bytes());
+    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let kept: String = name.chars().take(max.saturating_sub(hash.len() + 1)).collect();
+    format!("{kept}-{hash}")
+}
+
+/// A comment's text with the marker by which it is found again. Markdown shows no HTML comment.
+pub(crate) fn with_marker(topic: &str, text: &str) -> String {
+    format!("{}\n{text}", marker(topic))
+}
+
+/// Whether a comment has the marker of `topic`.
+pub(crate) fn marked(body: &str, topic: &str) -> bool {
+    body.starts_with(&marker(topic))
+}
+
+fn marker(topic: &str) -> String {
+    // What could end the marker is left out, with its hash to tell it from others.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-/._".contains(c);
+    if topic.chars().all(plain) && !topic.contains("--") {
+        return format!("<!-- kiops:{topic} -->");
+    }
+    let hash = Sha256::digest(topic.as_bytes());
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("<!-- kiops:{hash} -->")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_comment_is_found_by_its_own_topic_only() {
+        let text = with_marker("build/api", "Built.");
+        assert!(marked(&text, "build/api") && !marked(&text, "build"));
+        assert!(!marked("quoted <!-- kiops:build/api -->", "build/api"));
+    }
+
+    proptest! {
+        #[test]
+        fn names_stay_short_and_apart(one in "\\PC{1,80}", other in "\\PC{1,80}") {
+            let (a, b) = (shortened(&one, 40), shortened(&other, 40));
+            prop_assert!(a.chars().count() <= 40);
+            prop_assert_eq!(one == other, a == b);
+        }
+
+        #[test]
+        fn no_topic_ends_its_marker(topic in "\\PC{0,40}") {
+            let text = with_marker(&topic, "text");
+            prop_assert_eq!(text.matches("-->").count(), 1);
+            prop_assert!(marked(&text, &topic));
+        }
+    }
+}
