@@ -99,6 +99,11 @@ pub enum Effect {
         /// Whether nothing comes after them.
         close: bool,
     },
+    /// Tell the Git host how a build stands.
+    Report {
+        /// Which.
+        build: BuildId,
+    },
     /// Let a build look at the clock.
     WakeBuild {
         /// Which.
@@ -134,6 +139,7 @@ impl Effect {
             Self::Verify { .. } => "verify",
             Self::GoBack { .. } => "go_back",
             Self::Log { .. } => "log",
+            Self::Report { .. } => "report",
             Self::WakeBuild { .. } => "wake_build",
             Self::WakeRelease { .. } => "wake_release",
         }
@@ -147,6 +153,7 @@ impl Effect {
             | Self::Check { build, .. }
             | Self::Promote { build }
             | Self::Log { build, .. }
+            | Self::Report { build }
             | Self::WakeBuild { build } => build.as_str(),
             Self::CancelRun { run, .. } | Self::ForgetRun { run, .. } | Self::CancelCheck { run } => {
                 run.as_str()

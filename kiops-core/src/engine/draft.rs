@@ -315,7 +315,13 @@ impl<'a> Draft<'a> {
         for release in self.releases.values().filter(|release| release.origin.is_automatic()) {
             ids.extend(release.origin.build());
         }
-        let (mut events, mut over) = (Vec::new(), BTreeSet::new());
+        let (mut events, mut over, mut reports) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let mut report = |id: &BuildId, view: &BuildView| {
+            let told = |view: &BuildView| (view.state, view.stage);
+            if self.reports() && self.seen_before(id).as_ref().map(told) != Some(told(view)) {
+                reports.push(Effect::Report { build: id.clone() });
+            }
+        };
         for id in ids {
             let Some(build) = self.build(id) else {
                 // It was over before, and only its release still goes on.
@@ -327,6 +333,7 @@ impl<'a> Draft<'a> {
                     if view.state.is_over() {
                         over.insert(id.clone());
                     }
+                    report(id, &view);
                     events.extend(seen_through(id, release, view));
                 }
                 continue;
@@ -338,6 +345,7 @@ impl<'a> Draft<'a> {
             if view.state.is_over() {
                 over.insert(id.clone());
             }
+            report(id, &view);
             events.push(DomainEvent::Build {
                 build: id.clone(),
                 service: build.service().clone(),
@@ -348,6 +356,11 @@ impl<'a> Draft<'a> {
             });
         }
         self.events.extend(events);
+        // Each change is work of its own: one that is being performed may have looked before this one was stored.
+        let version = self.view.ledger.version.to_string();
+        let reports =
+            reports.into_iter().map(|effect| Work::new(&self.service.name, self.now, effect, &version));
+        self.work.extend(reports);
         for release in self.releases.values() {
             self.events.push(DomainEvent::Release {
                 release: release.id.clone(),
@@ -359,6 +372,25 @@ impl<'a> Draft<'a> {
             });
         }
         over
+    }
+}
+
+impl Draft<'_> {
+    /// Whether the Git host is told of builds.
+    fn reports(&self) -> bool {
+        let report = self.service.settings.auto_ci.report;
+        (report.status || report.comment) && self.service.source.git().is_some()
+    }
+
+    /// What people saw of a build before this step; `None`: there was none.
+    fn seen_before(&self, id: &BuildId) -> Option<BuildView> {
+        if let Some(build) = self.view.builds.get(id) {
+            let release = build.release.as_ref().and_then(|id| self.view.releases.get(id));
+            return Some(BuildView::of(build, release));
+        }
+        let own = Origin::Build(id.clone());
+        let releases = self.view.releases.values().filter(|release| release.origin == own);
+        releases.max_by_key(|release| release.order).map(BuildView::through)
     }
 }
 

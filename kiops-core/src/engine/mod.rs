@@ -11,6 +11,8 @@ mod lanes;
 mod promote;
 mod reconcile;
 mod reply;
+#[cfg(any(feature = "runtime", test))]
+mod report;
 mod step;
 #[cfg(test)]
 mod tests;

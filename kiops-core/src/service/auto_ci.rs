@@ -26,6 +26,8 @@ pub struct AutoCi {
     pub ignored_actors: Vec<String>,
     /// What a newer push does to older builds of the same ref.
     pub supersede: Supersede,
+    /// What the Git host is told of builds.
+    pub report: Report,
 }
 
 impl Default for AutoCi {
@@ -40,6 +42,7 @@ impl Default for AutoCi {
             keyword: None,
             ignored_actors: Vec::new(),
             supersede: Supersede::default(),
+            report: Report::default(),
         }
     }
 }
@@ -84,6 +87,22 @@ pub struct MergeRequests {
     pub merged: bool,
     /// What happens to those that come from forks.
     pub forks: Forks,
+}
+
+/// What the Git host is told of builds, where it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Report {
+    /// Whether every state of a build becomes a commit status. On by default: without it no failed build blocks a merge (K41).
+    pub status: bool,
+    /// Whether a merge request gets a comment once its build is over, the same one for every build of a component. Off by default.
+    pub comment: bool,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { status: true, comment: false }
+    }
 }
 
 /// What happens to a merge request from a fork.

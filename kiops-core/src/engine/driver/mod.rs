@@ -7,6 +7,7 @@ mod heads;
 mod held;
 mod images;
 mod perform;
+mod report;
 mod schedule;
 mod tidy;
 
@@ -32,7 +33,7 @@ use super::wants::{Primary, wants};
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::log::LogStore;
-use crate::name::ServiceName;
+use crate::name::{BuildId, ServiceName};
 use crate::notify::DomainEvent;
 use crate::policy::{Question, Rules};
 use crate::queue::Limits;
@@ -61,6 +62,9 @@ pub struct DriverConfig {
     pub parallel: usize,
     /// How often work that fails for reasons that may pass is tried before it counts as failed. 6 by default.
     pub tries: u32,
+    /// Where people can look at a build, with `{service}` and `{build}` in the places of both names: commit statuses link to it.
+    /// `https://ci.example.com/builds/{build}`; `None`: they link to nothing.
+    pub build_url: Option<String>,
     /// How long what may go is kept.
     pub keep: Keep,
 }
@@ -102,6 +106,7 @@ impl DriverConfig {
             rollouts: Duration::from_millis(500),
             parallel: 32,
             tries: 6,
+            build_url: None,
             keep: Keep::default(),
         }
     }
@@ -130,6 +135,8 @@ struct Shared {
     /// Steps of one service go one after the other: across processes the ledger's version sees to that.
     services: Mutex<BTreeMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
     permits: Arc<Semaphore>,
+    /// What Git hosts were told of builds.
+    told: Mutex<BTreeMap<BuildId, report::Told>>,
 }
 
 /// What happens, as it happens. A reader that falls far behind misses events: the store has them all.
@@ -173,6 +180,7 @@ impl Driver {
             held: Held::default(),
             services: Mutex::default(),
             permits,
+            told: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }

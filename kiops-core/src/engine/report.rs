@@ -1,0 +1,117 @@
+//! What a Git host is told of a build: a pure function of the build and what people see of it.
+
+use crate::build::Build;
+use crate::name::{ComponentName, DeliveryId, PinnedImage};
+use crate::policy::RefKey;
+use crate::provider::{CommitStatus, StatusState};
+use crate::release::{BuildView, VisibleState};
+
+/// The context of a build's status: one a service, or one a component where a service has several. It stays the same over all builds.
+pub(super) fn context(build: &Build, several: bool) -> String {
+    let (service, component) = (build.service(), build.component());
+    if several || *component != ComponentName::default() {
+        format!("kiops/{service}/{component}")
+    } else {
+        format!("kiops/{service}")
+    }
+}
+
+/// A build as a commit status.
+pub(super) fn status(build: &Build, view: &BuildView, several: bool, target_url: Option<String>) -> CommitStatus {
+    let failure = || view.failure.as_ref().map(|failure| failure.message.clone());
+    let during =
+        |text: &str| view.stage.map_or_else(|| text.to_owned(), |stage| format!("{text}: {}", stage.name()));
+    let (state, description) = match view.state {
+        VisibleState::Queued => (StatusState::Pending, "waits for a free place".to_owned()),
+        VisibleState::Starting => (StatusState::Running, "starting".to_owned()),
+        VisibleState::Running => (StatusState::Running, during("running")),
+        VisibleState::AwaitingApproval => {
+            (StatusState::Running, "built; the deployment waits for an approval".to_owned())
+        }
+        VisibleState::Succeeded => {
+            let name = |image: PinnedImage| match &image.tag {
+                Some(tag) => format!("built {}:{tag}", image.name),
+                None => format!("built {}", image.name),
+            };
+            (StatusState::Success, build.image().map_or_else(|| "built".to_owned(), name))
+        }
+        VisibleState::Failed => (StatusState::Failed, failure().unwrap_or_else(|| "failed".to_owned())),
+        VisibleState::Error => {
+            let text = failure().map_or_else(String::new, |text| format!(": {text}"));
+            (StatusState::Failed, format!("not the commit's fault{text}"))
+        }
+        VisibleState::Canceled => (StatusState::Canceled, "canceled".to_owned()),
+        VisibleState::Superseded => {
+            (StatusState::Canceled, "canceled: a newer commit took its place".to_owned())
+        }
+    };
+    CommitStatus { state, context: context(build, several), description, target_url }
+}
+
+/// A build that is over, as a comment on its merge request. Markdown.
+pub(super) fn comment(build: &Build, view: &BuildView, status: &CommitStatus) -> String {
+    let (mark, commit) = (mark(status.state), build.commit());
+    let description = escaped(&status.description);
+    let mut text =
+        format!("{mark} **{}** {}: {description}\n\nCommit {commit}", status.context, status.state.name());
+    if let Some(failure) = &view.failure {
+        text.push_str(&format!("\n\nWhat to do: {}", escaped(&failure.remedy)));
+    } else if let Some(image) = build.image() {
+        text.push_str(&format!("\n\n`{image}`"));
+    }
+    if let Some(url) = &status.target_url {
+        text.push_str(&format!("\n\n[Log and details]({url})"));
+    }
+    text
+}
+
+/// The merge requests that asked for a build, each with the delivery that did.
+pub(super) fn merge_requests(build: &Build) -> Vec<(u64, Option<DeliveryId>)> {
+    let asked = build.requesters.iter().filter_map(|requester| match requester.scope {
+        RefKey::MergeRequest(number) => Some((number, requester.delivery.clone())),
+        _ => None,
+    });
+    asked.collect()
+}
+
+const fn mark(state: StatusState) -> &'static str {
+    match state {
+        StatusState::Success => "\u{2705}",
+        StatusState::Failed => "\u{274c}",
+        _ => "\u{26aa}",
+    }
+}
+
+/// Text as Markdown shows it as it is: a failure's words may be a program's output.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => out.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '!' | '@' | '~' | '&' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_failure_is_markup(text in "\\PC{0,80}") {
+            let shown = escaped(&text);
+            let bare: String = shown.replace("\\\\", "");
+            for c in ['<', '[', '`', '@'] {
+                prop_assert_eq!(bare.matches(c).count(), bare.matches(&format!("\\{c}")).count());
+            }
+        }
+    }
+}
