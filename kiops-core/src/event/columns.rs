@@ -89,10 +89,14 @@ impl<'a> From<&'a Event> for Columns<'a> {
                 row.image_tag = push.tag.as_ref().map(AsRef::as_ref);
                 row.digest = push.digest.as_ref().map(AsRef::as_ref);
             }
-            EventKind::Ping => {}
+            EventKind::EmptyPush | EventKind::Ping => {}
             EventKind::Other(other) => {
-                if let Some(About::Ref { git_ref, head, deleted }) = other.about.as_deref() {
-                    row.about(git_ref, head.as_ref(), *deleted);
+                match other.about.as_deref() {
+                    Some(About::Ref { git_ref, head, deleted }) => {
+                        row.about(git_ref, head.as_ref(), *deleted);
+                    }
+                    Some(About::MergeRequest(request)) => row.merge_request(request),
+                    None => {}
                 }
                 row.action = other.action.as_deref();
             }
@@ -222,6 +226,17 @@ mod tests {
         assert_eq!((row.deleted, row.files_complete, row.added), (Some(true), None, None));
         let unwritten = push(at("b", 40), Tip::Absent);
         assert_eq!(Columns::from(&unwritten).head, None);
+    }
+
+    #[test]
+    fn a_push_that_names_no_ref_is_a_push_of_which_nothing_is_stated() {
+        let mut event = push(Tip::Absent, at("a", 40));
+        event.kind = EventKind::EmptyPush;
+        let row = Columns::from(&event);
+        assert_eq!((row.kind, row.repo, row.author), ("push", Some("group/app"), Some("ada")));
+        assert_eq!(row, Columns { kind: row.kind, repo: row.repo, author: row.author, ..Columns::default() });
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
     }
 
     #[test]

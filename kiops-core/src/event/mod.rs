@@ -35,7 +35,7 @@ pub struct Repository {
 /// Who acted, as the host names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// The host's numeric id as text: the only thing that identity may rest on.
+    /// The host's own id as text, a number or a UUID: the only thing that identity may rest on.
     pub id: Option<String>,
     /// The login or display name: for people to read, never to decide by.
     pub name: String,
@@ -48,6 +48,8 @@ pub struct Actor {
 pub enum EventKind {
     /// Commits reached a branch, or a branch was created or deleted.
     Push(Push),
+    /// A push of which the sender names no ref. What moved, if anything did, is found when heads are listed.
+    EmptyPush,
     /// A tag was created, moved or deleted.
     Tag(TagPush),
     /// A merge request (pull request) changed.
@@ -63,10 +65,10 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// The name used in columns, JSON and findings.
+    /// The name used in columns, JSON and findings. A push is one whether it names a ref or not.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Push(_) => "push",
+            Self::Push(_) | Self::EmptyPush => "push",
             Self::Tag(_) => "tag",
             Self::MergeRequest(_) => "merge_request",
             Self::Pipeline(_) => "pipeline",
@@ -335,4 +337,6 @@ pub enum About {
         /// Whether it was deleted.
         deleted: bool,
     },
+    /// A merge request was commented on, or a reviewer of it acted.
+    MergeRequest(Box<MergeRequest>),
 }

@@ -103,6 +103,9 @@ impl<'a> Judge<'a> {
             }
             EventKind::MergeRequest(request) => self.merge_request(git, request)?,
             EventKind::Pipeline(pipeline) => self.pipeline(git, pipeline)?,
+            EventKind::EmptyPush => {
+                return self.stop("event", SkipReason::NotRelevant, Saw::text("the push names no ref"));
+            }
             EventKind::Ping => {
                 return self.stop("event", SkipReason::NotRelevant, Saw::text("a ping: the webhook works"));
             }

@@ -172,6 +172,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => any_request(),
         2 => any_pipeline(),
         1 => Just(EventKind::Ping),
+        1 => Just(EventKind::EmptyPush),
         1 => Just(EventKind::Other(Other::default())),
         1 => Just(EventKind::ImagePush(ImagePush { image: "x".into(), tag: None, digest: None })),
     ]

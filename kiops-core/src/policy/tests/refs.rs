@@ -201,7 +201,7 @@ fn a_pipeline_without_a_commit_or_with_no_ref_name_builds_nothing() {
 #[test]
 fn pings_and_unknown_events_are_ignored_rather_than_skipped() {
     let other = EventKind::Other(crate::event::Other { name: "Note Hook".into(), ..Default::default() });
-    for kind in [EventKind::Ping, other] {
+    for kind in [EventKind::Ping, EventKind::EmptyPush, other] {
         let reason = skips(&judged(&plain(), &event(kind), &nothing()));
         assert_eq!(reason, SkipReason::NotRelevant);
         assert!(reason.is_ignored());
