@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use kiops_core::error::without_text;
-use kiops_core::event::{Event, EventKind, Other, Repository, Tip};
+use kiops_core::event::{About, Event, EventKind, Other, Repository, Tip};
 use kiops_core::name::{CommitId, NameError, RepoId};
 use kiops_core::webhook::without_bom;
 use kiops_core::{Error, Result};
@@ -105,6 +105,13 @@ fn is_form(body: &[u8]) -> bool {
 pub(crate) fn ignored(repository: Repository, name: &str, note: impl Into<String>) -> Event {
     let other = Other { name: name.to_owned(), note: Some(note.into()), ..Other::default() };
     Event { repository, actor: None, kind: EventKind::Other(other) }
+}
+
+/// An event of a sender whose keys are `about:what`, with which nothing is done. The action is what follows the first colon.
+pub(crate) fn keyed(key: &str, about: Option<Box<About>>) -> EventKind {
+    let name: String = key.chars().take(100).collect();
+    let action = name.split_once(':').map(|(_, action)| action.to_owned());
+    EventKind::Other(Other { action, about, name, note: None })
 }
 
 /// A host's numeric id of a repository.

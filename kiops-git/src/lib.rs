@@ -1,10 +1,13 @@
 //! Git hosts for kiops: how each one's webhooks are verified and decoded, and its API as a provider.
 //!
-//! A module a host: [`gitea`] (with Forgejo and Gogs), [`gitee`], [`github`], [`gitlab`], and [`plain`] for any Git repository without a host's
-//! software around it.
+//! A module a host: [`bitbucket`] (Cloud), [`bitbucket_dc`] (Data Center and Server), [`gitea`] (with Forgejo and Gogs), [`gitee`],
+//! [`github`], [`gitlab`], and [`plain`] for any Git repository without a host's software around it.
 
+pub mod bitbucket;
+pub mod bitbucket_dc;
 mod body;
 mod commits;
+mod detect;
 pub mod gitea;
 pub mod gitee;
 pub mod github;
@@ -13,14 +16,18 @@ pub mod plain;
 pub mod rest;
 mod shape;
 
+pub use detect::detect;
+
 use std::sync::Arc;
 
 use kiops_core::webhook::WebhookSource;
 
-/// Every sender of this crate, as [`WebhookSource`]s with the names that routes take: `forgejo`, `gitea`, `gitee`, `github`, `gitlab`,
-/// `gogs`, `plain`.
+/// Every sender of this crate, as [`WebhookSource`]s with the names that routes take: `bitbucket`, `bitbucket-dc`, `forgejo`, `gitea`,
+/// `gitee`, `github`, `gitlab`, `gogs`, `plain`.
 pub fn sources() -> Vec<Arc<dyn WebhookSource>> {
     vec![
+        Arc::new(bitbucket::BitbucketWebhook),
+        Arc::new(bitbucket_dc::BitbucketDcWebhook),
         Arc::new(gitea::GiteaWebhook::forgejo()),
         Arc::new(gitea::GiteaWebhook::gitea()),
         Arc::new(gitee::GiteeWebhook),

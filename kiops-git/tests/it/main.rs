@@ -7,6 +7,8 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
+mod bitbucket;
+mod bitbucket_dc;
 mod corpus;
 mod deliveries;
 mod gitea;

@@ -4,7 +4,7 @@ use kiops_core::webhook::{Delivery, SecretSet, WebhookSource, scheme};
 use proptest::prelude::*;
 
 use crate::deliveries::{NEW, OLD, delivery, merge_request, now, pipeline, push, secrets, tag, update};
-use crate::{gitea, gitee, github};
+use crate::{bitbucket, bitbucket_dc, gitea, gitee, github};
 
 /// A body of every kind of every sender.
 fn bodies() -> Vec<Vec<u8>> {
@@ -30,13 +30,18 @@ fn bodies() -> Vec<Vec<u8>> {
         gitea::ref_event("branch", "main"),
         gitee::push(),
         gitee::pull_request(),
+        bitbucket::push(),
+        bitbucket::pull_request(),
+        bitbucket_dc::push(),
+        bitbucket_dc::pull_request(),
+        bitbucket_dc::renamed(),
     ]
     .iter()
     .map(|body| body.to_string().into_bytes())
     .collect()
 }
 
-const BODIES: usize = 17;
+const BODIES: usize = 22;
 
 /// Names of events and proofs, in any combination, also repeated: none of the proofs is one.
 fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
@@ -49,6 +54,13 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
         "create",
         "delete",
         "package",
+        "repo:push",
+        "pullrequest:created",
+        "pullrequest:approved",
+        "repo:refs_changed",
+        "pr:modified",
+        "pr:comment:added",
+        "diagnostics:ping",
         "",
         "x",
     ]);
@@ -59,6 +71,8 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
         "X-Gogs-Event",
         "X-Gitee-Event",
         "X-Gitlab-Event",
+        "X-Event-Key",
+        "X-Event-Key",
     ]);
     const BARE: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
     const PREFIXED: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
@@ -164,6 +178,9 @@ fn every_body_is_drawn_from() {
 #[test]
 fn every_source_has_a_name_of_its_own() {
     let names: Vec<String> = kiops_git::sources().iter().map(|source| source.name().to_string()).collect();
-    assert_eq!(names, ["forgejo", "gitea", "gitee", "github", "gitlab", "gogs", "plain"]);
+    assert_eq!(
+        names,
+        ["bitbucket", "bitbucket-dc", "forgejo", "gitea", "gitee", "github", "gitlab", "gogs", "plain",]
+    );
     assert!(kiops_git::sources().iter().all(|source: &std::sync::Arc<dyn WebhookSource>| source.signs()));
 }
