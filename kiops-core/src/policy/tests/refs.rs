@@ -207,6 +207,15 @@ fn pings_and_unknown_events_are_ignored_rather_than_skipped() {
         assert!(reason.is_ignored());
     }
     assert!(!SkipReason::RefNotMatched.is_ignored());
+    // Why, and what to do instead, is said.
+    let note = "images are taken from the sender `ghcr`".to_owned();
+    let package = crate::event::Other { name: "package".into(), note: Some(note), ..Default::default() };
+    let decision = judged(&plain(), &event(EventKind::Other(package)), &nothing());
+    assert!(
+        said(&decision).contains("`package` images are taken from the sender `ghcr`"),
+        "{}",
+        said(&decision)
+    );
 }
 
 #[test]
