@@ -17,7 +17,12 @@ pub(super) fn context(build: &Build, several: bool) -> String {
 }
 
 /// A build as a commit status.
-pub(super) fn status(build: &Build, view: &BuildView, several: bool, target_url: Option<String>) -> CommitStatus {
+pub(super) fn status(
+    build: &Build,
+    view: &BuildView,
+    several: bool,
+    target_url: Option<String>,
+) -> CommitStatus {
     let failure = || view.failure.as_ref().map(|failure| failure.message.clone());
     let during =
         |text: &str| view.stage.map_or_else(|| text.to_owned(), |stage| format!("{text}: {}", stage.name()));

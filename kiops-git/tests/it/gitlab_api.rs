@@ -4,6 +4,7 @@ mod admin;
 mod beside;
 mod face;
 mod faults;
+mod flow;
 mod hooks;
 mod reading;
 mod statuses;
