@@ -61,18 +61,35 @@ impl Glob {
 
     /// Whether the whole path matches.
     pub(super) fn matches(&self, path: &str) -> bool {
+        self.walk(path, false)
+    }
+
+    /// Whether the path matches, or a folder above it.
+    pub(super) fn matches_folder_or(&self, path: &str) -> bool {
+        self.walk(path, true)
+    }
+
+    /// One walk over the path, however many folders it has. `folders`: the end of each counts like the path's own.
+    fn walk(&self, path: &str, folders: bool) -> bool {
         let mut now = vec![false; self.tokens.len() + 1];
+        let mut next = now.clone();
         now[0] = true;
         self.skip_empty(&mut now);
         for c in path.chars() {
-            let mut next = vec![false; self.tokens.len() + 1];
+            if folders && c == '/' && now.last() == Some(&true) {
+                return true;
+            }
+            if !now.contains(&true) {
+                return false;
+            }
+            next.fill(false);
             for (at, token) in self.tokens.iter().enumerate().filter(|(at, _)| now[*at]) {
                 let (step, stay) = token.takes(c);
                 next[at + 1] |= step;
                 next[at] |= stay;
             }
             self.skip_empty(&mut next);
-            now = next;
+            std::mem::swap(&mut now, &mut next);
         }
         now.last().copied().unwrap_or(false)
     }
@@ -200,6 +217,14 @@ mod tests {
                 }
                 prop_assert!(Glob::new(&path, deep).unwrap().matches(&path));
             }
+        }
+
+        #[test]
+        fn one_walk_finds_what_looking_at_each_folder_finds(pattern in "[ab*?/]{0,8}", path in "[ab/]{0,12}") {
+            let glob = Glob::new(&pattern, true).unwrap();
+            let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+            let each = folders.chain([path.as_str()]).any(|folder| glob.matches(folder));
+            prop_assert_eq!(glob.matches_folder_or(&path), each);
         }
     }
 }

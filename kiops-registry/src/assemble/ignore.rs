@@ -46,17 +46,12 @@ impl Ignore {
     pub(super) fn leaves_out(&self, path: &str) -> bool {
         let mut out = false;
         for rule in &self.rules {
-            if out == rule.keep && prefixes(path).any(|prefix| rule.glob.matches(prefix)) {
+            if out == rule.keep && rule.glob.matches_folder_or(path) {
                 out = !rule.keep;
             }
         }
         out
     }
-}
-
-/// The folders above a path, and the path.
-fn prefixes(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(at, _)| &path[..at]).chain(std::iter::once(path))
 }
 
 /// A pattern as Go's `filepath.Clean` leaves it, without a leading slash; `.` becomes empty.
