@@ -22,7 +22,8 @@ const TAGS: Syntax = Syntax { operation: "parse tag filter", everything: "*", se
 /// GitHub's merge queue, `gh-readonly-queue/..`, are matched only by patterns that begin with just that text (E46).
 /// Names are compared as they are: nothing is stripped, no case is folded. The signs are explained at [the module](super).
 ///
-/// Errors name the pattern and what is wrong with it; one with white space, which no branch name has, is refused.
+/// Errors name the pattern and what is wrong with it; one with a space, a tab or a line break, which no branch name has, is
+/// refused.
 #[derive(Clone)]
 pub struct RefFilter(Arc<Compiled>);
 
@@ -124,9 +125,9 @@ impl Default for TagFilter {
 
 filter!(TagFilter);
 
-/// White space is what "main, develop" in one string has, and would never match.
+/// White space is what "main, develop" in one string has, and would never match. Git takes no ASCII one; others are letters to it.
 fn ref_globs(pattern: &str) -> Result<Vec<String>, String> {
-    if pattern.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if pattern.chars().any(|c| c.is_ascii_whitespace() || c.is_control()) {
         return Err("a ref name has no white space: give several patterns as a list".into());
     }
     Ok(vec![pattern.to_owned()])
@@ -197,6 +198,14 @@ mod tests {
         assert_eq!(only.verdict("wip/x"), Verdict::Excluded("!wip/*"));
         assert_eq!(only.verdict("gh-readonly-queue/main/pr-1"), Verdict::NotMatched);
         assert_eq!(RefFilter::default().verdict("main"), Verdict::NotMatched);
+    }
+
+    #[test]
+    fn wide_spaces_that_git_takes_are_letters_like_others() {
+        for name in ["main\u{3000}2", "a\u{a0}b"] {
+            assert!(crate::name::BranchName::parse(name).is_ok(), "{name:?}");
+            assert_eq!(branches(&[&literal(name)]).matched_by(name), Some(name));
+        }
     }
 
     #[test]
