@@ -101,6 +101,19 @@ fn is_form(body: &[u8]) -> bool {
     name.len() < body.len() && name.first().is_some_and(u8::is_ascii_alphabetic) && name.iter().all(is_name)
 }
 
+/// What stands in every event of a delivery may come to so many bytes in all of them.
+const REPEATED_MAX: usize = 64 << 20;
+
+/// Refuses a delivery whose every event, of so many, would hold a copy of so many bytes: a long name times many changes is far more
+/// than the body itself.
+pub(crate) fn check_repeats(bytes: usize, events: usize) -> Result<()> {
+    if bytes.saturating_mul(events) <= REPEATED_MAX {
+        return Ok(());
+    }
+    let message = format!("each of {events} changes has {bytes} bytes of names: too much to keep");
+    Err(Error::invalid(OPERATION, message).with_remedy("check that the body is what the host sends"))
+}
+
 /// An event that nothing is done with, and why.
 pub(crate) fn ignored(repository: Repository, name: &str, note: impl Into<String>) -> Event {
     let other = Other { name: name.to_owned(), note: Some(note.into()), ..Other::default() };

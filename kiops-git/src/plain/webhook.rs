@@ -9,7 +9,7 @@ use kiops_core::webhook::{Delivery, ReplayKey, SecretSet, Verification, WebhookS
 use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::body::{ignored, parse};
+use crate::body::{check_repeats, ignored, parse};
 
 const NAME: ProviderLiteral = ProviderLiteral::new("plain");
 
@@ -72,6 +72,7 @@ impl WebhookSource for PlainWebhook {
 
     fn decode(&self, delivery: &Delivery) -> Result<Vec<Event>> {
         let notice: Notice<'_> = parse(&delivery.body, "plain repository's delivery")?;
+        check_repeats(notice.repository.len() + notice.pusher.len(), notice.changes.len())?;
         let repository = Repository { id: None, path: notice.repository.into_owned() };
         let actor = (!notice.pusher.is_empty()).then(|| Actor { id: None, name: notice.pusher.into_owned() });
         let event = |change: &Change<'_>| match kind(change) {

@@ -70,6 +70,23 @@ fn one_odd_change_is_ignored_and_the_others_count() {
 }
 
 #[test]
+fn a_long_name_in_many_changes_is_refused_before_it_is_copied() {
+    let notice = Notice {
+        repository: "a".repeat(1 << 20).into(),
+        ..notice(vec![change("refs/heads/main", OLD, NEW); 65])
+    };
+    let error = PlainWebhook.decode(&delivery(&[], notice.body().unwrap())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.message().len() < 200, "{error}");
+    let many = Notice {
+        repository: "/srv/git/site.git".into(),
+        changes: vec![change("x", OLD, NEW); 10_000],
+        ..notice
+    };
+    assert_eq!(PlainWebhook.decode(&delivery(&[], many.body().unwrap())).unwrap().len(), 10_000);
+}
+
+#[test]
 fn a_body_of_another_shape_is_an_error_and_an_unknown_pusher_is_none() {
     for bad in
         ["", "[]", "{}", r#"{"repository":1,"changes":[]}"#, r#"{"repository":"a","changes":[{"ref":"x"}]}"#]
