@@ -2,17 +2,12 @@
 #![no_main]
 
 use kiops_core::image::{TagTemplate, tag_from_branch};
-use kiops_core::name::{
-    BranchName, BuildId, CommitId, Digest, GitRef, GitTag, HookId, ImageName, ImageRef, MemberId, NameError,
-    PinnedImage, ProviderName, RepoId, RunId, SecretName, ServiceName, Tag, dns_label, dns_name,
-};
-
-/// The longest a refusal may be: 80 characters of the value, each escaped, and a sentence around them.
-const REFUSAL_MAX: usize = 80 * 10 + 300;
+use kiops_core::name::*;
 
 fn refused(error: &NameError) {
     let text = error.to_string();
-    assert!(text.len() <= REFUSAL_MAX && !text.contains(char::is_control), "{text:?}");
+    // 80 characters of the value, each escaped, and a sentence around them.
+    assert!(text.len() <= 80 * 10 + 300 && !text.contains(char::is_control), "{text:?}");
 }
 
 macro_rules! round_trips {
@@ -52,9 +47,6 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(image) = ImageRef::parse_familiar(text) {
         assert_eq!(ImageRef::parse(&image.to_string()).ok(), Some(image.clone()));
         assert_eq!(PinnedImage::try_from(image.clone()).is_ok(), image.digest.is_some());
-    }
-    if let Ok(Some(commit)) = CommitId::parse_optional(text) {
-        assert!(commit.as_str().starts_with(commit.short()));
     }
     assert!(ServiceName::parse(dns_label([text]).as_str()).is_ok());
     assert!(ServiceName::parse(dns_name(text, "registry-cred", 63)).is_ok());

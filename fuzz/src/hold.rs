@@ -29,13 +29,12 @@ pub(crate) fn decoding(source: &dyn WebhookSource, delivery: &Delivery) {
         assert_eq!(source.decode(&redacted).expect("redacting leaves the rest as it was"), events);
     }
     for event in &events {
-        // The peek stops at the path, and an id may come later. What it says is right.
-        assert_eq!(peeked.path, event.repository.path, "whose secrets are tried is whose event it is");
-        assert!(
-            peeked.id.is_none() || peeked.id == event.repository.id,
-            "{peeked:?} is {:?}",
-            event.repository
-        );
+        // GitLab's system hooks have flat fields instead, and a body may have both: there it is ingest that compares.
+        if source.name().as_str() != "gitlab" {
+            assert_eq!(peeked.path, event.repository.path, "whose secrets are tried is whose event it is");
+            // The peek may stop before the id. What it says is right.
+            assert!(peeked.id.is_none() || peeked.id == event.repository.id, "{peeked:?}, {:?}", event.repository);
+        }
         let _ = Columns::from(event);
         facts(event);
     }

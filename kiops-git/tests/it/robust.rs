@@ -184,3 +184,21 @@ fn every_source_has_a_name_of_its_own() {
     );
     assert!(kiops_git::sources().iter().all(|source: &std::sync::Arc<dyn WebhookSource>| source.signs()));
 }
+
+/// docs/FUZZING.md: a row, an entry and a file.
+#[test]
+fn every_source_has_a_fuzz_target() {
+    let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    if !fuzz.is_dir() {
+        println!("skipped: there is no {}", fuzz.display());
+        return;
+    }
+    let read = |file: &str| std::fs::read_to_string(fuzz.join(file)).unwrap();
+    let (rows, entries) = (read("src/sender.rs"), read("Cargo.toml"));
+    for source in kiops_git::sources() {
+        let name = source.name();
+        assert!(rows.contains(&format!("name: \"{name}\"")), "fuzz/src/sender.rs has no row for {name}");
+        assert!(entries.contains(&format!("fuzz_targets/{name}.rs")), "fuzz/Cargo.toml has no {name}");
+        assert!(read(&format!("fuzz_targets/{name}.rs")).contains(&format!("webhook(\"{name}\", data)")));
+    }
+}
