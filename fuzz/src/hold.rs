@@ -33,7 +33,11 @@ pub(crate) fn decoding(source: &dyn WebhookSource, delivery: &Delivery) {
         if source.name().as_str() != "gitlab" {
             assert_eq!(peeked.path, event.repository.path, "whose secrets are tried is whose event it is");
             // The peek may stop before the id. What it says is right.
-            assert!(peeked.id.is_none() || peeked.id == event.repository.id, "{peeked:?}, {:?}", event.repository);
+            assert!(
+                peeked.id.is_none() || peeked.id == event.repository.id,
+                "{peeked:?}, {:?}",
+                event.repository
+            );
         }
         let _ = Columns::from(event);
         facts(event);
