@@ -65,6 +65,28 @@ const GITLAB: &[&str] = &[
 ];
 const GITEE: &[&str] = &["Push Hook", "Tag Push Hook", "Merge Request Hook", "Note Hook"];
 
+const BITBUCKET: &[&str] = &[
+    "repo:push",
+    "pullrequest:created",
+    "pullrequest:updated",
+    "pullrequest:fulfilled",
+    "pullrequest:rejected",
+    "pullrequest:approved",
+    "pullrequest:comment_created",
+    "repo:fork",
+];
+const BITBUCKET_DC: &[&str] = &[
+    "repo:refs_changed",
+    "pr:opened",
+    "pr:from_ref_updated",
+    "pr:modified",
+    "pr:merged",
+    "pr:declined",
+    "pr:reviewer:approved",
+    "pr:comment:added",
+    "diagnostics:ping",
+];
+
 const KINDS: &[Kind] = &[
     Kind { name: "gitlab", event: ("X-Gitlab-Event", GITLAB), proof: Proof::Standard },
     Kind {
@@ -75,6 +97,16 @@ const KINDS: &[Kind] = &[
     Kind { name: "gitea", event: ("X-Gitea-Event", GITEA), proof: Proof::Hex("X-Gitea-Signature", "") },
     Kind { name: "forgejo", event: ("X-Forgejo-Event", GITEA), proof: Proof::Hex("X-Forgejo-Signature", "") },
     Kind { name: "gogs", event: ("X-Gogs-Event", GITEA), proof: Proof::Hex("X-Gogs-Signature", "") },
+    Kind {
+        name: "bitbucket",
+        event: ("X-Event-Key", BITBUCKET),
+        proof: Proof::Hex("X-Hub-Signature", "sha256="),
+    },
+    Kind {
+        name: "bitbucket-dc",
+        event: ("X-Event-Key", BITBUCKET_DC),
+        proof: Proof::Hex("X-Hub-Signature", "sha256="),
+    },
     Kind { name: "gitee", event: ("X-Gitee-Event", GITEE), proof: Proof::Gitee },
     Kind { name: "plain", event: ("X-Kiops-Event", &["push"]), proof: Proof::Standard },
 ];

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use kiops_core::error::without_text;
-use kiops_core::event::{About, Event, EventKind, Other, Repository, Tip};
+use kiops_core::event::{About, Actor, Event, EventKind, Other, Repository, Tip};
 use kiops_core::name::{CommitId, NameError, RepoId};
 use kiops_core::webhook::without_bom;
 use kiops_core::{Error, Result};
@@ -112,6 +112,12 @@ pub(crate) fn check_repeats(bytes: usize, events: usize) -> Result<()> {
     }
     let message = format!("each of {events} changes has {bytes} bytes of names: too much to keep");
     Err(Error::invalid(OPERATION, message).with_remedy("check that the body is what the host sends"))
+}
+
+/// How many bytes of names every event of a delivery repeats.
+pub(crate) fn names(repository: &Repository, actor: Option<&Actor>) -> usize {
+    let actor = actor.map_or(0, |actor| actor.name.len() + actor.id.as_ref().map_or(0, String::len));
+    repository.path.len() + actor
 }
 
 /// An event that nothing is done with, and why.

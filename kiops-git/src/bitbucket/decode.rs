@@ -8,7 +8,7 @@ use kiops_core::webhook::peek;
 use kiops_core::{Error, Result};
 
 use super::{payload, pull_request};
-use crate::body::{Text, ignored, keyed, parse, stated, tip};
+use crate::body::{Text, check_repeats, ignored, keyed, names, parse, stated, tip};
 
 /// The repository that a body names, by no more reading than that takes; of a pull request the target.
 pub(super) fn named_repository(body: &[u8]) -> Repository {
@@ -41,6 +41,7 @@ pub(super) fn decode(key: Option<&str>, body: &[u8]) -> Result<Vec<Event>> {
 fn push(event: &payload::PushEvent<'_>) -> Result<Vec<Event>> {
     let repository = repository(&event.repository);
     let actor = event.actor.as_ref().and_then(actor);
+    check_repeats(names(&repository, actor.as_ref()), event.push.changes.len())?;
     let mut events = Vec::new();
     for change in &event.push.changes {
         let (new, old) = (change.new.as_deref(), change.old.as_deref());

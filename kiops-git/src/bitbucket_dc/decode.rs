@@ -10,7 +10,7 @@ use kiops_core::{Error, Result};
 use serde::de::IgnoredAny;
 
 use super::{payload, pull_request};
-use crate::body::{ignored, keyed, parse, repo_id, stated, tip};
+use crate::body::{check_repeats, ignored, keyed, names, parse, repo_id, stated, tip};
 
 /// The repository that a body names, by no more reading than that takes: its own, else a pull request's target, else the one that
 /// was renamed.
@@ -68,6 +68,7 @@ pub(super) fn decode(header: Option<&str>, body: &[u8]) -> Result<Vec<Event>> {
 fn refs_changed(key: &str, event: &payload::RefsChanged<'_>) -> Result<Vec<Event>> {
     let repository = repository(&event.repository);
     let actor = event.actor.as_ref().and_then(actor);
+    check_repeats(names(&repository, actor.as_ref()), event.changes.as_ref().map_or(0, Vec::len))?;
     let mut events = Vec::new();
     for change in event.changes.iter().flatten() {
         let kind = match GitRef::parse(change.ref_id.as_ref()) {
