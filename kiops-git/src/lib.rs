@@ -14,9 +14,12 @@ pub mod github;
 pub mod gitlab;
 pub mod plain;
 pub mod rest;
+mod setup;
 mod shape;
 
 pub use detect::detect;
+
+pub use setup::{HookSetup, WebhookServer};
 
 use std::sync::Arc;
 
