@@ -98,6 +98,11 @@ impl HttpClient {
         &self.limits
     }
 
+    /// The time and the sleep that it goes by.
+    pub const fn timer(&self) -> &Arc<dyn Timer> {
+        &self.timer
+    }
+
     /// The time that it judges by.
     pub fn now(&self) -> Timestamp {
         self.timer.now()

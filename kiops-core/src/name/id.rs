@@ -95,6 +95,17 @@ name!(
     }
 );
 name!(
+    /// A connection to a Git host by OAuth (`git-abc123`, T07's `gitProviderId`): 1 to 100 characters of `A-Z a-z 0-9 _ -`.
+    ConnectionId,
+    |v| {
+        let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        if v.is_empty() || v.len() > 100 || !v.bytes().all(fine) {
+            return Err(NameError::new("connection id", v, "it must be 1 to 100 characters of A-Z a-z 0-9 _ -"));
+        }
+        Ok(())
+    }
+);
+name!(
     /// A member of the platform, as the host's accounts name them: 1 to 200 characters, none of them a control character.
     MemberId,
     |v| {

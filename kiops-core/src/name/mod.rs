@@ -10,8 +10,8 @@ pub(crate) use dns::hex;
 pub use dns::{ComponentName, ContainerName, DnsLabel, EnvironmentName, ServiceName, dns_label, dns_name};
 pub use git::{BranchName, CommitId, GitRef, GitTag, RepoId};
 pub use id::{
-    BuildId, CheckName, DeliveryId, HookId, MemberId, ProviderLiteral, ProviderName, ReleaseId, RunId,
-    SecretName, WorkId,
+    BuildId, CheckName, ConnectionId, DeliveryId, HookId, MemberId, ProviderLiteral, ProviderName, ReleaseId,
+    RunId, SecretName, WorkId,
 };
 pub use image::{Digest, ImageName, ImageRef, PinnedImage, Tag};
 

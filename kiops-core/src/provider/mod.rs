@@ -5,6 +5,7 @@ mod hooks;
 mod links;
 mod statuses;
 mod token;
+mod token_store;
 mod writes;
 
 pub use admin::{Admin, MissingScope, NewUser, TokenScopes, UserAccount, UserResult};
@@ -17,6 +18,7 @@ pub use statuses::{
     CommitStatus, MergeGate, Shown, StatusMergeRequest, StatusState, StatusSubject, Statuses,
 };
 pub use token::{Anonymous, FixedToken, Token, TokenSource};
+pub use token_store::{MemoryTokenStore, OAuthTokens, StoredTokens, TokenRecord, TokenStore};
 pub use writes::{
     FileChange, Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest, NewRepository, Owner,
     OwnerKind, Visibility, Writes,

@@ -9,3 +9,4 @@ mod log_store;
 mod sim;
 mod store;
 mod tidy;
+mod token_store;

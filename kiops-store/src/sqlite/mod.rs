@@ -9,6 +9,7 @@ mod registry;
 mod reseal;
 mod row;
 mod save;
+mod tokens;
 mod work;
 mod writer;
 
@@ -21,8 +22,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use kiops_core::build::Build;
 use kiops_core::error::Result;
-use kiops_core::name::{BuildId, CommitId, DeliveryId, ReleaseId, SecretName, ServiceName};
+use kiops_core::name::{BuildId, CommitId, ConnectionId, DeliveryId, ReleaseId, SecretName, ServiceName};
 use kiops_core::policy::RefKey;
+use kiops_core::provider::{StoredTokens, TokenRecord, TokenStore};
 use kiops_core::queue::{Slot, Waiting};
 use kiops_core::release::{Lane, LaneState, Release};
 use kiops_core::secret::{KeyProvider, Secret};
@@ -95,12 +97,12 @@ impl SqliteConfig {
     }
 }
 
-/// A [`Store`] in one SQLite file, for one process. Cheap to clone; all clones are one store.
+/// A [`Store`] and [`TokenStore`] in one SQLite file, for one process. Cheap to clone; all clones are one store.
 ///
 /// # Guarantees beyond the trait's
 /// - Write-ahead log and `synchronous=FULL`: what returned `Ok` survives a loss of power, as far as the disk keeps its word.
 /// - One connection writes; deliveries that wait at the same time go in with one statement and one commit.
-/// - Secrets, hook secrets and bodies are sealed ([`crate::Sealer`]); every other record carries a checksum, so that a damaged
+/// - Secrets, hook secrets, tokens and bodies are sealed ([`crate::Sealer`]); every other record carries a checksum, so that a damaged
 ///   one is an error of kind `Corrupt` and never a wrong answer. In a list it is left out.
 /// - A file of a newer schema is refused as `Unsupported`, one sealed with another key as `Unauthorized`, a damaged one as
 ///   `Corrupt`; each error names the file and the remedy, and the file is as it was.
@@ -304,5 +306,21 @@ impl Store for SqliteStore {
 
     async fn check(&self) -> Result<()> {
         self.inner.check().await
+    }
+}
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    async fn load(&self, connection: &ConnectionId) -> Result<Option<StoredTokens>> {
+        self.inner.load_tokens(connection).await
+    }
+
+    async fn swap(
+        &self,
+        connection: &ConnectionId,
+        expect: Option<u64>,
+        record: Option<&TokenRecord>,
+    ) -> Result<u64> {
+        self.inner.swap_tokens(connection, expect, record).await
     }
 }

@@ -7,6 +7,7 @@ use super::Inner;
 use super::accept::body_place;
 use super::open::{CANARY, meta, put_meta};
 use super::registry::{hook_place, secret_place};
+use super::tokens::token_place;
 use crate::seal::{Place, Sealer};
 
 /// Where sealed values are: how to page through them by row number, and how to replace one that is still the same.
@@ -26,6 +27,11 @@ const ALL: &[Sealed] = &[
         rows: "SELECT rowid, name, sealed FROM secret WHERE rowid > ? ORDER BY rowid LIMIT 64",
         replace: "UPDATE secret SET sealed = ? WHERE rowid = ? AND sealed = ?",
         place: secret_place,
+    },
+    Sealed {
+        rows: "SELECT rowid, connection, sealed FROM token WHERE rowid > ? ORDER BY rowid LIMIT 64",
+        replace: "UPDATE token SET sealed = ? WHERE rowid = ? AND sealed = ?",
+        place: token_place,
     },
     Sealed {
         rows: "SELECT body.delivery, delivery.id, body.sealed FROM delivery_body AS body \

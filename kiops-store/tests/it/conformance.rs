@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use kiops_core::log::LogStore;
+use kiops_core::provider::TokenStore;
 use kiops_core::secret::{KeyProvider, SealingKey, StaticKey};
 use kiops_core::store::Store;
-use kiops_core::testing::conformance::{Subject, log_store, store};
+use kiops_core::testing::conformance::{Subject, log_store, store, token_store};
 use kiops_store::{LogFiles, LogFilesConfig, SqliteConfig, SqliteStore};
 use tempfile::TempDir;
 
@@ -32,7 +33,7 @@ fn keys() -> Arc<dyn KeyProvider> {
     Arc::new(StaticKey::new(SealingKey::new([7; 32])))
 }
 
-async fn sqlite(folder: PathBuf) -> Arc<dyn Store> {
+async fn sqlite(folder: PathBuf) -> Arc<SqliteStore> {
     Arc::new(SqliteStore::open(SqliteConfig::new(folder.join("kiops.db")), keys()).await.unwrap())
 }
 
@@ -43,6 +44,17 @@ impl Subject<dyn Store> for Folders {
     }
 
     async fn reopen(&self) -> Option<Arc<dyn Store>> {
+        Some(sqlite(self.last()).await)
+    }
+}
+
+#[async_trait]
+impl Subject<dyn TokenStore> for Folders {
+    async fn open(&self) -> Arc<dyn TokenStore> {
+        sqlite(self.another()).await
+    }
+
+    async fn reopen(&self) -> Option<Arc<dyn TokenStore>> {
         Some(sqlite(self.last()).await)
     }
 }
@@ -65,6 +77,11 @@ impl Subject<dyn LogStore> for Folders {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sqlite_store_keeps_every_promise_of_a_store() {
     store::all(&Folders::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sqlite_store_keeps_every_promise_of_a_token_store() {
+    token_store::all(&Folders::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

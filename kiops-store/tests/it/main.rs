@@ -17,3 +17,4 @@ mod kill;
 mod limits;
 mod logs;
 mod sealing;
+mod tokens;

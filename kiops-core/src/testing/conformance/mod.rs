@@ -12,6 +12,7 @@ pub mod runs;
 mod source;
 pub mod store;
 mod suite;
+pub mod token_store;
 
 pub use source::FilesSource;
 pub use suite::{Check, Proof, Subject, run};
