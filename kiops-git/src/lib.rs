@@ -2,6 +2,7 @@
 //!
 //! A module a host: [`bitbucket`] (Cloud), [`bitbucket_dc`] (Data Center and Server), [`gitea`] (with Forgejo and Gogs), [`gitee`],
 //! [`github`], [`gitlab`], and [`plain`] for any Git repository without a host's software around it.
+//! [`oauth`] connects to the hosts on behalf of people.
 
 pub mod bitbucket;
 pub mod bitbucket_dc;
@@ -12,6 +13,7 @@ pub mod gitea;
 pub mod gitee;
 pub mod github;
 pub mod gitlab;
+pub mod oauth;
 pub mod plain;
 pub mod rest;
 mod setup;
