@@ -14,6 +14,8 @@ mod deliveries;
 mod gitea;
 mod gitee;
 mod github;
+#[cfg(feature = "github-app")]
+mod github_app;
 #[cfg(unix)]
 mod gitlab_api;
 mod gitlab_decode;
@@ -21,6 +23,7 @@ mod gitlab_merge_request;
 mod gitlab_verify;
 #[cfg(unix)]
 mod hosts;
+mod oauth;
 #[cfg(unix)]
 mod plain;
 mod plain_webhook;
