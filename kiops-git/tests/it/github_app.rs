@@ -246,7 +246,6 @@ async fn a_token_for_clones_is_of_one_repository_and_reads_its_content() {
 async fn a_call_about_no_repository_goes_with_the_only_installation_or_the_one_that_is_set() {
     let only = bench();
     assert_eq!(text(&only.app.token(None).await.unwrap().unwrap()), "ghs_1_1");
-    *only.github.instead.lock().unwrap() = Some(Reply::status(500));
     let set = bench_at("", 0, |config| config.installation = Some(9));
     assert_eq!(text(&set.app.token(None).await.unwrap().unwrap()), "ghs_9_1");
     for (found, kind) in [("[]", ErrorKind::NotFound), (r#"[{"id":1},{"id":2}]"#, ErrorKind::Unsupported)] {
