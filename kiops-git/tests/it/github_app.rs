@@ -240,6 +240,8 @@ async fn a_token_for_clones_is_of_one_repository_and_reads_its_content() {
         ]
     );
     assert_eq!(clones.token(None).await.unwrap_err().kind(), ErrorKind::Invalid);
+    let nameless = Repository { path: String::new(), ..by_id.clone() };
+    assert_eq!(clones.token(Some(&nameless)).await.unwrap(), clones.token(Some(&by_id)).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]

@@ -195,11 +195,19 @@ impl TokenSource for GitHubAppClone {
 
 impl Inner {
     async fn token(&self, repository: Option<&Repository>, narrow: bool) -> Result<Token> {
-        let path = repository.map(Path::of).transpose()?;
-        let narrowed = repository.zip(path.as_ref()).filter(|_| narrow).map(|(repository, path)| {
-            let id = repository.id.as_ref().and_then(|id| id.as_str().parse().ok());
-            id.map_or_else(|| Narrowed::Name(path.name.to_owned()), Narrowed::Id)
+        // Of some repositories only the id is known; that goes for all of them where the App is installed once.
+        let is_named = |repository: &&Repository| !repository.path.is_empty() || repository.id.is_none();
+        let path = repository.filter(is_named).map(Path::of).transpose()?;
+        let narrowed = repository.filter(|_| narrow).and_then(|repository| {
+            let id = repository.id.as_ref().and_then(|id| id.as_str().parse().ok()).map(Narrowed::Id);
+            id.or_else(|| path.as_ref().map(|path| Narrowed::Name(path.name.to_owned())))
         });
+        if narrow && narrowed.is_none() {
+            return Err(Error::invalid(
+                OPERATION,
+                "a token for clones is of one repository, and none was named",
+            ));
+        }
         let (installation, known) = self.installation(path.as_ref()).await?;
         match self.installation_token((installation, narrowed.clone())).await {
             // It was removed, and perhaps made anew: look once more.
