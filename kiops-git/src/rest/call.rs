@@ -23,6 +23,7 @@ pub(crate) struct Call<'a> {
     about: Option<&'a Repository>,
     body: Option<(&'static str, Vec<u8>)>,
     accept: Option<&'static str>,
+    at_most: Option<u64>,
     is_idempotent: bool,
     /// Another token than ours; `Some(None)`: none.
     instead: Option<Option<Token>>,
@@ -38,6 +39,7 @@ impl<'a> Call<'a> {
             about: None,
             body: None,
             accept: None,
+            at_most: None,
             is_idempotent: false,
             instead: None,
         }
@@ -76,6 +78,12 @@ impl<'a> Call<'a> {
     /// The same call, asking for another kind of answer.
     pub(crate) const fn accept(mut self, accept: &'static str) -> Self {
         self.accept = Some(accept);
+        self
+    }
+
+    /// The same call, whose answer may have this many bytes.
+    pub(crate) const fn at_most(mut self, bytes: u64) -> Self {
+        self.at_most = Some(bytes);
         self
     }
 
@@ -162,7 +170,10 @@ impl<'a> Call<'a> {
     }
 
     async fn sent(&self, token: Option<&Token>) -> Result<Answer> {
-        let client = self.rest.client();
+        let client = match self.at_most {
+            Some(bytes) => &self.rest.for_archives(bytes, self.rest.client().limits().deadline),
+            None => self.rest.client(),
+        };
         let response = client.fetch(self.request(token)?).await?;
         Ok(self.answer(response, token, client))
     }

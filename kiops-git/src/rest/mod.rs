@@ -9,7 +9,6 @@ mod call;
 mod config;
 mod link;
 mod text;
-#[allow(dead_code)] // Until GitHub compares by it.
 mod tree;
 
 pub(crate) use answer::Answer;
@@ -17,7 +16,6 @@ pub(crate) use call::Call;
 pub use config::HostConfig;
 pub(crate) use link::next_parameter;
 pub(crate) use text::{marked, shortened, with_marker};
-#[allow(unused_imports)]
 pub(crate) use tree::{Entry, differences};
 
 use std::fmt;
