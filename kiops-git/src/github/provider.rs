@@ -9,8 +9,8 @@ use kiops_core::event::Repository;
 use kiops_core::http::{HttpService, Timer};
 use kiops_core::name::{CommitId, GitRef, ProviderLiteral, ProviderName};
 use kiops_core::provider::{
-    CloneAccess, CloneCredential, Commit, Comparison, GitProvider, Head, Page, RepositoryInfo, Search,
-    TokenSource, TreeEntry, TreeQuery,
+    Admin, CloneAccess, CloneCredential, Commit, Comparison, GitProvider, Head, Hooks, Page, RepositoryInfo,
+    Search, Statuses, TokenSource, TreeEntry, TreeQuery, Writes,
 };
 use kiops_core::stream::ByteStream;
 use kiops_core::{Error, ErrorKind, Result};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::dialect::{self, DIALECT};
-use crate::rest::archive::{Packing, without_root};
+use crate::rest::archive::{self, Packing, without_root};
 use crate::rest::{Answer, Call, HostConfig, Rest};
 use crate::shape::or_none;
 
@@ -41,6 +41,8 @@ const NAME: ProviderLiteral = ProviderLiteral::new("github");
 pub struct GitHub {
     pub(super) rest: Rest,
     pub(super) config: HostConfig,
+    /// Where the folder of the other interface, GraphQL, begins.
+    pub(super) graphql: String,
 }
 
 impl GitHub {
@@ -56,8 +58,9 @@ impl GitHub {
     ) -> Result<Self> {
         let config = Self::complete(config)?;
         let base = config.api("api/v3/")?;
+        let graphql = base.strip_suffix("v3/").unwrap_or(&base).to_owned();
         let rest = Rest::new(&DIALECT, base, &config, service, timer, tokens)?;
-        Ok(Self { rest, config })
+        Ok(Self { rest, config, graphql })
     }
 
     /// The configuration with what follows from `url`: `api_url` (`https://api.github.com` for github.com, `https://api.NAME.ghe.com`; else
@@ -124,11 +127,6 @@ pub(super) fn owner_and_name<'a>(
     operation: &'static str,
     repository: &'a Repository,
 ) -> Result<(&'a str, &'a str)> {
-    let is_name = |name: &str| {
-        (1..=100).contains(&name.len())
-            && !matches!(name, "." | "..")
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
     match repository.path.split_once('/') {
         Some((owner, name)) if is_name(owner) && is_name(name) => Ok((owner, name)),
         _ => {
@@ -137,6 +135,18 @@ pub(super) fn owner_and_name<'a>(
             Err(Error::invalid(operation, message).with_remedy("write it as owner/name"))
         }
     }
+}
+
+/// Whether an owner or a repository can be called so.
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Whether an answer says that the call is not for an App's token.
+pub(super) fn is_of_app(answer: &Answer) -> bool {
+    answer.status == 403 && answer.said().contains("not accessible by integration")
 }
 
 /// Refuses an id that GitHub cannot have.
@@ -255,10 +265,11 @@ impl GitProvider for GitHub {
         check_id(operation, commit)?;
         let max = self.config.max_archive_bytes;
         let call = self.get(operation, repository, &["tarball", commit.as_str()])?;
-        let packed = call.stream(max, self.config.archive_time()).await.map_err(|error| {
-            // An empty repository answers so.
-            if error.kind() == ErrorKind::Conflict { no_commit(operation, commit) } else { error }
-        })?;
+        let packed =
+            call.stream(archive::packed(max), self.config.archive_time()).await.map_err(|error| {
+                // An empty repository answers so.
+                if error.kind() == ErrorKind::Conflict { no_commit(operation, commit) } else { error }
+            })?;
         Ok(without_root(packed.into_stream(), Packing::TarGz, max))
     }
 
@@ -271,5 +282,21 @@ impl GitProvider for GitHub {
         let credential =
             token.map(|token| CloneCredential { username: "x-access-token".into(), password: token.secret });
         Ok(CloneAccess { url, credential, expires_at })
+    }
+
+    fn hooks(&self) -> Option<&dyn Hooks> {
+        Some(self)
+    }
+
+    fn statuses(&self) -> Option<&dyn Statuses> {
+        Some(self)
+    }
+
+    fn writes(&self) -> Option<&dyn Writes> {
+        Some(self)
+    }
+
+    fn admin(&self) -> Option<&dyn Admin> {
+        Some(self)
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::GitHub;
 use super::pages::{has_next, numbered};
+use super::provider::is_of_app;
 use crate::rest::Answer;
 use crate::shape::PAGE_MAX;
 
@@ -70,7 +71,7 @@ impl GitHub {
         if !*of_app {
             let call = self.rest.get(OPERATION, &["user", "repos"])?.query("sort", "full_name");
             let answer = numbered(call, page).send().await?;
-            if answer.status != 403 || !answer.said().contains("integration") {
+            if !is_of_app(&answer) {
                 return answer.good();
             }
             *of_app = true;

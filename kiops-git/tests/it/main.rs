@@ -17,6 +17,8 @@ mod github;
 #[cfg(feature = "github-app")]
 mod github_app;
 #[cfg(unix)]
+mod github_api;
+#[cfg(unix)]
 mod gitlab_api;
 mod gitlab_decode;
 mod gitlab_merge_request;

@@ -1,0 +1,60 @@
+//! GitHub's interface, as its documentation describes it, and our provider over it.
+
+mod beside;
+mod face;
+mod faults;
+mod hooks;
+mod objects;
+mod reading;
+mod statuses;
+mod writes;
+
+use std::sync::{Arc, Mutex};
+
+use kiops_core::event::Repository;
+use kiops_core::provider::GitProvider;
+use kiops_core::testing::conformance;
+use kiops_core::testing::conformance::git_provider::GitHost as _;
+use kiops_git::github::GitHub;
+use kiops_git::rest::HostConfig;
+
+use self::face::{Face, WEB};
+use crate::hosts::{Clock, InProcess, Kind, tokens};
+
+fn github(host: &Arc<InProcess>) -> GitHub {
+    with(HostConfig::new(WEB), host)
+}
+
+fn with(config: HostConfig, host: &Arc<InProcess>) -> GitHub {
+    GitHub::new(config, Arc::<InProcess>::clone(host), Arc::new(Clock::Real), tokens()).unwrap()
+}
+
+/// One that does not wait long.
+fn hasty(host: &Arc<InProcess>) -> GitHub {
+    GitHub::new(HostConfig::new(WEB), Arc::<InProcess>::clone(host), Arc::new(Clock::Fast), tokens()).unwrap()
+}
+
+/// A host with one empty repository.
+async fn app() -> (Arc<InProcess>, Face, Repository) {
+    let face = Face::default();
+    let host = InProcess::new(face.clone());
+    let repository = host.host.named("app");
+    host.host.create(&repository).await;
+    (host, face, repository)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_github_keeps_every_promise_of_a_provider() {
+    let small_pages = || {
+        let face = Face::default();
+        face.state().page = 3;
+        InProcess::new(face)
+    };
+    let kind = Kind {
+        config: || HostConfig::new(WEB),
+        face: small_pages,
+        provider: |config, host| -> Arc<dyn GitProvider> { Arc::new(with(config, &host)) },
+        opened: Mutex::default(),
+    };
+    conformance::git_provider::all(&kind).await;
+}
