@@ -182,7 +182,8 @@ impl Face {
 
     /// Everything that belongs to no repository.
     pub(super) fn instance(&self, asked: &Asked, host: &Backing, segments: &[&str]) -> Response<Body> {
-        let (of_app, scopes) = (self.state().of_app, self.state().scopes);
+        let of_app = self.state().of_app;
+        let scopes = self.state().scopes;
         let mut response = match (asked.method.clone(), segments) {
             (Method::GET, ["user", ..]) if of_app => refused(403, "Resource not accessible by integration"),
             (Method::GET, ["user"]) => answer(200, &json!({ "id": OWN, "login": "ada" })),

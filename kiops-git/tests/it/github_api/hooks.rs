@@ -31,7 +31,7 @@ fn posts(host: &Arc<InProcess>) -> Vec<String> {
 }
 
 async fn refused(host: &Arc<InProcess>, repository: &Repository) -> kiops_core::Error {
-    github(host).ensure(repository, &wanted("s")).await.unwrap_err()
+    github(host).ensure(repository, &wanted("hunter2hunter2")).await.unwrap_err()
 }
 
 #[tokio::test]
