@@ -6,6 +6,7 @@ pub(crate) mod folder;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -219,6 +220,7 @@ impl HttpService for InProcess {
             url,
         };
         self.asked.lock().unwrap().push(asked.clone());
+        record(&asked);
         let fault = self.faults.lock().unwrap().pop_front();
         match fault {
             Some(Fault::Refused) => return Err(Error::unavailable("call", "the connection was refused")),
@@ -250,6 +252,21 @@ impl HttpService for InProcess {
         };
         Ok(Response::from_parts(parts, Body::once(None, rest)))
     }
+}
+
+/// Writes a request down where `KIOPS_RECORD` names a file: `.ci/specs` asks a vendor's description about each.
+fn record(asked: &Asked) {
+    let Some(file) = std::env::var_os("KIOPS_RECORD") else { return };
+    let header = |name: &str| Some(asked.header(name)).filter(|value| !value.is_empty());
+    let line = serde_json::json!({
+        "method": asked.method.as_str(),
+        "url": asked.url,
+        "accept": header("accept"),
+        "type": header("content-type"),
+        "body": String::from_utf8_lossy(&asked.body),
+    });
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// An answer with a JSON body.
