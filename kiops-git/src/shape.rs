@@ -1,6 +1,7 @@
 //! The shapes in which every provider answers.
 
-use kiops_core::provider::{Page, Search};
+use kiops_core::event::Repository;
+use kiops_core::provider::{CommitStatus, Page, Search};
 use kiops_core::{Error, ErrorKind, Result};
 
 const PAGE_DEFAULT: usize = 100;
@@ -41,4 +42,45 @@ pub(crate) fn check_path(operation: &'static str, path: &str, root: bool) -> Res
         .with_remedy("give names joined by `/`, without `.` and `..`"));
     }
     Ok(())
+}
+
+/// A status where it can only be a comment.
+pub(crate) fn status_text(status: &CommitStatus) -> String {
+    let mut text = format!("**{}**: {}", status.context, status.state.name());
+    for (between, part) in [(" - ", Some(&status.description)), ("\n\n", status.target_url.as_ref())] {
+        if let Some(part) = part.filter(|part| !part.is_empty()) {
+            text.push_str(between);
+            text.push_str(part);
+        }
+    }
+    text
+}
+
+/// The two parts of a path. Any other text is none that a repository could have.
+pub(crate) fn owner_and_name<'a>(
+    operation: &'static str,
+    repository: &'a Repository,
+) -> Result<[&'a str; 2]> {
+    let parts = repository.path.split_once('/').filter(|(owner, name)| is_name(owner) && is_name(name));
+    let (owner, name) = parts.ok_or_else(|| {
+        let shown: String = repository.path.chars().take(100).collect();
+        Error::not_found(operation, format!("`{}` is no repository's path", shown.escape_debug()))
+            .with_remedy("give it as `owner/name`")
+    })?;
+    Ok([owner, name])
+}
+
+/// What the hosts allow as a name of an owner or a repository, and a little more.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_name_byte)
+}
+
+pub(crate) const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// A list that is longer than the limit in force.
+pub(crate) fn too_many(operation: &'static str, what: &str, max: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, operation, format!("{what} has more than {max} entries"))
+        .with_remedy("raise max_entries")
 }

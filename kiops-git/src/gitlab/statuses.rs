@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::GitLab;
 use crate::rest::{Answer, marked, shortened, with_marker};
+use crate::shape::status_text;
 
 const SET: &str = "set commit status";
 const COMMENT: &str = "comment on merge request";
@@ -146,16 +147,4 @@ impl Statuses for GitLab {
             None => MergeGate::Unknown { setting },
         })
     }
-}
-
-/// A status where it can only be a comment.
-fn status_text(status: &CommitStatus) -> String {
-    let mut text = format!("**{}**: {}", status.context, status.state.name());
-    if !status.description.is_empty() {
-        text.push_str(&format!(" - {}", status.description));
-    }
-    if let Some(url) = &status.target_url {
-        text.push_str(&format!("\n\n{url}"));
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! A host's archive made into one whose paths are relative to the root: without the folder that hosts pack everything into.
 
+use std::ffi::OsString;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
@@ -83,13 +84,21 @@ fn copy(packed: impl Read, sink: &mut Sink) -> io::Result<()> {
     let mut packed = Ending { inner: packed, zeros: 0 };
     let mut archive = Archive::new(&mut packed);
     let mut out = Builder::new(&mut *sink);
+    let mut root = None;
     for entry in archive.entries()? {
         let mut entry = entry?;
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
             continue;
         }
-        let Some(path) = below_root(&entry.path()?)? else { continue };
+        let (folder, path) = below_root(&entry.path()?)?;
+        // A host that packs no folder around it would lose one of the repository's own, or its files.
+        if *root.get_or_insert_with(|| folder.clone()) != folder
+            || path.is_none() && kind != EntryType::Directory
+        {
+            return Err(damaged("no one folder around everything"));
+        }
+        let Some(path) = path else { continue };
         let mut header = Header::new_gnu();
         header.set_mtime(entry.header().mtime()?);
         let mode = entry.header().mode()?;
@@ -124,18 +133,18 @@ fn copy(packed: impl Read, sink: &mut Sink) -> io::Result<()> {
     Ok(())
 }
 
-/// A path without its first folder; `None`: it is that folder.
-fn below_root(path: &Path) -> io::Result<Option<PathBuf>> {
+/// A path's first folder, and what comes below it; `None`: it is that folder.
+fn below_root(path: &Path) -> io::Result<(OsString, Option<PathBuf>)> {
     let mut parts = path.components().filter(|part| *part != Component::CurDir);
-    if !matches!(parts.next(), Some(Component::Normal(_))) {
+    let Some(Component::Normal(root)) = parts.next() else {
         return Err(damaged("a path that begins at no folder"));
-    }
+    };
     let rest = parts.map(|part| match part {
         Component::Normal(name) => Ok(name),
         _ => Err(damaged("a path that leads out of its folder")),
     });
     let rest = rest.collect::<io::Result<PathBuf>>()?;
-    Ok((!rest.as_os_str().is_empty()).then_some(rest))
+    Ok((root.to_owned(), (!rest.as_os_str().is_empty()).then_some(rest)))
 }
 
 fn damaged(what: &str) -> io::Error {
@@ -293,6 +302,14 @@ mod tests {
         for path in ["../a", "app/../../a", "/etc/passwd", "app/../a"] {
             let error = paths(&packed(&[path]), Packing::Tar, 1 << 20).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_archive_without_a_folder_around_everything_is_refused() {
+        for paths_in_it in [&["Dockerfile"][..], &["src/main.rs", "docs/a"], &["app/a", "Dockerfile"]] {
+            let error = paths(&packed(paths_in_it), Packing::Tar, 1 << 20).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{paths_in_it:?}");
         }
     }
 

@@ -8,6 +8,8 @@ pub(crate) mod archive;
 mod call;
 mod config;
 mod link;
+pub(crate) mod objects;
+mod pages;
 mod text;
 mod tree;
 
@@ -15,8 +17,9 @@ pub(crate) use answer::Answer;
 pub(crate) use call::Call;
 pub use config::HostConfig;
 pub(crate) use link::next_parameter;
+pub(crate) use pages::Pages;
 pub(crate) use text::{marked, shortened, with_marker};
-pub(crate) use tree::{Entry, differences};
+pub(crate) use tree::{Entry, differences, limited};
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiops_core::event::FileList;
+use kiops_core::event::{ChangedFiles, FileList};
 
 /// A file of a tree: mode and id of its content. Both count: a file that becomes executable is changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +27,41 @@ pub(crate) fn differences(from: &BTreeMap<String, Entry>, to: &BTreeMap<String, 
     list
 }
 
+/// A list of which at most `max` paths are told; a longer one says that it is not whole.
+pub(crate) fn limited(list: &FileList, max: usize) -> ChangedFiles {
+    if list.added.len() + list.modified.len() + list.removed.len() <= max {
+        return ChangedFiles::Complete(list.clone());
+    }
+    let (mut told, mut left) = (FileList::default(), max);
+    let parts = [
+        (&list.added, &mut told.added),
+        (&list.modified, &mut told.modified),
+        (&list.removed, &mut told.removed),
+    ];
+    for (from, to) in parts {
+        for path in from.iter().take(left) {
+            to.push(path);
+        }
+        left = left.saturating_sub(from.len());
+    }
+    ChangedFiles::Partial(told)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_is_cut_says_so() {
+        let mut list = FileList::default();
+        ["a", "b"].into_iter().for_each(|path| list.added.push(path));
+        ["c", "d"].into_iter().for_each(|path| list.removed.push(path));
+        assert_eq!(limited(&list, 4), ChangedFiles::Complete(list.clone()));
+        let ChangedFiles::Partial(cut) = limited(&list, 3) else { panic!("it is not whole") };
+        assert_eq!(cut.iter().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let ChangedFiles::Partial(cut) = limited(&list, 1) else { panic!("it is not whole") };
+        assert_eq!(cut.iter().collect::<Vec<_>>(), ["a"]);
+    }
 
     #[test]
     fn modes_count_as_well_as_contents() {

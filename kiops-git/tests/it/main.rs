@@ -12,6 +12,8 @@ mod bitbucket_dc;
 mod corpus;
 mod deliveries;
 mod gitea;
+#[cfg(unix)]
+mod gitea_api;
 mod gitee;
 mod github;
 #[cfg(feature = "github-app")]
