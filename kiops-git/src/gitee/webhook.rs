@@ -9,7 +9,7 @@ use kiops_core::webhook::{Delivery, ReplayKey, SecretSet, Verification, WebhookS
 
 use super::{decode, redact};
 
-const NAME: ProviderLiteral = ProviderLiteral::new("gitee");
+pub(super) const NAME: ProviderLiteral = ProviderLiteral::new("gitee");
 
 /// Gitee's webhooks, named `gitee`: pushes, tags and pull requests. Anything else is ignored. What a body is, is read from
 /// its `hook_name`.

@@ -15,6 +15,8 @@ mod gitea;
 #[cfg(unix)]
 mod gitea_api;
 mod gitee;
+#[cfg(unix)]
+mod gitee_api;
 mod github;
 #[cfg(feature = "github-app")]
 mod github_app;
