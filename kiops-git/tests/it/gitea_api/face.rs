@@ -201,7 +201,7 @@ impl Face {
                             "commit": {
                                 "message": commit.message,
                                 "author": { "name": "somebody else", "email": "a@b", "date": "2001-01-01T00:00:00Z" },
-                                "committer": { "name": commit.author, "email": "a@b", "date": commit.timestamp.to_string() },
+                                "committer": { "name": commit.author, "email": "a@b", "date": commit.timestamp.display_with_offset(jiff::tz::offset(8)).to_string() },
                             },
                             "parents": commit.parents.iter().map(|id| json!({ "sha": id })).collect::<Vec<_>>(),
                         }),

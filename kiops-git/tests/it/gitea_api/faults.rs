@@ -196,6 +196,18 @@ async fn a_file_that_the_host_gives_no_content_of_is_too_large() {
 }
 
 #[tokio::test]
+async fn a_repository_is_found_by_its_path_from_before_a_rename() {
+    let (host, repository) = app().await;
+    let commit = first_commit(&host.host, &repository).await;
+    let main = full_ref("refs/heads/main");
+    host.host.point(&repository, &main, Some(&commit)).await;
+    let renamed = format!("{WEB}/api/v1/repos/team/app/git/refs/heads/main");
+    host.fault(Fault::Status(307, vec![("location", renamed)], String::new()));
+    let before = Repository { path: "team/old-name".into(), ..repository };
+    assert_eq!(gitea(&host).head(&before, &main).await.unwrap(), Some(commit));
+}
+
+#[tokio::test]
 async fn a_redirect_to_another_host_is_refused_and_carries_nothing() {
     let (host, repository) = app().await;
     let location = vec![("location", "https://evil.example.com/".to_owned())];

@@ -137,7 +137,7 @@ impl Face {
                             "commit": {
                                 "message": commit.message,
                                 "author": { "name": "somebody else", "date": "2001-01-01T00:00:00+08:00" },
-                                "committer": { "name": commit.author, "date": commit.timestamp.to_string() },
+                                "committer": { "name": commit.author, "date": commit.timestamp.display_with_offset(jiff::tz::offset(8)).to_string() },
                             },
                             "parents": commit.parents.iter().map(|id| json!({ "sha": id })).collect::<Vec<_>>(),
                             "files": [{ "filename": "a", "patch": "x" }],
