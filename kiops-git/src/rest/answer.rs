@@ -53,7 +53,9 @@ impl Answer {
     pub(crate) fn said(&self) -> String {
         let said = (self.dialect.said)(&self.body).unwrap_or_default();
         let secrets = [&self.token, &self.hidden].into_iter().flatten();
-        let shown = secrets.filter_map(Secret::expose_str).any(|secret| said.contains(secret));
+        // Of a user name and a password, the password.
+        let part = |secret| str::rsplit(secret, ':').next().unwrap_or(secret);
+        let shown = secrets.filter_map(Secret::expose_str).map(part).any(|secret| said.contains(secret));
         if shown { String::new() } else { said }
     }
 

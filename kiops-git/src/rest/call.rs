@@ -9,6 +9,7 @@ use kiops_core::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::multipart::Multipart;
 use super::{Answer, Rest};
 
 /// How many bytes of an error are read.
@@ -21,7 +22,7 @@ pub(crate) struct Call<'a> {
     method: Method,
     url: String,
     about: Option<&'a Repository>,
-    body: Option<(&'static str, Vec<u8>)>,
+    body: Option<(HeaderValue, Vec<u8>)>,
     accept: Option<&'static str>,
     at_most: Option<u64>,
     is_idempotent: bool,
@@ -71,7 +72,22 @@ impl<'a> Call<'a> {
 
     /// The same call with a body of another kind.
     pub(crate) fn body(mut self, content_type: &'static str, bytes: Vec<u8>) -> Self {
+        self.body = Some((HeaderValue::from_static(content_type), bytes));
+        self
+    }
+
+    /// The same call with a form's parts as its body.
+    pub(crate) fn multipart(mut self, form: &Multipart) -> Result<Self> {
+        let (content_type, bytes) = form.encoded();
+        let content_type = HeaderValue::from_str(&content_type)
+            .map_err(|error| Error::internal(self.operation, error.to_string()))?;
         self.body = Some((content_type, bytes));
+        Ok(self)
+    }
+
+    /// The same call for what is below its path, as some hosts want it said: with a slash at the end. Before any parameter.
+    pub(crate) fn folder(mut self) -> Self {
+        self.url.push('/');
         self
     }
 
@@ -209,7 +225,7 @@ impl<'a> Call<'a> {
         }
         let body = match &self.body {
             Some((content_type, bytes)) => {
-                request = request.header(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+                request = request.header(header::CONTENT_TYPE, content_type.clone());
                 Body::from(bytes::Bytes::from(bytes.clone()))
             }
             None => Body::empty(),

@@ -8,8 +8,7 @@ pub(crate) mod archive;
 mod call;
 mod config;
 mod link;
-pub(crate) mod objects;
-mod pages;
+mod multipart;
 mod text;
 mod tree;
 
@@ -17,9 +16,10 @@ pub(crate) use answer::Answer;
 pub(crate) use call::Call;
 pub use config::HostConfig;
 pub(crate) use link::next_parameter;
-pub(crate) use pages::Pages;
-pub(crate) use text::{marked, shortened, with_marker};
-pub(crate) use tree::{Entry, differences, limited};
+pub(crate) use multipart::Multipart;
+pub(crate) use text::{labelled, marked, shortened, with_label, with_marker};
+#[allow(unused_imports)]
+pub(crate) use tree::{Entry, differences};
 
 use std::fmt;
 use std::sync::Arc;

@@ -24,14 +24,28 @@ pub(crate) fn marked(body: &str, topic: &str) -> bool {
 }
 
 fn marker(topic: &str) -> String {
-    // What could end the marker is left out, with its hash to tell it from others.
+    format!("<!-- kiops:{} -->", label(topic))
+}
+
+/// The same for hosts whose Markdown shows HTML comments: a link's definition that no link refers to, at the end.
+pub(crate) fn with_label(topic: &str, text: &str) -> String {
+    format!("{}\n\n[//]: # (kiops:{})", text.trim_end(), label(topic))
+}
+
+/// Whether a comment ends with the label of `topic`.
+pub(crate) fn labelled(body: &str, topic: &str) -> bool {
+    let last = body.trim_end().lines().next_back().unwrap_or_default();
+    last == format!("[//]: # (kiops:{})", label(topic))
+}
+
+/// The topic, where nothing in it could end the marker; else its hash.
+fn label(topic: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-/._".contains(c);
     if topic.chars().all(plain) && !topic.contains("--") {
-        return format!("<!-- kiops:{topic} -->");
+        return topic.to_owned();
     }
     let hash = Sha256::digest(topic.as_bytes());
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("<!-- kiops:{hash} -->")
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -60,6 +74,9 @@ mod tests {
             let text = with_marker(&topic, "text");
             prop_assert_eq!(text.matches("-->").count(), 1);
             prop_assert!(marked(&text, &topic));
+            let text = with_label(&topic, "text");
+            prop_assert_eq!(text.lines().count(), 3);
+            prop_assert!(labelled(&text, &topic) && !marked(&text, &topic));
         }
     }
 }

@@ -8,6 +8,8 @@
 )]
 
 mod bitbucket;
+#[cfg(unix)]
+mod bitbucket_api;
 mod bitbucket_dc;
 mod corpus;
 mod deliveries;
