@@ -321,15 +321,20 @@ pub(crate) fn status_of(error: &Error) -> u16 {
 
 /// The tests' token, always the same.
 pub(crate) fn tokens() -> Arc<dyn TokenSource> {
+    tokens_of(Secret::new(TOKEN).unwrap())
+}
+
+/// Another token, always the same.
+pub(crate) fn tokens_of(secret: Secret) -> Arc<dyn TokenSource> {
     #[derive(Debug)]
-    struct One;
+    struct One(Secret);
     #[async_trait]
     impl SecretSource for One {
         async fn secret(&self, _: &SecretName) -> Result<Option<Secret>> {
-            Ok(Secret::new(TOKEN))
+            Ok(Some(self.0.clone()))
         }
     }
-    Arc::new(FixedToken::new(Arc::new(One), SecretName::parse("git/token").unwrap()))
+    Arc::new(FixedToken::new(Arc::new(One(secret)), SecretName::parse("git/token").unwrap()))
 }
 
 /// Time, and no chance.
