@@ -8,16 +8,17 @@ use super::Bitbucket;
 use super::dialect::scopes;
 
 /// What our functions need (S14), and which scopes give it: those of access tokens and OAuth first, then those of API tokens.
-const NEEDED: [(&str, &[&str], &str); 5] = [
+const NEEDED: [(&str, &[&str], &str); 7] = [
     (
         "repository",
         &["repository", "repository:write", "pullrequest", "pullrequest:write", "read:repository:bitbucket"],
-        "reading and cloning repositories",
+        "reading and cloning repositories, build statuses",
     ),
+    ("repository:write", &["repository:write", "pullrequest:write", "write:repository:bitbucket"], "commits"),
     (
-        "repository:write",
-        &["repository:write", "pullrequest:write", "write:repository:bitbucket"],
-        "new repositories and commits",
+        "repository:admin",
+        &["repository:admin", "admin:repository:bitbucket"],
+        "new repositories, and which setting blocks a merge",
     ),
     (
         "pullrequest",
@@ -26,6 +27,11 @@ const NEEDED: [(&str, &[&str], &str); 5] = [
     ),
     ("pullrequest:write", &["pullrequest:write", "write:pullrequest:bitbucket"], "opening pull requests"),
     ("webhook", &["webhook", "write:webhook:bitbucket"], "webhooks"),
+    (
+        "account",
+        &["account", "account:write", "read:user:bitbucket"],
+        "lists of workspaces, and comments that are changed in place",
+    ),
 ];
 
 #[async_trait]

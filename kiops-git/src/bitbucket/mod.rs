@@ -8,6 +8,7 @@ mod host;
 mod payload;
 mod provider;
 mod pull_request;
+mod source;
 mod statuses;
 mod webhook;
 mod writes;

@@ -7,27 +7,21 @@ use kiops_core::event::{ChangedFiles, FileList, Repository};
 use kiops_core::name::{BranchName, CommitId, GitRef, GitTag, ProviderLiteral, ProviderName};
 use kiops_core::provider::{
     Admin, CloneAccess, Commit, Comparison, GitProvider, Head, Hooks, Page, Relation, RepositoryInfo, Search,
-    Statuses, TreeEntry, TreeEntryKind, TreeQuery, Writes,
+    Statuses, TreeEntry, TreeQuery, Writes,
 };
 use kiops_core::stream::ByteStream;
-use kiops_core::{Error, ErrorKind, Result};
+use kiops_core::{Error, Result};
 use serde::Deserialize;
 
 use super::Bitbucket;
 use super::host::{Hash, Links, PAGELEN, PageBody, RepositoryBody, clone_credential, quoted};
 use crate::rest::archive::{Packing, packed, without_root};
-use crate::rest::{Call, clone_url};
-use crate::shape::{check_path, page};
+use crate::rest::clone_url;
+use crate::shape::page;
 
 const NAME: ProviderLiteral = ProviderLiteral::new("bitbucket");
 const LIST: &str = "list repositories";
 const COMPARE: &str = "compare commits";
-const TREE: &str = "list folder";
-const FILE: &str = "read file";
-/// How many levels of folders are asked for at once.
-const DEPTH: usize = 10;
-/// What Bitbucket answers where that was too much to read in its time.
-const TOO_DEEP: u16 = 555;
 
 #[derive(Deserialize)]
 struct RefBody {
@@ -73,65 +67,6 @@ struct PathBody {
     path: String,
 }
 
-#[derive(Deserialize)]
-pub(super) struct EntryBody {
-    #[serde(rename = "type")]
-    kind: String,
-    path: String,
-    pub size: Option<u64>,
-    #[serde(default)]
-    attributes: Attributes,
-}
-
-/// What else is said of a file: a list, or one word.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Attributes {
-    Many(Vec<String>),
-    One(String),
-    None(()),
-}
-
-impl Default for Attributes {
-    fn default() -> Self {
-        Self::None(())
-    }
-}
-
-impl EntryBody {
-    pub(super) fn has(&self, attribute: &str) -> bool {
-        match &self.attributes {
-            Attributes::Many(all) => all.iter().any(|one| one == attribute),
-            Attributes::One(one) => one == attribute,
-            Attributes::None(()) => false,
-        }
-    }
-
-    pub(super) fn is_folder(&self) -> bool {
-        self.kind == "commit_directory"
-    }
-
-    fn kind(&self) -> TreeEntryKind {
-        if self.is_folder() {
-            TreeEntryKind::Folder
-        } else if self.has("subrepository") {
-            TreeEntryKind::Submodule
-        } else if self.has("link") {
-            TreeEntryKind::Symlink
-        } else if self.has("executable") {
-            TreeEntryKind::Executable
-        } else {
-            TreeEntryKind::File
-        }
-    }
-
-    fn into_entry(self) -> TreeEntry {
-        let kind = self.kind();
-        let size = self.size.filter(|_| !matches!(kind, TreeEntryKind::Folder | TreeEntryKind::Submodule));
-        TreeEntry { path: self.path, kind, size }
-    }
-}
-
 impl Bitbucket {
     async fn refs(
         &self,
@@ -150,30 +85,6 @@ impl Bitbucket {
             })
         })
         .await
-    }
-
-    /// What lies at a path of a commit.
-    fn source<'a>(
-        &'a self,
-        operation: &'static str,
-        repository: &'a Repository,
-        commit: &CommitId,
-        path: &str,
-    ) -> Result<Call<'a>> {
-        let parts = path.split('/').filter(|part| !part.is_empty());
-        let path: Vec<&str> = ["src", commit.as_str()].into_iter().chain(parts).collect();
-        self.get(operation, repository, &path)
-    }
-
-    /// What is said about a file or folder; `None` where there is none.
-    pub(super) async fn about(
-        &self,
-        operation: &'static str,
-        repository: &Repository,
-        commit: &CommitId,
-        path: &str,
-    ) -> Result<Option<EntryBody>> {
-        self.source(operation, repository, commit, path)?.query("format", "meta").find().await
     }
 
     /// Whether every commit that leads to `one` leads to `other` as well: it is the same or older.
@@ -231,11 +142,6 @@ fn branch_head(body: RefBody) -> Option<Head> {
 fn tag_head(body: RefBody) -> Option<Head> {
     let (name, target) = (GitTag::parse(body.name).ok()?, body.target?);
     Some(Head { git_ref: GitRef::Tag(name), commit: target.hash, object: None })
-}
-
-/// Whether this could be a page of a folder's entries, which Bitbucket answers where a file was asked for.
-fn could_be_folder(content: &[u8]) -> bool {
-    serde_json::from_slice::<PageBody<serde::de::IgnoredAny>>(content).is_ok()
 }
 
 #[async_trait]
@@ -361,37 +267,7 @@ impl GitProvider for Bitbucket {
         commit: &CommitId,
         query: &TreeQuery,
     ) -> Result<Vec<TreeEntry>> {
-        check_path(TREE, &query.folder, true)?;
-        let levels = |path: &str| path.split('/').filter(|part| !part.is_empty()).count();
-        let mut depth = if query.recursive { DEPTH } else { 1 };
-        let (mut folders, mut entries) = (vec![query.folder.clone()], Vec::new());
-        while let Some(folder) = folders.pop() {
-            let most = self.config.max_entries.saturating_sub(entries.len());
-            let asked = depth.to_string();
-            let call = || {
-                let call = self.source(TREE, repository, commit, &folder)?.folder();
-                let call = call.query("max_depth", &asked).query("pagelen", &PAGELEN.to_string());
-                Ok(call.query("fields", "next,values.type,values.path,values.size,values.attributes"))
-            };
-            let found: Vec<EntryBody> = match self.entries(TREE, most, call).await? {
-                Ok(found) => found,
-                Err(answer) if answer.status == TOO_DEEP && depth > 1 => {
-                    depth = 1;
-                    folders.push(folder);
-                    continue;
-                }
-                Err(answer) => return Err(answer.error()),
-            };
-            if query.recursive {
-                let lowest = levels(&folder) + depth;
-                let deeper = found.iter().filter(|entry| entry.is_folder() && levels(&entry.path) >= lowest);
-                folders.extend(deeper.map(|entry| entry.path.clone()));
-            }
-            entries.extend(found.into_iter().map(EntryBody::into_entry));
-        }
-        entries.sort_unstable_by(|one: &TreeEntry, other| one.path.cmp(&other.path));
-        entries.truncate(query.limit);
-        Ok(entries)
+        self.tree_at(repository, commit, query).await
     }
 
     async fn file(
@@ -401,20 +277,7 @@ impl GitProvider for Bitbucket {
         path: &str,
         cap: usize,
     ) -> Result<Option<Bytes>> {
-        check_path(FILE, path, false)?;
-        let found = self.source(FILE, repository, commit, path)?.accept("*/*").bytes(cap).await;
-        let is_doubtful = match &found {
-            Ok(Some(content)) => could_be_folder(content),
-            Ok(None) => false,
-            Err(error) => error.kind() == ErrorKind::TooLarge,
-        };
-        if is_doubtful {
-            let about = self.about(FILE, repository, commit, path).await?;
-            if about.is_none_or(|about| about.is_folder()) {
-                return Ok(None);
-            }
-        }
-        found
+        self.file_at(repository, commit, path, cap).await
     }
 
     async fn archive(&self, repository: &Repository, commit: &CommitId) -> Result<ByteStream> {

@@ -1,4 +1,5 @@
-//! What we write at Bitbucket Cloud. It needs the scopes `repository:write` and `pullrequest:write`.
+//! What we write at Bitbucket Cloud. It needs the scopes `repository:write` and `pullrequest:write`, and `repository:admin` for a new
+//! repository.
 
 use async_trait::async_trait;
 use bytes::Bytes;

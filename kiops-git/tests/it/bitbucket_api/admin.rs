@@ -8,12 +8,22 @@ use crate::hosts::Fault;
 async fn a_tokens_scopes_are_held_against_what_is_needed() {
     let (host, face, _) = app().await;
     for (scopes, missing) in [
-        ("account, pullrequest:write, webhook", &[][..]),
-        ("repository:write, pullrequest, webhook", &["pullrequest:write"]),
-        ("repository", &["repository:write", "pullrequest", "pullrequest:write", "webhook"]),
+        ("account, pullrequest:write, repository:admin, webhook", &[][..]),
+        ("account, repository:write, pullrequest, webhook", &["repository:admin", "pullrequest:write"]),
         (
-            "read:repository:bitbucket, write:repository:bitbucket, read:pullrequest:bitbucket, write:pullrequest:bitbucket",
-            &["write:webhook:bitbucket"],
+            "repository",
+            &[
+                "repository:write",
+                "repository:admin",
+                "pullrequest",
+                "pullrequest:write",
+                "webhook",
+                "account",
+            ],
+        ),
+        (
+            "read:repository:bitbucket, write:repository:bitbucket, read:pullrequest:bitbucket, write:pullrequest:bitbucket, read:user:bitbucket",
+            &["admin:repository:bitbucket", "write:webhook:bitbucket"],
         ),
     ] {
         face.state().scopes = scopes;

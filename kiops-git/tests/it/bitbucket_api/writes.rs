@@ -78,7 +78,8 @@ async fn a_new_branch_starts_where_it_is_told_with_a_commit_or_without() {
     let made = provider.commit_files(&repository, &commit).await.unwrap();
     let head = provider.head(&repository, &GitRef::Branch(branch("kiops/deploy"))).await.unwrap();
     assert_eq!(head, Some(made.clone()));
-    assert_eq!(provider.commit(&repository, &made).await.unwrap().unwrap().parents, [parent.clone()]);
+    let parents = provider.commit(&repository, &made).await.unwrap().unwrap().parents;
+    assert_eq!(parents, std::slice::from_ref(&parent));
     let nothing = new_commit("kiops/same", Some(&parent), vec![change("no", None)]);
     assert_eq!(provider.commit_files(&repository, &nothing).await.unwrap(), parent);
     let head = provider.head(&repository, &GitRef::Branch(branch("kiops/same"))).await.unwrap();
