@@ -169,10 +169,10 @@ impl GitProvider for Bitbucket {
             // The page counts in its own workspace only, which may be gone.
             let page = page.take().filter(|_| slug == at);
             let (items, next) = self.repositories_of(slug, &search.text, &limit, page.as_deref()).await?;
-            let next = match next {
-                Some(next) => Some(format!("{slug}/{next}")),
-                None => slugs.peek().map(|slug| format!("{slug}/")),
-            };
+            if let Some(next) = next {
+                return Ok(Page { items, next: Some(format!("{slug}/{next}")) });
+            }
+            let next = slugs.peek().map(|slug| format!("{slug}/"));
             if !items.is_empty() || next.is_none() {
                 return Ok(Page { items, next });
             }

@@ -9,6 +9,8 @@ mod call;
 mod config;
 mod link;
 mod multipart;
+pub(crate) mod objects;
+mod pages;
 mod text;
 mod tree;
 
@@ -17,9 +19,9 @@ pub(crate) use call::Call;
 pub use config::HostConfig;
 pub(crate) use link::next_parameter;
 pub(crate) use multipart::Multipart;
+pub(crate) use pages::Pages;
 pub(crate) use text::{labelled, marked, shortened, with_label, with_marker};
-#[allow(unused_imports)]
-pub(crate) use tree::{Entry, differences};
+pub(crate) use tree::{Entry, differences, limited};
 
 use std::fmt;
 use std::sync::Arc;

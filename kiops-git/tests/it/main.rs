@@ -11,6 +11,8 @@ mod bitbucket;
 #[cfg(unix)]
 mod bitbucket_api;
 mod bitbucket_dc;
+#[cfg(unix)]
+mod bitbucket_dc_api;
 mod corpus;
 mod deliveries;
 mod gitea;
@@ -20,10 +22,10 @@ mod gitee;
 #[cfg(unix)]
 mod gitee_api;
 mod github;
-#[cfg(feature = "github-app")]
-mod github_app;
 #[cfg(unix)]
 mod github_api;
+#[cfg(feature = "github-app")]
+mod github_app;
 #[cfg(unix)]
 mod gitlab_api;
 mod gitlab_decode;

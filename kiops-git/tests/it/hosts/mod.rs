@@ -93,16 +93,22 @@ pub(crate) struct Backing {
     /// Makes and fills them.
     pub(crate) folder: Folder,
     known: Mutex<Vec<Repository>>,
+    lacks: &'static [Feature],
     _home: TempDir,
 }
 
 impl Backing {
     pub(crate) fn new() -> Self {
+        Self::without(&[])
+    }
+
+    /// Those of a host that lacks something.
+    pub(crate) fn without(lacks: &'static [Feature]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = home.path().join("srv");
         std::fs::create_dir(&root).unwrap();
         let git = Plain::new(PlainConfig::on_disk(&root)).unwrap();
-        Self { git, folder: Folder::new(root, "sha1", None), known: Mutex::default(), _home: home }
+        Self { git, folder: Folder::new(root, "sha1", None), known: Mutex::default(), lacks, _home: home }
     }
 
     /// Every repository, oldest first.
@@ -127,7 +133,7 @@ impl Backing {
 impl GitHost for Backing {
     fn has(&self, feature: Feature) -> bool {
         // Hosts run `git archive`, which heeds attributes.
-        feature != Feature::ExactArchives
+        feature != Feature::ExactArchives && !self.lacks.contains(&feature)
     }
 
     fn named(&self, word: &str) -> Repository {
