@@ -9,6 +9,11 @@ use kiops_core::name::SecretName;
 use kiops_core::provider::{Anonymous, FixedToken, GitProvider, TokenSource};
 use kiops_core::secret::{Secret, SecretSource};
 use kiops_core::{Error, Result};
+use kiops_git::bitbucket::Bitbucket;
+use kiops_git::bitbucket_dc::BitbucketDc;
+use kiops_git::gitea::Gitea;
+use kiops_git::gitee::Gitee;
+use kiops_git::github::GitHub;
 use kiops_git::gitlab::GitLab;
 use kiops_git::plain::{Plain, PlainConfig};
 use kiops_git::rest::HostConfig;
@@ -32,6 +37,12 @@ pub(crate) struct Connection {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Kind {
     Gitlab,
+    Github,
+    Bitbucket,
+    BitbucketDc,
+    Gitea,
+    Forgejo,
+    Gitee,
     Plain,
 }
 
@@ -47,11 +58,24 @@ impl Connection {
         config.api_url.clone_from(&self.api_url);
         // Whoever types an address means it, also one of a private network.
         config.private = true;
+        match self.provider {
+            Kind::Github => config = GitHub::complete(config)?,
+            Kind::Bitbucket if config.url == Bitbucket::cloud().url && config.api_url.is_none() => {
+                config = Bitbucket::cloud();
+            }
+            _ => {}
+        }
         let service: Arc<dyn HttpService> =
             Arc::new(ReqwestService::new(&ReqwestConfig::default(), config.egress()?)?);
         let (timer, tokens) = (Arc::new(SystemTimer), self.tokens()?);
         Ok(match self.provider {
             Kind::Gitlab => Arc::new(GitLab::new(config, service, timer, tokens)?),
+            Kind::Github => Arc::new(GitHub::new(config, service, timer, tokens)?),
+            Kind::Bitbucket => Arc::new(Bitbucket::new(config, service, timer, tokens)?),
+            Kind::BitbucketDc => Arc::new(BitbucketDc::new(config, service, timer, tokens)?),
+            Kind::Gitea => Arc::new(Gitea::new(config, service, timer, tokens)?),
+            Kind::Forgejo => Arc::new(Gitea::forgejo(config, service, timer, tokens)?),
+            Kind::Gitee => Arc::new(Gitee::new(config, service, timer, tokens)?),
             Kind::Plain => return Err(Error::internal("open provider", "it is open already")),
         })
     }

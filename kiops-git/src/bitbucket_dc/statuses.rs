@@ -133,7 +133,7 @@ impl Statuses for BitbucketDc {
         let path = ["pull-requests", number.as_str(), "activities"];
         let activities: Vec<ActivityBody> =
             self.every(COMMENT, || self.get(COMMENT, repository, &path)).await?;
-        let comments = activities.iter().filter_map(|activity| activity.comment.as_ref());
+        let mut comments = activities.iter().filter_map(|activity| activity.comment.as_ref());
         // Anybody can write our label into a comment of their own.
         let is_ours = |comment: &&CommentBody| {
             let author = comment.author.as_ref().map(|author| author.name.as_str());

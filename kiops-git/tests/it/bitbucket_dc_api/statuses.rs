@@ -63,10 +63,9 @@ async fn a_forks_status_ends_as_a_comment_where_nobody_takes_it() {
     assert_eq!(provider.set_status(&about, &running).await.unwrap(), Shown::Comment);
     let failed = status(StatusState::Failed);
     assert_eq!(provider.set_status(&about, &failed).await.unwrap(), Shown::Comment);
-    let state = face.state();
-    let [comment] = &state.comments[..] else { panic!("{:?}", state.comments) };
+    let comments = face.state().comments.clone();
+    let [comment] = &comments[..] else { panic!("{comments:?}") };
     assert!(comment["text"].as_str().unwrap().contains("**kiops/api**: failed - step 1 of 3"));
-    drop(state);
     let error = provider.set_status(&subject(&target, None), &failed).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
 }
