@@ -22,6 +22,9 @@ const DESCRIPTION_MAX: usize = 255;
 
 #[derive(Serialize)]
 struct StatusBody<'a> {
+    /// Bitbucket's description wants every object to say what it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
     key: String,
     state: &'static str,
     name: String,
@@ -125,6 +128,7 @@ impl Statuses for Bitbucket {
         };
         let web = self.web_url(&subject.repository);
         let body = StatusBody {
+            kind: "build",
             key: shortened(&status.context, KEY_MAX),
             state,
             name: shortened(&status.context, NAME_MAX),
@@ -163,7 +167,8 @@ impl Statuses for Bitbucket {
         let path = ["pullrequests", number.as_str(), "comments"];
         let call = || Ok(self.get(COMMENT, repository, &path)?.query("pagelen", &PAGELEN.to_string()));
         let comments: Vec<CommentBody> = self.every(COMMENT, call).await?;
-        let body = serde_json::json!({ "content": { "raw": with_label(topic, text) } });
+        let content = serde_json::json!({ "raw": with_label(topic, text) });
+        let body = serde_json::json!({ "type": "pullrequest_comment", "content": content });
         let me = self.me().await?;
         // Anybody can write our label into a comment of their own.
         let ours = me.as_deref().and_then(|me| comments.iter().find(|comment| comment.is_ours(me, topic)));
