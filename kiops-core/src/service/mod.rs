@@ -4,6 +4,7 @@ mod auto_ci;
 mod check;
 mod environment;
 pub mod readiness;
+mod repo_config;
 mod rules;
 mod source;
 mod workload;
@@ -11,6 +12,7 @@ mod workload;
 pub use auto_ci::{AutoCi, Forks, MergeRequests, Pipelines, Pushes, Report, Supersede, Tags};
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
+pub use repo_config::RepoConfig;
 pub use rules::{Fractions, check_quantity, normal_path};
 pub use source::{Component, GitSource, ImageTarget, Source};
 pub use workload::{

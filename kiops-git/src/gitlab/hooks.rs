@@ -12,6 +12,7 @@ use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::GitLab;
+use crate::rest::Answer;
 
 const ENSURE: &str = "set up webhook";
 
@@ -157,16 +158,20 @@ impl Hooks for GitLab {
     /// A hook that GitLab has switched off is switched on by a test delivery, which it must be able to make.
     async fn ensure(&self, repository: &Repository, wanted: &WantedHook) -> Result<Ensured> {
         let body = Wanted::new(wanted)?;
+        let hidden = |answer: Answer| match &wanted.secret {
+            HookSecret::Shared(secret) | HookSecret::Signing(secret) => answer.hiding(Some(secret)).good(),
+            _ => answer.good(),
+        };
         let mut found = self.hooks_at(ENSURE, repository, &wanted.url).await?.into_iter();
         let (mut hook, change): (HookBody, _) = match found.next() {
             None => {
                 let call = self.project(ENSURE, Method::POST, repository, &["hooks"])?;
-                (call.json(&body)?.read().await?, HookChange::Created)
+                (hidden(call.json(&body)?.send().await?)?.read()?, HookChange::Created)
             }
             Some(hook) => {
                 let (id, was_disabled) = (hook.id.to_string(), hook.is_disabled());
                 let call = self.project(ENSURE, Method::PUT, repository, &["hooks", &id])?;
-                let hook = call.json(&body)?.read().await?;
+                let hook = hidden(call.json(&body)?.send().await?)?.read()?;
                 (hook, if was_disabled { HookChange::Reenabled } else { HookChange::Updated })
             }
         };
