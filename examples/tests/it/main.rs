@@ -15,6 +15,7 @@ mod deploys;
 mod documents;
 mod faults;
 mod forks;
+mod git;
 mod house;
 mod inside;
 mod kill;
