@@ -1,7 +1,7 @@
 //! The shapes in which every provider answers.
 
 use kiops_core::event::Repository;
-use kiops_core::provider::{CommitStatus, Page, Search};
+use kiops_core::provider::{CommitStatus, Page, Search, as_markdown};
 use kiops_core::{Error, ErrorKind, Result};
 
 const PAGE_DEFAULT: usize = 100;
@@ -47,11 +47,13 @@ pub(crate) fn check_path(operation: &'static str, path: &str, root: bool) -> Res
 /// A status where it can only be a comment.
 pub(crate) fn status_text(status: &CommitStatus) -> String {
     let mut text = format!("**{}**: {}", status.context, status.state.name());
-    for (between, part) in [(" - ", Some(&status.description)), ("\n\n", status.target_url.as_ref())] {
-        if let Some(part) = part.filter(|part| !part.is_empty()) {
-            text.push_str(between);
-            text.push_str(part);
-        }
+    if !status.description.is_empty() {
+        text.push_str(" - ");
+        text.push_str(&as_markdown(&status.description));
+    }
+    if let Some(url) = status.target_url.as_ref().filter(|url| !url.is_empty()) {
+        text.push_str("\n\n");
+        text.push_str(url);
     }
     text
 }

@@ -3,7 +3,7 @@
 use crate::build::Build;
 use crate::name::{ComponentName, DeliveryId, PinnedImage};
 use crate::policy::RefKey;
-use crate::provider::{CommitStatus, StatusState};
+use crate::provider::{CommitStatus, StatusState, as_markdown};
 use crate::release::{BuildView, VisibleState};
 
 /// The context of a build's status: one a service, or one a component where a service has several. It stays the same over all builds.
@@ -56,11 +56,11 @@ pub(super) fn status(
 /// A build that is over, as a comment on its merge request. Markdown.
 pub(super) fn comment(build: &Build, view: &BuildView, status: &CommitStatus) -> String {
     let (mark, commit) = (mark(status.state), build.commit());
-    let description = escaped(&status.description);
+    let description = as_markdown(&status.description);
     let mut text =
         format!("{mark} **{}** {}: {description}\n\nCommit {commit}", status.context, status.state.name());
     if let Some(failure) = &view.failure {
-        text.push_str(&format!("\n\nWhat to do: {}", escaped(&failure.remedy)));
+        text.push_str(&format!("\n\nWhat to do: {}", as_markdown(&failure.remedy)));
     } else if let Some(image) = build.image() {
         text.push_str(&format!("\n\n`{image}`"));
     }
@@ -84,39 +84,5 @@ const fn mark(state: StatusState) -> &'static str {
         StatusState::Success => "\u{2705}",
         StatusState::Failed => "\u{274c}",
         _ => "\u{26aa}",
-    }
-}
-
-/// Text as Markdown shows it as it is: a failure's words may be a program's output.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' => out.push(' '),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '!' | '@' | '~' | '&' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn no_text_of_a_failure_is_markup(text in "\\PC{0,80}") {
-            let shown = escaped(&text);
-            let bare: String = shown.replace("\\\\", "");
-            for c in ['<', '[', '`', '@'] {
-                prop_assert_eq!(bare.matches(c).count(), bare.matches(&format!("\\{c}")).count());
-            }
-        }
     }
 }

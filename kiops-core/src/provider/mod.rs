@@ -15,7 +15,7 @@ pub use hooks::{
 };
 pub use links::linked_file;
 pub use statuses::{
-    CommitStatus, MergeGate, Shown, StatusMergeRequest, StatusState, StatusSubject, Statuses,
+    CommitStatus, MergeGate, Shown, StatusMergeRequest, StatusState, StatusSubject, Statuses, as_markdown,
 };
 pub use token::{Anonymous, FixedToken, Token, TokenSource};
 pub use token_store::{MemoryTokenStore, OAuthTokens, StoredTokens, TokenRecord, TokenStore};

@@ -129,3 +129,38 @@ pub enum MergeGate {
         setting: String,
     },
 }
+
+/// Text in Markdown that shows it as it is, on one line: a failure's words may be a program's output, and hosts take lines of a comment that
+/// begin with `/` for commands.
+pub fn as_markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_control() => out.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '!' | '@' | '~' | '&' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_failure_is_markup(text in "\\PC{0,80}") {
+            let shown = as_markdown(&text);
+            let bare: String = shown.replace("\\\\", "");
+            for c in ['<', '[', '`', '@'] {
+                prop_assert_eq!(bare.matches(c).count(), bare.matches(&format!("\\{c}")).count());
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Bitbucket;
 use super::host::PAGELEN;
 use crate::rest::{labelled, shortened, with_label};
+use crate::shape::status_text;
 
 const SET: &str = "set commit status";
 const COMMENT: &str = "comment on merge request";
@@ -232,18 +233,6 @@ impl Statuses for Bitbucket {
             _ => MergeGate::Unknown { setting },
         })
     }
-}
-
-/// A status where it can only be a comment.
-fn status_text(status: &CommitStatus) -> String {
-    let mut text = format!("**{}**: {}", status.context, status.state.name());
-    if !status.description.is_empty() {
-        text.push_str(&format!(" - {}", status.description));
-    }
-    if let Some(url) = &status.target_url {
-        text.push_str(&format!("\n\n{url}"));
-    }
-    text
 }
 
 /// Whether a branch is one of a pattern's: `*` is any text, slashes too.

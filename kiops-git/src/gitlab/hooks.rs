@@ -30,9 +30,8 @@ struct HookBody {
     pipeline_events: bool,
     alert_status: Option<String>,
     disabled_until: Option<Timestamp>,
-    /// Since 18.11; silently missing where signing tokens are unknown.
-    #[serde(default)]
-    signing_token_present: bool,
+    /// Missing where signing tokens are unknown.
+    signing_token_present: Option<bool>,
 }
 
 impl HookBody {
@@ -158,6 +157,10 @@ impl Hooks for GitLab {
     /// A hook that GitLab has switched off is switched on by a test delivery, which it must be able to make.
     async fn ensure(&self, repository: &Repository, wanted: &WantedHook) -> Result<Ensured> {
         let body = Wanted::new(wanted)?;
+        let unknown = || {
+            Error::unsupported(ENSURE, "this GitLab knows no signing tokens")
+                .with_remedy("use a secret token, or update GitLab to 19.0")
+        };
         let hidden = |answer: Answer| match &wanted.secret {
             HookSecret::Shared(secret) | HookSecret::Signing(secret) => answer.hiding(Some(secret)).good(),
             _ => answer.good(),
@@ -168,6 +171,10 @@ impl Hooks for GitLab {
                 let call = self.project(ENSURE, Method::POST, repository, &["hooks"])?;
                 (hidden(call.json(&body)?.send().await?)?.read()?, HookChange::Created)
             }
+            // A hook that works is not taken apart for what this GitLab does not know.
+            Some(hook) if body.signing_token.is_some() && hook.signing_token_present.is_none() => {
+                return Err(unknown());
+            }
             Some(hook) => {
                 let (id, was_disabled) = (hook.id.to_string(), hook.is_disabled());
                 let call = self.project(ENSURE, Method::PUT, repository, &["hooks", &id])?;
@@ -175,11 +182,10 @@ impl Hooks for GitLab {
                 (hook, if was_disabled { HookChange::Reenabled } else { HookChange::Updated })
             }
         };
-        if body.signing_token.is_some() && !hook.signing_token_present {
+        if body.signing_token.is_some() && hook.signing_token_present != Some(true) {
             // It would send without any signature.
             self.delete_hook(ENSURE, repository, hook.id).await?;
-            return Err(Error::unsupported(ENSURE, "this GitLab knows no signing tokens")
-                .with_remedy("use a secret token, or update GitLab to 19.0"));
+            return Err(unknown());
         }
         let mut removed = 0;
         for other in found {

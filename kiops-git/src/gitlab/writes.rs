@@ -40,6 +40,9 @@ struct Action<'a> {
     content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encoding: Option<&'static str>,
+    /// The commit that last changed the file, as far as we know: GitLab refuses where another one did since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_commit_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +84,18 @@ impl GitLab {
         }
     }
 
+    /// The commit that last changed a file, where GitLab tells.
+    async fn last_change(
+        &self,
+        repository: &Repository,
+        commit: &CommitId,
+        path: &str,
+    ) -> Result<Option<String>> {
+        let call = self.project(COMMIT, Method::HEAD, repository, &["repository", "files", path])?;
+        let answer = call.query("ref", commit.as_str()).good().await?;
+        Ok(answer.header("x-gitlab-last-commit-id").map(str::to_owned))
+    }
+
     /// What a commit does, file by file; empty where everything is so already.
     async fn actions<'a>(&self, repository: &Repository, commit: &'a NewCommit) -> Result<Vec<Action<'a>>> {
         let mut actions = Vec::new();
@@ -97,7 +112,14 @@ impl GitLab {
                 (Some(_), There::Missing) => "create",
                 (Some(_), There::Other) => "update",
             };
+            let last_commit_id = match (&commit.parent, action) {
+                (Some(parent), "update" | "delete") => {
+                    self.last_change(repository, parent, &change.path).await?
+                }
+                _ => None,
+            };
             actions.push(Action {
+                last_commit_id,
                 action,
                 file_path: &change.path,
                 content: change.content.as_ref().map(|content| STANDARD.encode(content)),
@@ -198,8 +220,9 @@ impl Writes for GitLab {
         answer.good()?.read::<ProjectBody>()?.into_info()
     }
 
-    /// GitLab has no call that looks at the branch and commits in one: a push that comes between the two is not overwritten where it
-    /// touches other files, and is found afterwards by the new commit's parent; the error says so then.
+    /// GitLab has no call that looks at the branch and commits in one. A push that comes between the two and touches the same files is
+    /// refused by GitLab; one that touches others is found afterwards by the new commit's parent: both are on the branch then, and the error
+    /// says so.
     async fn commit_files(&self, repository: &Repository, commit: &NewCommit) -> Result<CommitId> {
         let branch = GitRef::Branch(commit.branch.clone());
         let head = self.head(repository, &branch).await?;
@@ -283,7 +306,12 @@ impl Writes for GitLab {
         let there = Repository { id: None, path };
         if let Some(found) = self.get(IMPORT, &there, &[])?.find::<ImportedBody>().await? {
             let source = found.import_url.as_deref().unwrap_or_default();
-            if found.import_type.as_deref() == Some("github") || same_place(source, &import.url) {
+            let is_ours = match &found.import_url {
+                Some(_) => same_place(source, &import.url),
+                // GitLab tells it to the project's owners only.
+                None => found.import_type.as_deref() == Some("github"),
+            };
+            if is_ours {
                 return found.project.into_info();
             }
             return Err(Error::conflict(IMPORT, format!("`{}` is there and was not imported", there.path))

@@ -1,5 +1,6 @@
 //! A host's archive made into one whose paths are relative to the root: without the folder that hosts pack everything into.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -32,7 +33,7 @@ const CHUNKS: usize = 4;
 pub(crate) fn without_root(packed: ByteStream, packing: Packing, max: u64) -> ByteStream {
     let (input, chunks) = mpsc::channel(CHUNKS);
     let (output, ready) = mpsc::channel(CHUNKS);
-    tokio::spawn(pump(packed, input));
+    tokio::spawn(pump(packed, input, output.clone()));
     tokio::task::spawn_blocking(move || {
         let mut source = Source { chunks, chunk: Bytes::new(), failed: None };
         let sink = Sink { output: output.clone(), left: max, buffer: Vec::new(), failed: None };
@@ -56,8 +57,18 @@ pub(crate) const fn packed(max: u64) -> u64 {
     max.saturating_add(max / 8).saturating_add(1 << 20)
 }
 
-async fn pump(mut packed: ByteStream, input: mpsc::Sender<Result<Bytes>>) {
-    while let Some(chunk) = stream::next(&mut packed).await {
+/// Hands on what comes, until it ends or nobody wants the archive any more.
+async fn pump(
+    mut packed: ByteStream,
+    input: mpsc::Sender<Result<Bytes>>,
+    output: mpsc::Sender<Result<Bytes>>,
+) {
+    loop {
+        let next = tokio::select! {
+            () = output.closed() => return,
+            next = stream::next(&mut packed) => next,
+        };
+        let Some(chunk) = next else { return };
         if input.send(chunk).await.is_err() {
             return;
         }
@@ -65,23 +76,27 @@ async fn pump(mut packed: ByteStream, input: mpsc::Sender<Result<Bytes>>) {
 }
 
 fn repack(source: &mut Source, packing: Packing, mut sink: Sink, max: u64) -> Result<()> {
+    let seen = Seen::default();
+    let counted = |inner| Ending { inner, seen: &seen, left: packed(max) };
     let result = match packing {
-        Packing::Tar => copy(source, &mut sink),
-        Packing::TarGz => copy(MultiGzDecoder::new(BufReader::new(source)), &mut sink),
+        Packing::Tar => copy(counted(source as &mut dyn Read), &seen, &mut sink),
+        Packing::TarGz => {
+            let mut unpacked = MultiGzDecoder::new(BufReader::new(source));
+            copy(counted(&mut unpacked as &mut dyn Read), &seen, &mut sink)
+        }
     };
     let result = result.and_then(|()| sink.finish());
-    result.map_err(|error| match sink.failed {
-        Some(Stop::TooLarge) => {
+    result.map_err(|error| {
+        if seen.too_large.get() || matches!(sink.failed, Some(Stop::TooLarge)) {
             let message = format!("the archive is larger than the limit of {max} bytes");
-            Error::new(ErrorKind::TooLarge, OPERATION, message)
-                .with_remedy("make the repository smaller, or raise max_archive_bytes")
+            return Error::new(ErrorKind::TooLarge, OPERATION, message)
+                .with_remedy("make the repository smaller, or raise max_archive_bytes");
         }
-        _ => Error::unavailable(OPERATION, format!("the host's archive is damaged or was cut off: {error}")),
+        Error::unavailable(OPERATION, format!("the host's archive is damaged or was cut off: {error}"))
     })
 }
 
-fn copy(packed: impl Read, sink: &mut Sink) -> io::Result<()> {
-    let mut packed = Ending { inner: packed, zeros: 0 };
+fn copy(mut packed: Ending<'_, &mut dyn Read>, seen: &Seen, sink: &mut Sink) -> io::Result<()> {
     let mut archive = Archive::new(&mut packed);
     let mut out = Builder::new(&mut *sink);
     let mut root = None;
@@ -124,10 +139,12 @@ fn copy(packed: impl Read, sink: &mut Sink) -> io::Result<()> {
             }
             _ => return Err(damaged("an entry of a kind that Git does not have")),
         }
+        // Zeros of a file's content are no end.
+        seen.zeros.set(0);
     }
     out.finish()?;
     io::copy(&mut packed, &mut io::sink())?;
-    if packed.zeros < END {
+    if seen.zeros.get() < END {
         return Err(damaged("it ends before its end"));
     }
     Ok(())
@@ -177,19 +194,34 @@ impl Read for Source {
     }
 }
 
-/// Counts the zeros that what was read ends with.
-struct Ending<R> {
-    inner: R,
-    zeros: usize,
+/// What was seen of an archive on its way.
+#[derive(Default)]
+struct Seen {
+    /// How many zeros what was read ends with.
+    zeros: Cell<usize>,
+    /// Whether it has more bytes than it may.
+    too_large: Cell<bool>,
 }
 
-impl<R: Read> Read for Ending<R> {
+/// Counts what is read, unpacked: also what is in no file.
+struct Ending<'a, R> {
+    inner: R,
+    seen: &'a Seen,
+    left: u64,
+}
+
+impl<R: Read> Read for Ending<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(out)?;
-        self.zeros = match out[..n].iter().rev().position(|byte| *byte != 0) {
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
+            self.seen.too_large.set(true);
+            io::Error::other("the limit is reached")
+        })?;
+        let zeros = match out[..n].iter().rev().position(|byte| *byte != 0) {
             Some(zeros) => zeros,
-            None => self.zeros.saturating_add(n),
+            None => self.seen.zeros.get().saturating_add(n),
         };
+        self.seen.zeros.set(zeros);
         Ok(n)
     }
 }
@@ -246,6 +278,7 @@ impl Write for Sink {
 mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use futures_util::StreamExt as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -322,6 +355,38 @@ mod tests {
         assert!(gzip.len() < 2000);
         let error = paths(&gzip, Packing::TarGz, 10_000).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_no_file_is_counted_too() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&packed(&["app/a"])).unwrap();
+        gzip.write_all(&vec![0; 8 << 20]).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let error = paths(&gzip, Packing::TarGz, 10_000).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn zeros_of_a_file_are_not_the_archives_end() {
+        let mut builder = Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_size(4096);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "app/zeros", &[0; 4096][..]).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        paths(&bytes, Packing::Tar, 1 << 20).await.unwrap();
+        let error = paths(&bytes[..bytes.len() - 1024], Packing::Tar, 1 << 20).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_stalls_is_let_go_of_with_its_archive() {
+        let stalls = futures::iter([Ok(Bytes::from_static(b"abc"))]).chain(futures::pending());
+        let (held, gone) = tokio::sync::oneshot::channel::<()>();
+        let stalls = stalls.inspect(move |_: &Result<Bytes>| assert!(!held.is_closed()));
+        drop(without_root(Box::pin(stalls), Packing::Tar, 1 << 20));
+        gone.await.unwrap_err();
     }
 
     #[tokio::test]

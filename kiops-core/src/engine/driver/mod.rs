@@ -137,6 +137,8 @@ struct Shared {
     permits: Arc<Semaphore>,
     /// What Git hosts were told of builds.
     told: Mutex<BTreeMap<BuildId, report::Told>>,
+    /// How many Git hosts are told something at once.
+    telling: Semaphore,
 }
 
 /// What happens, as it happens. A reader that falls far behind misses events: the store has them all.
@@ -181,6 +183,7 @@ impl Driver {
             services: Mutex::default(),
             permits,
             told: Mutex::default(),
+            telling: Semaphore::new(report::AT_ONCE),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -301,7 +304,9 @@ impl Driver {
                 claim.work.effect,
                 Effect::Run { .. } | Effect::Check { .. } | Effect::Verify { .. }
             );
-            let permit = if follows { None } else { Arc::clone(&shared.permits).acquire_owned().await.ok() };
+            // Hosts that answer slowly must not keep everything else waiting: those who tell them wait for their own places.
+            let apart = follows || matches!(claim.work.effect, Effect::Report { .. });
+            let permit = if apart { None } else { Arc::clone(&shared.permits).acquire_owned().await.ok() };
             let shared = Arc::clone(shared);
             let task = async move {
                 shared.perform(claim).await;
@@ -333,7 +338,7 @@ impl Shared {
     async fn failed(&self, claim: &Claim, error: &Error) {
         let now = self.clock.now();
         let again = match error.retry() {
-            Retry::After(seconds) => Some(Duration::from_secs(u64::from(seconds))),
+            Retry::After(seconds) => Some(Duration::from_secs(u64::from(seconds)).min(LONGEST_WAIT)),
             Retry::Maybe => Some(backoff(claim.failures)),
             // Somebody else was first, or the store is behind: look again soon.
             Retry::Never if error.kind() == ErrorKind::Conflict => Some(backoff(claim.failures)),
@@ -472,6 +477,9 @@ async fn notify(shared: Arc<Shared>) {
         }
     }
 }
+
+/// However long somebody asks us to wait: it is looked at again after this.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// 0.2 s, 0.4 s, 0.8 s ... up to a minute.
 fn backoff(failures: u32) -> Duration {

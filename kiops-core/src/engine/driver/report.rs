@@ -16,7 +16,7 @@ use crate::provider::{CommitStatus, StatusMergeRequest, StatusSubject, Statuses}
 use crate::release::BuildView;
 use crate::service::{GitSource, Report, Service};
 use crate::stage::Stage;
-use crate::store::Claim;
+use crate::store::{Claim, Page};
 
 /// The status that was told last, as far as this process knows; the lock orders those who tell.
 pub(super) type Told = Arc<Mutex<Option<CommitStatus>>>;
@@ -24,15 +24,23 @@ pub(super) type Told = Arc<Mutex<Option<CommitStatus>>>;
 /// How many builds' last statuses are remembered at most.
 const TOLD_MAX: usize = 4096;
 
+/// How many Git hosts are told something at once.
+pub(super) const AT_ONCE: usize = 8;
+
+/// How often something is told that fails for reasons that may pass: with waits of up to a minute, for about three hours. A status that
+/// stays behind could block a merge for ever.
+const TRIES: u32 = 200;
+
+/// Among how many of a service's newest builds another one of the same commit is looked for.
+const NEWEST: u32 = 100;
+
 impl Shared {
     /// Tells how a build stands *now*: whatever happened since the work was stored is told along with it, and work that has nothing new to
     /// tell says nothing. So no status is older than the one before, and many changes in a row become one.
     pub(super) async fn report(&self, claim: &Claim, id: &BuildId) -> Result<()> {
-        let result = self.tell_host(claim, id).await;
-        match result {
-            Err(error) if error.retry() != Retry::Never && claim.failures + 1 < self.config.tries => {
-                Err(error)
-            }
+        let _place = self.telling.acquire().await;
+        match self.tell_host(claim, id).await {
+            Err(error) if error.retry() != Retry::Never && claim.failures + 1 < TRIES => Err(error),
             // A build is worth more than its status: what cannot be told is said in its log, and no more.
             Err(error) => {
                 tracing::warn!(build = %id, %error, "the Git host could not be told of a build");
@@ -51,17 +59,37 @@ impl Shared {
         let Some(statuses) = provider.statuses() else { return Ok(()) };
         let told = self.told(id);
         let mut told = told.lock().await;
+        // Whoever tried before may have told something, of which we know nothing.
+        if claim.failures > 0 {
+            *told = None;
+        }
         loop {
             let Some((build, view)) = self.seen(id).await? else { return Ok(()) };
+            // The host has one place for a commit's status: it belongs to the newest build of that commit.
+            if self.is_replaced(&build).await? {
+                return Ok(());
+            }
             let several = service.settings.components.len() > 1;
             let status = report::status(&build, &view, several, self.build_url(&build));
             // Another process may have told something older meanwhile: look until nothing changes.
             if told.as_ref() == Some(&status) {
                 return Ok(());
             }
+            // Where this fails, the host may have taken it all the same.
+            *told = None;
             self.tell_status(statuses, &service, git, &build, &view, &status).await?;
             *told = Some(status);
         }
+    }
+
+    /// Whether a newer build of the same component and commit has taken this one's place at the host.
+    async fn is_replaced(&self, build: &Build) -> Result<bool> {
+        let newest = self.store.builds(Some(build.service()), Page::first(NEWEST)).await?;
+        Ok(newest.items.iter().any(|other| {
+            other.order > build.order
+                && other.commit() == build.commit()
+                && other.component() == build.component()
+        }))
     }
 
     async fn tell_status(

@@ -209,6 +209,8 @@ fn hook(asked: &Asked, id: u64, before: &Value, signs: bool) -> Value {
     if hook["alert_status"].is_null() {
         hook["alert_status"] = "executable".into();
     }
-    hook["signing_token_present"] = (signs && wanted["signing_token"].is_string()).into();
+    if signs {
+        hook["signing_token_present"] = wanted["signing_token"].is_string().into();
+    }
     hook
 }

@@ -255,6 +255,15 @@ impl Face {
                     Err(error) => text(status_of(&error), r#"{"message":"404 Tree Not Found"}"#),
                 }
             }
+            ["files", path] if asked.method == Method::HEAD => {
+                let bare = host.folder.bare(repository);
+                let args = ["log", "-1", "--format=%H", asked.parameter("ref"), "--", path];
+                let output = crate::plain::git(&bare).args(args).output().unwrap();
+                let mut response = text(200, "");
+                let id = String::from_utf8(output.stdout).unwrap();
+                response.headers_mut().insert("x-gitlab-last-commit-id", id.trim().parse().unwrap());
+                response
+            }
             ["files", path, "raw"] => {
                 let commit = CommitId::parse(asked.parameter("ref")).unwrap();
                 match git.file(&there, &commit, path, usize::MAX).await {

@@ -96,6 +96,13 @@ async fn a_gitlab_without_signing_tokens_is_left_without_an_unsigned_hook() {
     let error = gitlab(&host).ensure(&repository, &wanted(signing)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(face.state().hooks.is_empty());
+    // One that works with a secret token goes on working.
+    let provider = gitlab(&host);
+    provider.ensure(&repository, &wanted(shared("one"))).await.unwrap();
+    let signing = HookSecret::Signing(Secret::new("whsec_c2VjcmV0").unwrap());
+    let error = provider.ensure(&repository, &wanted(signing)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(face.state().hooks[0]["token"], "one");
 }
 
 #[tokio::test]

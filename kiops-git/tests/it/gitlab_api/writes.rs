@@ -48,6 +48,16 @@ pub(crate) async fn commit(asked: &Asked, host: &Backing, repository: &Repositor
     }
     for action in body["actions"].as_array().unwrap() {
         let path = action["file_path"].as_str().unwrap().to_owned();
+        if let (Some(known), Some(parent)) = (action["last_commit_id"].as_str(), &parent) {
+            let args = ["log", "-1", "--format=%H", parent.as_str(), "--", &path];
+            let output = crate::plain::git(&host.folder.bare(repository)).args(args).output().unwrap();
+            if String::from_utf8(output.stdout).unwrap().trim() != known {
+                return text(
+                    400,
+                    r#"{"message":"You are attempting to update a file that has changed since"}"#,
+                );
+            }
+        }
         let is_there = entries.contains_key(&path);
         match action["action"].as_str().unwrap() {
             "create" if is_there => {
@@ -129,6 +139,23 @@ async fn a_branch_that_has_moved_on_is_not_overwritten() {
     let ours = new_commit("main", Some(&first), vec![change("a", Some("ours"))]);
     let theirs = new_commit("main", Some(&first), vec![change("a", Some("theirs"))]);
     let theirs = provider.commit_files(&repository, &theirs).await.unwrap();
+    let error = provider.commit_files(&repository, &ours).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(provider.head(&repository, &GitRef::Branch(branch("main"))).await.unwrap(), Some(theirs));
+}
+
+#[tokio::test]
+async fn a_push_that_comes_between_looking_and_committing_is_not_overwritten() {
+    let (host, repository) = app().await;
+    let provider = gitlab(&host);
+    let first = new_commit("main", None, vec![change("a", Some("1"))]);
+    let first = provider.commit_files(&repository, &first).await.unwrap();
+    let theirs = new_commit("main", Some(&first), vec![change("a", Some("theirs"))]);
+    let theirs = provider.commit_files(&repository, &theirs).await.unwrap();
+    // What we looked at first is from before their push.
+    let old = format!(r#"{{"name":"main","commit":{{"id":"{first}"}}}}"#);
+    host.fault(Fault::Status(200, vec![], old));
+    let ours = new_commit("main", Some(&first), vec![change("a", Some("ours"))]);
     let error = provider.commit_files(&repository, &ours).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(provider.head(&repository, &GitRef::Branch(branch("main"))).await.unwrap(), Some(theirs));
