@@ -141,8 +141,9 @@ fn at_a_limit_of_file_sizes_builds_and_deliveries_fail_by_name_and_the_program_l
     let clone = Clone::of(&server.value("repo").unwrap(), place.path().join("clone"));
     let log = || size(&folder.join("kiops.db-wal")).max(size(&folder.join("kiops.db")));
 
-    limit_file_sizes(&server, Some(log() + 1_000_000));
-    let commit = push_noise(&clone, 3_000_000);
+    let limit = log() + 1_000_000;
+    limit_file_sizes(&server, Some(limit));
+    let commit = push_noise(&clone, usize::try_from(limit).unwrap() + 2_000_000);
     let build = server.built(&commit);
     let message = named(&server, &build, "disk_full");
     assert!(message.contains(folder.to_str().unwrap()), "it names no path: {message}");

@@ -371,7 +371,10 @@ impl Shared {
             let view = self.store.view(&wanted).await?;
             match step(&self.rules, &view, input.clone(), self.clock.now())? {
                 Next::Ask(questions) => self.answer_into(&view, &mut input, questions).await?,
-                Next::Save(stepped) => {
+                Next::Save(mut stepped) => {
+                    if self.host_takes_no_statuses(&view) {
+                        stepped.changes.work.retain(|work| !matches!(work.effect, Effect::Report { .. }));
+                    }
                     let changes = &stepped.changes;
                     match (changes.is_empty(), claim) {
                         (true, None) => return Ok(stepped.reply),
@@ -401,6 +404,13 @@ impl Shared {
             }
         }
         Err(Error::conflict("save changes", "somebody else was faster fifty times").with_retry(Retry::Maybe))
+    }
+
+    /// Whether the service's host is one that cannot be told of builds: a plain repository.
+    fn host_takes_no_statuses(&self, view: &crate::store::View) -> bool {
+        let git = view.service.as_ref().and_then(|service| service.source.git());
+        let provider = git.and_then(|git| self.adapters.providers.get(&git.provider));
+        provider.is_some_and(|provider| provider.statuses().is_none())
     }
 
     async fn still_holds(&self, claim: &Claim) -> Result<bool> {
