@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::pin::pin;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
+use futures_util::future::{Either, select};
 use futures_util::stream as futures;
 use kiops_core::stream::{self, ByteStream};
 use kiops_core::{Error, ErrorKind, Result};
@@ -19,7 +21,6 @@ pub(crate) enum Packing {
     /// An uncompressed tar file.
     Tar,
     /// One compressed by gzip.
-    #[cfg_attr(not(test), allow(dead_code, reason = "GitHub and Gitea pack so"))]
     TarGz,
 }
 
@@ -64,11 +65,9 @@ async fn pump(
     output: mpsc::Sender<Result<Bytes>>,
 ) {
     loop {
-        let next = tokio::select! {
-            () = output.closed() => return,
-            next = stream::next(&mut packed) => next,
-        };
-        let Some(chunk) = next else { return };
+        let closed = pin!(output.closed());
+        let next = pin!(stream::next(&mut packed));
+        let Either::Right((Some(chunk), _)) = select(closed, next).await else { return };
         if input.send(chunk).await.is_err() {
             return;
         }
