@@ -259,6 +259,17 @@ impl Build {
         branch.map(RefKey::Branch).or_else(|| tag.map(RefKey::Tag))
     }
 
+    /// The numbers of the merge requests among those who asked for it, in order.
+    pub fn merge_requests(&self) -> Vec<u64> {
+        let numbers = self.requesters.iter().filter_map(|by| match by.scope {
+            RefKey::MergeRequest(number) => Some(number),
+            _ => None,
+        });
+        let mut numbers: Vec<u64> = numbers.collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
     /// Adds somebody who asks for it; one of the same scope asks anew, unless it came late. Says whether there are tags to move
     /// that were not there.
     pub fn add_requester(&mut self, requester: Requester) -> bool {

@@ -104,6 +104,11 @@ pub enum Effect {
         /// Which.
         build: BuildId,
     },
+    /// Tell the Git host why a delivery's commits were not built.
+    ReportDecision {
+        /// Which.
+        delivery: DeliveryId,
+    },
     /// Let a build look at the clock.
     WakeBuild {
         /// Which.
@@ -140,6 +145,7 @@ impl Effect {
             Self::GoBack { .. } => "go_back",
             Self::Log { .. } => "log",
             Self::Report { .. } => "report",
+            Self::ReportDecision { .. } => "report_decision",
             Self::WakeBuild { .. } => "wake_build",
             Self::WakeRelease { .. } => "wake_release",
         }
@@ -148,7 +154,7 @@ impl Effect {
     /// What it is about.
     pub fn subject(&self) -> &str {
         match self {
-            Self::Decide { delivery } => delivery.as_str(),
+            Self::Decide { delivery } | Self::ReportDecision { delivery } => delivery.as_str(),
             Self::Run { build, .. }
             | Self::Check { build, .. }
             | Self::Promote { build }
@@ -163,6 +169,11 @@ impl Effect {
             | Self::GoBack { release, .. }
             | Self::WakeRelease { release } => release.as_str(),
         }
+    }
+
+    /// Whether it tells the Git host how a commit stands.
+    pub const fn is_report(&self) -> bool {
+        matches!(self, Self::Report { .. } | Self::ReportDecision { .. })
     }
 
     fn part(&self) -> &str {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::draft::Draft;
 use super::enqueue::Source;
 use super::reply::missing;
+use super::unbuilt::unbuilt;
 use crate::access::Subject;
 use crate::build::Trigger;
 use crate::error::Result;
@@ -48,6 +49,9 @@ pub(super) fn decide_delivery(
         let source = Source { delivery: id, repeat: record.repeat, trigger: record.trigger, subject };
         let event = event.clone();
         let builds = follow(draft, &source, &event, scope.as_ref())?;
+        if !unbuilt(service, &event).is_empty() {
+            draft.report_decision(id);
+        }
         if let Some(event) = record.events.get_mut(at) {
             event.builds = builds;
             tell(draft, id, record.trigger, &record.events[at]);

@@ -9,12 +9,14 @@ use crate::build::{Ask, Build, BuildInput, BuildState, Step};
 use crate::effect::{Effect, Work};
 use crate::error::{Error, Result};
 use crate::log::NewLine;
-use crate::name::{BuildId, ContainerName, EnvironmentName, ReleaseId, ServiceName, WorkId};
+use crate::name::{BuildId, ContainerName, DeliveryId, EnvironmentName, ReleaseId, ServiceName, WorkId};
 use crate::notify::DomainEvent;
 use crate::policy::{RefKey, RefState};
 use crate::queue::Slot;
-use crate::release::{BuildView, Lane, LaneState, Origin, Release, ReleaseAsk, ReleaseInput, ReleaseState};
-use crate::service::{Environment, Service};
+use crate::release::{
+    BuildView, Lane, LaneState, Origin, Release, ReleaseAsk, ReleaseInput, ReleaseState, VisibleState,
+};
+use crate::service::{Environment, Report, Service};
 use crate::stage::Stage;
 use crate::store::{Changes, DeliveryRecord, View};
 
@@ -308,6 +310,33 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Lets the Git host be told why a delivery's commits were not built.
+    pub(super) fn report_decision(&mut self, delivery: &DeliveryId) {
+        if self.service.settings.auto_ci.report.status {
+            self.ask_for(Effect::ReportDecision { delivery: delivery.clone() });
+        }
+    }
+
+    /// Lets the Git host be told of those builds of which it shows something else now. Each change is work of its own: one that is being
+    /// performed may have looked before this one was stored.
+    fn reports(&self, ids: &BTreeSet<&BuildId>) -> Vec<Work> {
+        let Report { status, comment } = self.service.settings.auto_ci.report;
+        if !(status || comment) || self.service.source.git().is_none() {
+            return Vec::new();
+        }
+        let version = self.view.ledger.version.to_string();
+        let changed = ids.iter().filter(|id| {
+            let before =
+                shown(id, self.view.builds.get(**id), &self.view.releases.values().collect::<Vec<_>>());
+            before != shown(id, self.build(id), &self.releases().collect::<Vec<_>>())
+        });
+        let work = |id: &&BuildId| {
+            let effect = Effect::Report { build: (*id).clone() };
+            Work::new(&self.service.name, self.now, effect, &version)
+        };
+        changed.map(work).collect()
+    }
+
     /// Tells outside what people see of every build and release whose view may have changed. Returns the builds that
     /// nothing more will happen to.
     fn tell_views(&mut self) -> BTreeSet<BuildId> {
@@ -315,13 +344,8 @@ impl<'a> Draft<'a> {
         for release in self.releases.values().filter(|release| release.origin.is_automatic()) {
             ids.extend(release.origin.build());
         }
-        let (mut events, mut over, mut reports) = (Vec::new(), BTreeSet::new(), Vec::new());
-        let mut report = |id: &BuildId, view: &BuildView| {
-            let told = |view: &BuildView| (view.state, view.stage);
-            if self.reports() && self.seen_before(id).as_ref().map(told) != Some(told(view)) {
-                reports.push(Effect::Report { build: id.clone() });
-            }
-        };
+        let (mut events, mut over) = (Vec::new(), BTreeSet::new());
+        let reports = self.reports(&ids);
         for id in ids {
             let Some(build) = self.build(id) else {
                 // It was over before, and only its release still goes on.
@@ -333,7 +357,6 @@ impl<'a> Draft<'a> {
                     if view.state.is_over() {
                         over.insert(id.clone());
                     }
-                    report(id, &view);
                     events.extend(seen_through(id, release, view));
                 }
                 continue;
@@ -345,7 +368,6 @@ impl<'a> Draft<'a> {
             if view.state.is_over() {
                 over.insert(id.clone());
             }
-            report(id, &view);
             events.push(DomainEvent::Build {
                 build: id.clone(),
                 service: build.service().clone(),
@@ -356,10 +378,6 @@ impl<'a> Draft<'a> {
             });
         }
         self.events.extend(events);
-        // Each change is work of its own: one that is being performed may have looked before this one was stored.
-        let version = self.view.ledger.version.to_string();
-        let reports =
-            reports.into_iter().map(|effect| Work::new(&self.service.name, self.now, effect, &version));
         self.work.extend(reports);
         for release in self.releases.values() {
             self.events.push(DomainEvent::Release {
@@ -375,23 +393,27 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Draft<'_> {
-    /// Whether the Git host is told of builds.
-    fn reports(&self) -> bool {
-        let report = self.service.settings.auto_ci.report;
-        (report.status || report.comment) && self.service.source.git().is_some()
-    }
-
-    /// What people saw of a build before this step; `None`: there was none.
-    fn seen_before(&self, id: &BuildId) -> Option<BuildView> {
-        if let Some(build) = self.view.builds.get(id) {
-            let release = build.release.as_ref().and_then(|id| self.view.releases.get(id));
-            return Some(BuildView::of(build, release));
+/// What a Git host shows of a build: its state, as far as build and release are loaded, and the merge requests that it stands at.
+fn shown(
+    id: &BuildId,
+    build: Option<&Build>,
+    releases: &[&Release],
+) -> (Option<(VisibleState, Option<Stage>)>, Vec<u64>) {
+    let view = match build {
+        Some(build) => match &build.release {
+            None => Some(BuildView::of(build, None)),
+            Some(own) => {
+                let release = releases.iter().find(|release| release.id == *own);
+                release.map(|release| BuildView::of(build, Some(release)))
+            }
+        },
+        None => {
+            let own = Origin::Build(id.clone());
+            let of_build = releases.iter().filter(|release| release.origin == own);
+            of_build.max_by_key(|release| release.order).map(|release| BuildView::through(release))
         }
-        let own = Origin::Build(id.clone());
-        let releases = self.view.releases.values().filter(|release| release.origin == own);
-        releases.max_by_key(|release| release.order).map(BuildView::through)
-    }
+    };
+    (view.map(|view| (view.state, view.stage)), build.map(Build::merge_requests).unwrap_or_default())
 }
 
 /// What is told of a build that was not loaded, by its release.

@@ -12,10 +12,11 @@ mod promote;
 mod reconcile;
 mod reply;
 #[cfg(any(feature = "runtime", test))]
-mod report;
+pub(crate) mod report;
 mod step;
 #[cfg(test)]
 mod tests;
+mod unbuilt;
 mod wants;
 
 #[cfg(feature = "runtime")]

@@ -1,28 +1,13 @@
 //! What a Git host is told of a build: a pure function of the build and what people see of it.
 
+use super::unbuilt::context;
 use crate::build::Build;
-use crate::name::{ComponentName, DeliveryId, PinnedImage};
-use crate::policy::RefKey;
+use crate::name::PinnedImage;
 use crate::provider::{CommitStatus, StatusState, as_markdown};
 use crate::release::{BuildView, VisibleState};
 
-/// The context of a build's status: one a service, or one a component where a service has several. It stays the same over all builds.
-pub(super) fn context(build: &Build, several: bool) -> String {
-    let (service, component) = (build.service(), build.component());
-    if several || *component != ComponentName::default() {
-        format!("kiops/{service}/{component}")
-    } else {
-        format!("kiops/{service}")
-    }
-}
-
 /// A build as a commit status.
-pub(super) fn status(
-    build: &Build,
-    view: &BuildView,
-    several: bool,
-    target_url: Option<String>,
-) -> CommitStatus {
+pub(crate) fn status(build: &Build, view: &BuildView, target_url: Option<String>) -> CommitStatus {
     let failure = || view.failure.as_ref().map(|failure| failure.message.clone());
     let during =
         |text: &str| view.stage.map_or_else(|| text.to_owned(), |stage| format!("{text}: {}", stage.name()));
@@ -50,11 +35,11 @@ pub(super) fn status(
             (StatusState::Canceled, "canceled: a newer commit took its place".to_owned())
         }
     };
-    CommitStatus { state, context: context(build, several), description, target_url }
+    CommitStatus { state, context: context(build.service(), build.component()), description, target_url }
 }
 
 /// A build that is over, as a comment on its merge request. Markdown.
-pub(super) fn comment(build: &Build, view: &BuildView, status: &CommitStatus) -> String {
+pub(crate) fn comment(build: &Build, view: &BuildView, status: &CommitStatus) -> String {
     let (mark, commit) = (mark(status.state), build.commit());
     let description = as_markdown(&status.description);
     let mut text =
@@ -68,15 +53,6 @@ pub(super) fn comment(build: &Build, view: &BuildView, status: &CommitStatus) ->
         text.push_str(&format!("\n\n[Log and details]({url})"));
     }
     text
-}
-
-/// The merge requests that asked for a build, each with the delivery that did.
-pub(super) fn merge_requests(build: &Build) -> Vec<(u64, Option<DeliveryId>)> {
-    let asked = build.requesters.iter().filter_map(|requester| match requester.scope {
-        RefKey::MergeRequest(number) => Some((number, requester.delivery.clone())),
-        _ => None,
-    });
-    asked.collect()
 }
 
 const fn mark(state: StatusState) -> &'static str {

@@ -24,7 +24,8 @@ use crate::stream::ByteStream;
 /// - **Egress**: only where [`Egress`] allows, redirects included.
 /// - **Redirects**: followed, at most [`Limits::redirects`]. `Authorization`, `Cookie`, `PRIVATE-TOKEN` and every other
 ///   header with such a name or marked sensitive ([`HeaderValue::set_sensitive`]), stay behind when host, port or scheme changes; from https
-///   to http nothing follows. 303, and 301/302 after POST, go on as GET; 307 and 308 send the body again.
+///   to http nothing follows. 303 goes on as GET; 301 and 302 after POST are returned as they are; 307 and 308, and the others of
+///   another method, send the body again.
 /// - **Tries**: a request that failed in passing (not reached, broken off, timed out, 408, 425, 429, 500, 502, 503, 504, a 403 that is a rate
 ///   limit) is sent again, at most [`Limits::tries`] times in all, if its method is idempotent or it is marked
 ///   [`Idempotent`], and if its body can be read again. Waits are the server's own (`Retry-After`, `RateLimit-*`) or

@@ -36,6 +36,10 @@ impl Exchange {
         egress: &Egress,
     ) -> Result<Option<Self>> {
         let status = response.status();
+        // Browsers go on with GET: a request that was to change something would look as if it had.
+        if self.method == Method::POST && matches!(status.as_u16(), 301 | 302) {
+            return Ok(None);
+        }
         let (301 | 302 | 303 | 307 | 308, Some(location)) =
             (status.as_u16(), response.headers().get(header::LOCATION))
         else {
@@ -62,11 +66,7 @@ impl Exchange {
         if !stays_home(&self.url, &url) {
             strip_credentials(&mut headers);
         }
-        let to_get = match status {
-            StatusCode::SEE_OTHER => self.method != Method::HEAD,
-            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
-            _ => false,
-        };
+        let to_get = status == StatusCode::SEE_OTHER && self.method != Method::HEAD;
         let (method, body) = if to_get {
             for name in [
                 header::CONTENT_TYPE,

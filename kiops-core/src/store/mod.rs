@@ -94,6 +94,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// That its lease has run out takes nothing from it as long as nobody followed: there is no clock here.
     async fn save(&self, changes: &Changes, claim: Option<&Claim>) -> Result<()>;
 
+    /// Frees all work that a driver of this name holds. Its next life does so once, before it claims, and need not wait for the leases
+    /// of the life before it.
+    async fn let_go(&self, driver: &str) -> Result<()>;
+
     /// Leases due work: oldest due first, and what is due together in the order in which it was stored. Work is free when nobody
     /// holds it, or from the lease's `until` on.
     async fn claim(&self, request: &ClaimRequest) -> Result<Claims>;

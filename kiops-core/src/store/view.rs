@@ -147,8 +147,6 @@ pub struct ClaimRequest {
     pub until: Timestamp,
     /// At most this many.
     pub limit: usize,
-    /// Claims of this driver's name from an earlier life count as free.
-    pub take_over: bool,
 }
 
 /// What was claimed.

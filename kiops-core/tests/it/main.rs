@@ -6,6 +6,7 @@ mod fakes;
 mod heads;
 mod liars;
 mod log_store;
+mod reports;
 mod sim;
 mod store;
 mod tidy;

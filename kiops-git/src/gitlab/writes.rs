@@ -16,7 +16,7 @@ use url::Url;
 
 use super::GitLab;
 use super::provider::ProjectBody;
-use crate::rest::next_parameter;
+use crate::rest::{next_parameter, without_user_info};
 use crate::shape::check_path;
 
 const CREATE: &str = "create repository";
@@ -368,7 +368,9 @@ impl Writes for GitLab {
             },
             "none" => ImportProgress::Failed { message: "this project was not imported".into() },
             _ => ImportProgress::Failed {
-                message: progress.import_error.unwrap_or_else(|| "GitLab does not say why".into()),
+                message: progress
+                    .import_error
+                    .map_or_else(|| "GitLab does not say why".into(), |error| without_user_info(&error)),
             },
         })
     }

@@ -88,6 +88,9 @@ impl Answer {
             ErrorKind::Forbidden => {
                 Some("the token lacks a right: check its scopes and its owner's role".into())
             }
+            _ if (300..400).contains(&self.status) => Some(format!(
+                "{host} has moved, or a proxy leads elsewhere: set the address that it redirects to"
+            )),
             ErrorKind::NotFound if self.token.is_none() => {
                 Some("check the path; what is private is found with an access token only".into())
             }

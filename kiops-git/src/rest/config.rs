@@ -123,14 +123,15 @@ impl HostConfig {
 }
 
 /// An address without its final slashes.
-fn checked(url: &str) -> Result<&str> {
+fn checked(url: &str) -> Result<String> {
     HostRule::parse(url)?;
     let parsed =
         Url::parse(url).map_err(|_| Error::invalid("read Git host settings", "the address is no URL"))?;
     if parsed.host_str().is_some_and(|host| host.contains('*')) {
         return Err(Error::invalid("read Git host settings", "the address has a `*` in its host"));
     }
-    Ok(url.trim_end_matches('/'))
+    // As it is called, not as it was written: a name beyond ASCII, blanks around it.
+    Ok(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -141,6 +142,8 @@ mod tests {
     fn an_interface_lies_below_the_prefix_or_where_it_is_said_to() {
         let mut config = HostConfig::new("https://git.example.com/prefix/");
         assert_eq!(config.api("api/v4/").unwrap(), "https://git.example.com/prefix/api/v4/");
+        config.url = " https://B\u{fc}cher.example/x ".into();
+        assert_eq!(config.web().unwrap(), "https://xn--bcher-kva.example/x/");
         config.api_url = Some("https://api.example.com".into());
         assert_eq!(config.api("api/v4/").unwrap(), "https://api.example.com/");
     }

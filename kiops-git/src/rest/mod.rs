@@ -20,7 +20,7 @@ pub use config::HostConfig;
 pub(crate) use link::next_parameter;
 pub(crate) use multipart::Multipart;
 pub(crate) use pages::Pages;
-pub(crate) use text::{labelled, marked, shortened, with_label, with_marker};
+pub(crate) use text::{labelled, marked, shortened, with_label, with_marker, without_user_info};
 pub(crate) use tree::{Entry, differences, limited};
 
 use std::fmt;

@@ -48,6 +48,22 @@ fn label(topic: &str) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A text without what stands before the hosts of its addresses: an import's address may hold a token.
+pub(crate) fn without_user_info(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(after.len());
+        let host = after[..end].rfind('@').map_or(0, |at| at + 1);
+        out.push_str(&after[host..end]);
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -59,6 +75,13 @@ mod tests {
         let text = with_marker("build/api", "Built.");
         assert!(marked(&text, "build/api") && !marked(&text, "build"));
         assert!(!marked("quoted <!-- kiops:build/api -->", "build/api"));
+    }
+
+    #[test]
+    fn an_address_is_shown_without_who_it_is_for() {
+        let text = "fetch of 'https://ghp_secret:x-oauth@github.com/a/b.git' failed, see https://x.io/y@z";
+        let shown = "fetch of 'https://github.com/a/b.git' failed, see https://x.io/y@z";
+        assert_eq!(without_user_info(text), shown);
     }
 
     proptest! {

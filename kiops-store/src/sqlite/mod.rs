@@ -224,6 +224,10 @@ impl Store for SqliteStore {
         self.inner.save(changes, claim).await
     }
 
+    async fn let_go(&self, driver: &str) -> Result<()> {
+        self.inner.let_go(driver).await
+    }
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claims> {
         self.inner.claim(request).await
     }

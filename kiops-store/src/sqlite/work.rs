@@ -37,11 +37,10 @@ pub(super) async fn done(connection: &mut SqliteConnection, id: &WorkId, fence: 
     Ok(removed.rows_affected() > 0)
 }
 
-/// Work that can be claimed: what waits and is due, what was held for too long, and what this driver's earlier life held.
+/// Work that can be claimed: what waits and is due, and what was held for too long.
 const CLAIMABLE: &str = "\
     SELECT seq, due FROM (SELECT seq, due FROM work WHERE state = 0 AND due <= ?1 ORDER BY due, seq LIMIT ?2) \
     UNION ALL SELECT seq, due FROM work WHERE state = 1 AND until <= ?1 \
-    UNION ALL SELECT seq, due FROM work WHERE ?4 AND state = 1 AND until > ?1 AND holder = ?3 \
     ORDER BY due, seq LIMIT ?2";
 
 /// When something can be claimed next: what waits, what another driver holds, and what is free and was over the limit.
@@ -52,6 +51,19 @@ const NEXT: &str = "\
     UNION ALL SELECT min(due) FROM inbox)";
 
 impl Inner {
+    pub(super) async fn let_go(&self, driver: &str) -> Result<()> {
+        let driver = driver.to_owned();
+        let write = self.writer.write("let go of an earlier life's work", move |connection| {
+            Box::pin(async move {
+                let sql =
+                    "UPDATE work SET state = 0, holder = NULL, until = NULL WHERE state = 1 AND holder = ?";
+                sqlx::query(sql).bind(driver).execute(connection).await?;
+                Ok(())
+            })
+        });
+        write.await
+    }
+
     pub(super) async fn claim(&self, request: &ClaimRequest) -> Result<Claims> {
         const OPERATION: &str = "claim work";
         let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
@@ -167,11 +179,7 @@ impl Inner {
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
 fn claimable(request: &ClaimRequest, limit: i64) -> Query<'static> {
-    sqlx::query(CLAIMABLE)
-        .bind(micros(request.now))
-        .bind(limit)
-        .bind(request.driver.clone())
-        .bind(request.take_over)
+    sqlx::query(CLAIMABLE).bind(micros(request.now)).bind(limit)
 }
 
 /// Takes one piece of work. `None`: it cannot be read, is marked so, and stands in no other's way; what decides a delivery is

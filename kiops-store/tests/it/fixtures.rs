@@ -119,13 +119,7 @@ pub(crate) fn large(service: &str, n: u64, bytes: usize) -> NewDelivery {
 }
 
 pub(crate) fn claim_request(driver: &str, now: Timestamp) -> ClaimRequest {
-    ClaimRequest {
-        driver: driver.to_owned(),
-        now,
-        until: now + SignedDuration::from_secs(60),
-        limit: 1000,
-        take_over: false,
-    }
+    ClaimRequest { driver: driver.to_owned(), now, until: now + SignedDuration::from_secs(60), limit: 1000 }
 }
 
 pub(crate) async fn claims(store: &dyn Store, driver: &str, now: Timestamp) -> Vec<Claim> {

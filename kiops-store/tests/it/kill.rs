@@ -96,7 +96,8 @@ async fn every_delivery_that_was_answered_is_there_after_a_kill() {
         assert_eq!(all.total, there.len() as u64);
         // Nothing is there by halves: every delivery, answered or not, has its body and its work.
         let mut request = claim_request("test", at(1_000_000_000));
-        (request.limit, request.take_over) = (usize::MAX, true);
+        request.limit = usize::MAX;
+        store.let_go(&request.driver).await.unwrap();
         let claims = store.claim(&request).await.unwrap().claims;
         let mut work: BTreeMap<&str, u32> = BTreeMap::new();
         for claim in &claims {

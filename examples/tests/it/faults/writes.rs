@@ -120,6 +120,7 @@ store! {
         fn put_secret(name: &SecretName, secret: Option<&Secret>) -> ();
         fn accept(deliveries: Vec<NewDelivery>) -> Vec<Accepted>;
         fn save(changes: &Changes, claim: Option<&Claim>) -> ();
+        fn let_go(driver: &str) -> ();
         fn claim(request: &ClaimRequest) -> Claims;
         fn renew(claims: &[Claim], until: Timestamp) -> Vec<bool>;
         fn give_back(claim: &Claim, due: Timestamp, error: &str) -> ();

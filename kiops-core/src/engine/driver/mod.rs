@@ -33,7 +33,7 @@ use super::wants::{Primary, wants};
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::log::LogStore;
-use crate::name::{BuildId, ServiceName};
+use crate::name::ServiceName;
 use crate::notify::DomainEvent;
 use crate::policy::{Question, Rules};
 use crate::queue::Limits;
@@ -136,7 +136,7 @@ struct Shared {
     services: Mutex<BTreeMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
     permits: Arc<Semaphore>,
     /// What Git hosts were told of builds.
-    told: Mutex<BTreeMap<BuildId, report::Told>>,
+    told: Mutex<BTreeMap<report::Place, report::Told>>,
     /// How many Git hosts are told something at once.
     telling: Semaphore,
 }
@@ -245,14 +245,10 @@ impl Driver {
         shared.cancel_orphans().await;
         shared.queue.notify_one();
         tokio::pin!(shutdown);
-        let mut take_over = true;
+        let mut is_new = true;
         loop {
-            let next = match self.claim(&mut tasks, take_over).await {
-                Ok((next, full)) => {
-                    // As long as there is more than fits, there may be more of an earlier life.
-                    take_over &= full;
-                    next
-                }
+            let next = match self.claim(&mut tasks, &mut is_new).await {
+                Ok(next) => next,
                 Err(error) => {
                     tracing::error!(%error, "no work could be claimed");
                     Instant::now() + shared.config.sweep
@@ -276,12 +272,16 @@ impl Driver {
         keeping.shutdown().await;
     }
 
-    /// Claims what is due and starts performing it. Says when to look again, and whether there was more than fits.
-    async fn claim(&self, tasks: &mut JoinSet<()>, take_over: bool) -> Result<(Instant, bool)> {
+    /// Claims what is due and starts performing it. Says when to look again. A driver that is new lets go first of what an earlier life held.
+    async fn claim(&self, tasks: &mut JoinSet<()>, is_new: &mut bool) -> Result<Instant> {
         let shared = &self.shared;
         let limit = shared.permits.available_permits();
         if limit == 0 {
-            return Ok((Instant::now() + shared.config.sweep, true));
+            return Ok(Instant::now() + shared.config.sweep);
+        }
+        if *is_new {
+            shared.store.let_go(&shared.config.name).await?;
+            *is_new = false;
         }
         let now = shared.clock.now();
         let request = ClaimRequest {
@@ -289,7 +289,6 @@ impl Driver {
             now,
             until: later(now, shared.config.lease),
             limit,
-            take_over,
         };
         let claims = shared.store.claim(&request).await?;
         let full = claims.claims.len() >= limit;
@@ -305,7 +304,7 @@ impl Driver {
                 Effect::Run { .. } | Effect::Check { .. } | Effect::Verify { .. }
             );
             // Hosts that answer slowly must not keep everything else waiting: those who tell them wait for their own places.
-            let apart = follows || matches!(claim.work.effect, Effect::Report { .. });
+            let apart = follows || claim.work.effect.is_report();
             let permit = if apart { None } else { Arc::clone(&shared.permits).acquire_owned().await.ok() };
             let shared = Arc::clone(shared);
             let task = async move {
@@ -315,11 +314,11 @@ impl Driver {
             tasks.spawn(task.instrument(span));
         }
         if full {
-            return Ok((Instant::now(), true));
+            return Ok(Instant::now());
         }
         let sweep = Instant::now() + shared.config.sweep;
         let due = claims.next_due.map(|due| Instant::now() + until(shared.clock.now(), due));
-        Ok((due.map_or(sweep, |due| due.min(sweep)), false))
+        Ok(due.map_or(sweep, |due| due.min(sweep)))
     }
 }
 
@@ -339,6 +338,8 @@ impl Shared {
         let now = self.clock.now();
         let again = match error.retry() {
             Retry::After(seconds) => Some(Duration::from_secs(u64::from(seconds)).min(LONGEST_WAIT)),
+            // Lines that could not be written come again in the order in which they failed: all wait as long.
+            Retry::Maybe if matches!(claim.work.effect, Effect::Log { .. }) => Some(LOG_WAIT),
             Retry::Maybe => Some(backoff(claim.failures)),
             // Somebody else was first, or the store is behind: look again soon.
             Retry::Never if error.kind() == ErrorKind::Conflict => Some(backoff(claim.failures)),
@@ -373,7 +374,7 @@ impl Shared {
                 Next::Ask(questions) => self.answer_into(&view, &mut input, questions).await?,
                 Next::Save(mut stepped) => {
                     if self.host_takes_no_statuses(&view) {
-                        stepped.changes.work.retain(|work| !matches!(work.effect, Effect::Report { .. }));
+                        stepped.changes.work.retain(|work| !work.effect.is_report());
                     }
                     let changes = &stepped.changes;
                     match (changes.is_empty(), claim) {
@@ -487,6 +488,9 @@ async fn notify(shared: Arc<Shared>) {
         }
     }
 }
+
+/// How long lines wait that could not be written to a log.
+const LOG_WAIT: Duration = Duration::from_secs(1);
 
 /// However long somebody asks us to wait: it is looked at again after this.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);

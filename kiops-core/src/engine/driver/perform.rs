@@ -56,6 +56,7 @@ impl Shared {
                 self.store.finish(claim).await
             }
             Effect::Report { build } => self.report(claim, build).await,
+            Effect::ReportDecision { delivery } => self.report_decision(claim, delivery).await,
             Effect::WakeBuild { build } => {
                 self.build_input(claim, build, BuildInput::Tick).await?;
                 self.queue.notify_one();

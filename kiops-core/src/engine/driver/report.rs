@@ -1,4 +1,4 @@
-//! Telling a Git host how builds stand: commit statuses, and a comment on the merge request.
+//! Telling a Git host how commits stand: commit statuses, and a comment on the merge request.
 
 use std::sync::{Arc, PoisonError};
 
@@ -6,22 +6,43 @@ use tokio::sync::Mutex;
 
 use super::Shared;
 use crate::build::Build;
+use crate::engine::decide::touched;
 use crate::engine::report;
+use crate::engine::unbuilt::unbuilt;
 use crate::error::{Error, Result, Retry};
-use crate::event::{EventKind, Repository};
+use crate::event::{EventKind, MergeRequest, Repository};
 use crate::log::NewLine;
-use crate::name::{BuildId, GitRef};
+use crate::name::{BuildId, CommitId, ComponentName, DeliveryId, GitRef, ServiceName};
 use crate::policy::RefKey;
 use crate::provider::{CommitStatus, StatusMergeRequest, StatusSubject, Statuses};
 use crate::release::BuildView;
-use crate::service::{GitSource, Report, Service};
+use crate::service::{GitSource, Report};
 use crate::stage::Stage;
-use crate::store::{Claim, Page};
+use crate::store::{Claim, Wants};
 
-/// The status that was told last, as far as this process knows; the lock orders those who tell.
-pub(super) type Told = Arc<Mutex<Option<CommitStatus>>>;
+/// What a Git host has one place for: builds of the same commit and component take turns in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    service: ServiceName,
+    component: ComponentName,
+    commit: CommitId,
+}
 
-/// How many builds' last statuses are remembered at most.
+/// What a host is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Words {
+    status: CommitStatus,
+    git_ref: Option<GitRef>,
+    /// The merge requests that it is told for.
+    requests: Vec<StatusMergeRequest>,
+    /// What is written on them, once there is nothing to wait for.
+    comment: Option<String>,
+}
+
+/// What was told last in a place, as far as this process knows; the lock orders those who tell.
+pub(super) type Told = Arc<Mutex<Option<Words>>>;
+
+/// How many places' last words are remembered at most.
 const TOLD_MAX: usize = 4096;
 
 /// How many Git hosts are told something at once.
@@ -31,127 +52,134 @@ pub(super) const AT_ONCE: usize = 8;
 /// stays behind could block a merge for ever.
 const TRIES: u32 = 200;
 
-/// Among how many of a service's newest builds another one of the same commit is looked for.
-const NEWEST: u32 = 100;
-
 impl Shared {
     /// Tells how a build stands *now*: whatever happened since the work was stored is told along with it, and work that has nothing new to
     /// tell says nothing. So no status is older than the one before, and many changes in a row become one.
     pub(super) async fn report(&self, claim: &Claim, id: &BuildId) -> Result<()> {
-        let _place = self.telling.acquire().await;
-        match self.tell_host(claim, id).await {
-            Err(error) if error.retry() != Retry::Never && claim.failures + 1 < TRIES => Err(error),
-            // A build is worth more than its status: what cannot be told is said in its log, and no more.
-            Err(error) => {
-                tracing::warn!(build = %id, %error, "the Git host could not be told of a build");
-                self.note(claim, id, &error).await;
-                self.store.finish(claim).await
+        let telling = async {
+            match self.store.build(id).await? {
+                Some(build) => self.tell_host(claim, &Place::of(&build), None).await,
+                None => Ok(()),
             }
-            Ok(()) => self.store.finish(claim).await,
+        };
+        if let Some(error) = self.in_turn(claim, telling).await? {
+            tracing::warn!(build = %id, %error, "the Git host could not be told of a build");
+            self.note(claim, id, &error).await;
+        }
+        self.store.finish(claim).await
+    }
+
+    /// Tells why a delivery's commits were not built, where nothing was built of them by now.
+    pub(super) async fn report_decision(&self, claim: &Claim, id: &DeliveryId) -> Result<()> {
+        let telling = async {
+            let service = self.store.service(&claim.work.service).await?;
+            let record = self.store.delivery(id).await?;
+            let (Some(service), Some(record)) = (service, record) else { return Ok(()) };
+            for event in &record.events {
+                let Some(commit) = event.head() else { continue };
+                let request = match &event.event.kind {
+                    EventKind::MergeRequest(request) => status_request(request),
+                    _ => None,
+                };
+                let git_ref = touched(event).0.and_then(git_ref);
+                for (component, status) in unbuilt(&service.value, event) {
+                    let place = Place { service: record.service.clone(), component, commit: commit.clone() };
+                    let (git_ref, requests) = (git_ref.clone(), request.iter().cloned().collect());
+                    let words = Words { status, git_ref, requests, comment: None };
+                    self.tell_host(claim, &place, Some(words)).await?;
+                }
+            }
+            Ok(())
+        };
+        if let Some(error) = self.in_turn(claim, telling).await? {
+            tracing::warn!(delivery = %id, %error, "the Git host could not be told why nothing was built");
+        }
+        self.store.finish(claim).await
+    }
+
+    /// Tells when its turn comes. An error is to be tried again; what is given back is one that is not, or not any more: a build is worth
+    /// more than its status.
+    async fn in_turn(
+        &self,
+        claim: &Claim,
+        telling: impl Future<Output = Result<()>>,
+    ) -> Result<Option<Error>> {
+        let _turn = self.telling.acquire().await;
+        match telling.await {
+            Err(error) if error.retry() != Retry::Never && claim.failures + 1 < TRIES => Err(error),
+            Err(error) => Ok(Some(error)),
+            Ok(()) => Ok(None),
         }
     }
 
-    async fn tell_host(&self, claim: &Claim, id: &BuildId) -> Result<()> {
-        let Some(service) = self.store.service(&claim.work.service).await? else { return Ok(()) };
+    /// Tells the newest of a place: how the newest build of the commit stands, and `otherwise` where there is none.
+    async fn tell_host(&self, claim: &Claim, place: &Place, otherwise: Option<Words>) -> Result<()> {
+        let Some(service) = self.store.service(&place.service).await? else { return Ok(()) };
         let service = service.value;
         let Some(git) = service.source.git() else { return Ok(()) };
         let provider = self.adapters.provider(&git.provider)?;
         let Some(statuses) = provider.statuses() else { return Ok(()) };
-        let told = self.told(id);
+        let told = self.told(place);
         let mut told = told.lock().await;
         // Whoever tried before may have told something, of which we know nothing.
         if claim.failures > 0 {
             *told = None;
         }
+        // Another process may have told something older meanwhile: look until nothing changes.
         loop {
-            let Some((build, view)) = self.seen(id).await? else { return Ok(()) };
-            // The host has one place for a commit's status: it belongs to the newest build of that commit.
-            if self.is_replaced(&build).await? {
-                return Ok(());
-            }
-            let several = service.settings.components.len() > 1;
-            let status = report::status(&build, &view, several, self.build_url(&build));
-            // Another process may have told something older meanwhile: look until nothing changes.
-            if told.as_ref() == Some(&status) {
-                return Ok(());
-            }
+            let words = match self.newest_build(place).await? {
+                Some(build) => Some(self.words(&build).await?),
+                None => otherwise.clone(),
+            };
+            let Some(words) = words.filter(|words| told.as_ref() != Some(words)) else { return Ok(()) };
             // Where this fails, the host may have taken it all the same.
             *told = None;
-            self.tell_status(statuses, &service, git, &build, &view, &status).await?;
-            *told = Some(status);
+            say(statuses, service.settings.auto_ci.report, git, &place.commit, &words).await?;
+            *told = Some(words);
         }
     }
 
-    /// Whether a newer build of the same component and commit has taken this one's place at the host.
-    async fn is_replaced(&self, build: &Build) -> Result<bool> {
-        let newest = self.store.builds(Some(build.service()), Page::first(NEWEST)).await?;
-        Ok(newest.items.iter().any(|other| {
-            other.order > build.order
-                && other.commit() == build.commit()
-                && other.component() == build.component()
-        }))
+    /// The newest build of a place: the host's one place is its.
+    async fn newest_build(&self, place: &Place) -> Result<Option<Build>> {
+        let mut wants = Wants::of(place.service.clone());
+        wants.commits.insert(place.commit.clone());
+        let builds = self.store.view(&wants).await?.builds;
+        let of_place = builds.into_values().filter(|build| Place::of(build) == *place);
+        Ok(of_place.max_by_key(|build| build.order))
     }
 
-    async fn tell_status(
-        &self,
-        statuses: &dyn Statuses,
-        service: &Service,
-        git: &GitSource,
-        build: &Build,
-        view: &BuildView,
-        status: &CommitStatus,
-    ) -> Result<()> {
-        let Report { status: wants_status, comment: wants_comment } = service.settings.auto_ci.report;
-        let requests = self.merge_requests(build).await?;
-        if wants_status {
-            let subject = StatusSubject {
-                repository: git.repository.clone(),
-                commit: build.commit().clone(),
-                git_ref: build.requesters.iter().find_map(|requester| git_ref(&requester.scope)),
-                merge_request: requests.first().cloned(),
-            };
-            statuses.set_status(&subject, status).await?;
-        }
-        if wants_comment && view.state.is_over() {
-            let text = report::comment(build, view, status);
-            for request in &requests {
-                statuses.comment(&git.repository, request.number, &status.context, &text).await?;
-            }
-        }
-        Ok(())
+    async fn words(&self, build: &Build) -> Result<Words> {
+        let release = match &build.release {
+            Some(release) => self.store.release(release).await?,
+            None => None,
+        };
+        let view = BuildView::of(build, release.as_ref());
+        let status = report::status(build, &view, self.build_url(build));
+        let comment = view.state.is_over().then(|| report::comment(build, &view, &status));
+        let git_ref = build.requesters.iter().filter_map(|by| build.ref_of(by)).find_map(git_ref);
+        Ok(Words { status, git_ref, requests: self.merge_requests(build).await?, comment })
     }
 
     /// The merge requests that asked for a build, with the forks that they come from.
     async fn merge_requests(&self, build: &Build) -> Result<Vec<StatusMergeRequest>> {
         let mut requests = Vec::new();
-        for (number, delivery) in report::merge_requests(build) {
-            let record = match &delivery {
+        for by in &build.requesters {
+            let RefKey::MergeRequest(number) = by.scope else { continue };
+            let record = match &by.delivery {
                 Some(delivery) => self.store.delivery(delivery).await?,
                 None => None,
             };
-            let fork = record.and_then(|record| {
-                record.events.into_iter().find_map(|event| match event.event.kind {
-                    EventKind::MergeRequest(request) if request.number == Some(number) && request.fork => {
-                        request.source_repository
+            let found = record.and_then(|record| {
+                record.events.iter().find_map(|event| match &event.event.kind {
+                    EventKind::MergeRequest(request) if request.number == Some(number) => {
+                        status_request(request)
                     }
                     _ => None,
                 })
             });
-            let fork = fork.map(|id| Repository { id: Some(id), path: String::new() });
-            requests.push(StatusMergeRequest { number, fork });
+            requests.push(found.unwrap_or(StatusMergeRequest { number, fork: None }));
         }
         Ok(requests)
-    }
-
-    /// A build and what people see of it.
-    async fn seen(&self, id: &BuildId) -> Result<Option<(Build, BuildView)>> {
-        let Some(build) = self.store.build(id).await? else { return Ok(None) };
-        let release = match &build.release {
-            Some(release) => self.store.release(release).await?,
-            None => None,
-        };
-        let view = BuildView::of(&build, release.as_ref());
-        Ok(Some((build, view)))
     }
 
     fn build_url(&self, build: &Build) -> Option<String> {
@@ -159,13 +187,13 @@ impl Shared {
         Some(pattern.replace("{service}", build.service().as_str()).replace("{build}", build.id.as_str()))
     }
 
-    fn told(&self, id: &BuildId) -> Told {
+    fn told(&self, place: &Place) -> Told {
         let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= TOLD_MAX {
             // What is forgotten is told once more at most.
             all.retain(|_, told| Arc::strong_count(told) > 1);
         }
-        Arc::clone(all.entry(id.clone()).or_default())
+        Arc::clone(all.entry(place.clone()).or_default())
     }
 
     /// Says in a build's log that the host could not be told.
@@ -179,10 +207,57 @@ impl Shared {
     }
 }
 
-fn git_ref(scope: &RefKey) -> Option<GitRef> {
+impl Place {
+    fn of(build: &Build) -> Self {
+        let (service, component) = (build.service().clone(), build.component().clone());
+        Self { service, component, commit: build.commit().clone() }
+    }
+}
+
+async fn say(
+    statuses: &dyn Statuses,
+    report: Report,
+    git: &GitSource,
+    commit: &CommitId,
+    words: &Words,
+) -> Result<()> {
+    let Words { status, git_ref, requests, comment } = words;
+    if report.status {
+        let subject = |merge_request: Option<&StatusMergeRequest>| StatusSubject {
+            repository: git.repository.clone(),
+            commit: commit.clone(),
+            git_ref: git_ref.clone(),
+            merge_request: merge_request.cloned(),
+        };
+        // A commit lies in every fork that it is offered from.
+        for (at, request) in requests.iter().enumerate() {
+            if requests[..at].iter().all(|other| other.fork != request.fork) {
+                statuses.set_status(&subject(Some(request)), status).await?;
+            }
+        }
+        if requests.is_empty() {
+            statuses.set_status(&subject(None), status).await?;
+        }
+    }
+    if let Some(comment) = comment.as_ref().filter(|_| report.comment) {
+        for request in requests {
+            statuses.comment(&git.repository, request.number, &status.context, comment).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A merge request, as a status belongs to it.
+fn status_request(request: &MergeRequest) -> Option<StatusMergeRequest> {
+    let fork = request.source_repository.clone().filter(|_| request.fork);
+    let fork = fork.map(|id| Repository { id: Some(id), path: String::new() });
+    Some(StatusMergeRequest { number: request.number?, fork })
+}
+
+fn git_ref(scope: RefKey) -> Option<GitRef> {
     match scope {
-        RefKey::Branch(branch) => Some(GitRef::Branch(branch.clone())),
-        RefKey::Tag(tag) => Some(GitRef::Tag(tag.clone())),
+        RefKey::Branch(branch) => Some(GitRef::Branch(branch)),
+        RefKey::Tag(tag) => Some(GitRef::Tag(tag)),
         RefKey::MergeRequest(_) | RefKey::Manual(_) => None,
     }
 }

@@ -85,6 +85,10 @@ impl Store for Down {
         self.no()
     }
 
+    async fn let_go(&self, _: &str) -> Result<()> {
+        self.no()
+    }
+
     async fn claim(&self, _: &ClaimRequest) -> Result<Claims> {
         self.no()
     }

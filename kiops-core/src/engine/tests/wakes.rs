@@ -11,13 +11,8 @@ fn wake(build: &BuildId) -> Effect {
 /// When this is due in the store, if it is there.
 fn due(world: &World, effect: &Effect) -> Option<Timestamp> {
     // A claim that takes everything, by a driver of its own each time, tells what is there.
-    let request = ClaimRequest {
-        driver: "looker".into(),
-        now: Timestamp::MAX,
-        until: Timestamp::MIN,
-        limit: 10_000,
-        take_over: true,
-    };
+    let request =
+        ClaimRequest { driver: "looker".into(), now: Timestamp::MAX, until: Timestamp::MIN, limit: 10_000 };
     let claims = now(world.store.claim(&request)).unwrap().claims;
     claims.into_iter().find(|claim| claim.work.effect == *effect).map(|claim| claim.work.due)
 }

@@ -141,6 +141,11 @@ impl Store for MemoryStore {
         self.state().save(changes, claim)
     }
 
+    async fn let_go(&self, driver: &str) -> Result<()> {
+        self.state().work.let_go(driver);
+        Ok(())
+    }
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claims> {
         Ok(self.state().work.claim(request))
     }

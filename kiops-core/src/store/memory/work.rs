@@ -35,10 +35,8 @@ struct Lease {
 }
 
 impl Row {
-    fn is_free(&self, request: &ClaimRequest) -> bool {
-        self.lease.as_ref().is_none_or(|lease| {
-            lease.until <= request.now || (request.take_over && lease.driver == request.driver)
-        })
+    fn is_free(&self, now: Timestamp) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.until <= now)
     }
 }
 
@@ -54,8 +52,15 @@ impl WorkRows {
         self.rows.remove(id);
     }
 
+    pub(super) fn let_go(&mut self, driver: &str) {
+        for row in self.rows.values_mut() {
+            row.lease = row.lease.take().filter(|lease| lease.driver != driver);
+        }
+    }
+
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Claims {
-        let free = self.rows.values_mut().filter(|row| row.work.due <= request.now && row.is_free(request));
+        let free =
+            self.rows.values_mut().filter(|row| row.work.due <= request.now && row.is_free(request.now));
         let mut free: Vec<&mut Row> = free.collect();
         free.sort_by_key(|row| (row.work.due, row.place));
         let mut claims = Vec::new();
@@ -72,7 +77,7 @@ impl WorkRows {
             row.claimed += 1;
         }
         let next = self.rows.values().filter_map(|row| match &row.lease {
-            Some(_) if row.is_free(request) => Some(row.work.due),
+            Some(_) if row.is_free(request.now) => Some(row.work.due),
             Some(lease) if lease.driver == request.driver => None,
             Some(lease) => Some(row.work.due.max(lease.until)),
             None => Some(row.work.due),

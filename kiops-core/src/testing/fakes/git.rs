@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ChangedFiles, FileList, Repository};
 use crate::name::{BranchName, CommitId, GitRef, GitTag, ProviderName};
 use crate::provider::{
-    CloneAccess, Commit, Comparison, GitProvider, Head, Page, Relation, RepositoryInfo, Search, TreeEntry,
-    TreeEntryKind, TreeQuery,
+    CloneAccess, Commit, CommitStatus, Comparison, GitProvider, Head, MergeGate, Page, Relation,
+    RepositoryInfo, Search, Shown, StatusSubject, Statuses, TreeEntry, TreeEntryKind, TreeQuery,
 };
 use crate::run::SourceAccess as _;
 use crate::stream::ByteStream;
@@ -24,12 +24,16 @@ use crate::stream::ByteStream;
 /// The files of a commit. There are neither links nor executable files.
 type Files = BTreeMap<String, Bytes>;
 
+/// What was told: of what, and how it stands.
+type Told = (StatusSubject, CommitStatus);
+
 /// A Git host. It starts with one repository; as a [`GitHost`] it makes more. Clones are one.
 #[derive(Debug, Clone)]
 pub struct FakeGit {
     name: ProviderName,
     repository: Repository,
     host: Arc<Mutex<Host>>,
+    statuses: Option<Arc<Mutex<Vec<Told>>>>,
     chaos: Chaos,
 }
 
@@ -54,7 +58,20 @@ impl FakeGit {
     /// An empty repository of this path at a host of this name.
     pub fn new(name: ProviderName, repository: Repository, chaos: Chaos) -> Self {
         let host = Host::from([(repository.path.clone(), State::default())]);
-        Self { name, repository, host: Arc::new(Mutex::new(host)), chaos }
+        Self { name, repository, host: Arc::new(Mutex::new(host)), statuses: None, chaos }
+    }
+
+    /// The same host, which takes commit statuses.
+    #[must_use]
+    pub fn with_statuses(mut self) -> Self {
+        self.statuses = Some(Arc::default());
+        self
+    }
+
+    /// Every status that it was told, in order.
+    pub fn told(&self) -> Vec<Told> {
+        let statuses = self.statuses.as_ref();
+        statuses.map(|told| told.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 
     /// The repository that it started with.
@@ -306,6 +323,33 @@ impl GitProvider for FakeGit {
     async fn clone_access(&self, repository: &Repository, _: &CommitId) -> Result<CloneAccess> {
         let url = format!("https://git.invalid/{}", repository.path);
         Ok(CloneAccess { url, credential: None, expires_at: None })
+    }
+
+    fn statuses(&self) -> Option<&dyn Statuses> {
+        self.statuses.is_some().then_some(self)
+    }
+}
+
+#[async_trait]
+impl Statuses for FakeGit {
+    async fn set_status(&self, subject: &StatusSubject, status: &CommitStatus) -> Result<Shown> {
+        self.chaos
+            .around("set status", async {
+                if let Some(told) = &self.statuses {
+                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                    told.push((subject.clone(), status.clone()));
+                }
+                Ok(Shown::Commit)
+            })
+            .await
+    }
+
+    async fn comment(&self, _: &Repository, _: u64, _: &str, _: &str) -> Result<()> {
+        Err(Error::unsupported("comment on merge request", "this host has none"))
+    }
+
+    async fn merge_gate(&self, _: &Repository, _: &str) -> Result<MergeGate> {
+        Ok(MergeGate::Closed)
     }
 }
 

@@ -22,7 +22,9 @@ use super::fakes::{
 };
 use crate::access::{Role, Subject};
 use crate::build::{Build, BuildState, Trigger};
-use crate::engine::{Adapters, Clock as _, Command, Driver, DriverConfig, Ingest, IngestLimits, Keep};
+use crate::engine::{
+    Adapters, Clock as _, Command, Driver, DriverConfig, Ingest, IngestLimits, Keep, report,
+};
 use crate::event::{Actor, ChangedFiles, CommitFacts, Event, EventKind, Push, Repository, Tip};
 use crate::filter::RefFilter;
 use crate::image::TagTemplate;
@@ -31,8 +33,9 @@ use crate::name::{
     BranchName, CommitId, EnvironmentName, GitRef, ImageName, MemberId, ProviderName, ServiceName,
 };
 use crate::policy::{Outcome, Rules};
+use crate::provider::GitProvider;
 use crate::queue::Limits;
-use crate::release::{Lane, ReleaseState};
+use crate::release::{BuildView, Lane, ReleaseState};
 use crate::run::RunOutcome;
 use crate::secret::Secret;
 use crate::service::{AutoDeploy, Environment, GitSource, ImageTarget, Service, Settings, Source, Supersede};
@@ -51,6 +54,10 @@ pub struct Plan {
     pub rates: Rates,
     /// Whether runs end with the process, as an assembler's do, or go on, as those of a cluster.
     pub in_process: bool,
+    /// Whether the Git host is told of builds.
+    pub reports: bool,
+    /// How many pieces of work the driver performs at once.
+    pub parallel: usize,
 }
 
 impl Plan {
@@ -64,7 +71,9 @@ impl Plan {
             1 => Rates { crash, slow: up_to(200), ..Rates::default() },
             _ => Rates { crash, slow: up_to(100), fail: up_to(60), lose: up_to(30), hang: up_to(3) },
         };
-        Self { seed, steps: 30, rates, in_process: draw.below(2) == 0 }
+        let (in_process, reports) = (draw.below(2) == 0, draw.below(2) == 0);
+        let parallel = [1, 4, 32][draw.below(3) as usize];
+        Self { seed, steps: 30, rates, in_process, reports, parallel }
     }
 
     /// Whether a build whose content builds must succeed: only crashes and slowness are drawn.
@@ -175,7 +184,7 @@ impl World {
             draw,
             store,
             logs: Arc::new(MemoryLogStore::default()),
-            git: FakeGit::new(provider, repository, chaos.clone()),
+            git: git_host(plan, provider, repository, &chaos),
             registry: FakeRegistry::new(chaos.clone()),
             deployer: FakeDeployer::new("fake", chaos.clone()),
             runs: Runs::default(),
@@ -214,6 +223,7 @@ impl World {
         let store = ChaosStore::new(Arc::clone(&self.store), self.chaos.clone(), limits());
         let mut config = DriverConfig::new("sim");
         config.limits = limits();
+        config.parallel = self.plan.parallel;
         config.keep = Keep::EVERYTHING;
         let logs = Arc::<MemoryLogStore>::clone(&self.logs);
         Driver::new(Arc::new(store), logs, adapters, Rules::none(), Arc::new(self.clock), config)
@@ -222,7 +232,8 @@ impl World {
     /// Plays the steps, each while a driver works; a crash ends its life, and the next one begins.
     async fn happen(&mut self, plan: &Plan) {
         self.chaos = Chaos::new(plan.seed, Rates::default());
-        self.git = with_chaos(&self.git, &self.chaos);
+        let (name, repository) = (GitProvider::name(&self.git), self.git.repository().clone());
+        self.git = git_host(plan, name, repository, &self.chaos);
         self.registry = FakeRegistry::new(self.chaos.clone());
         self.deployer = FakeDeployer::new("fake", self.chaos.clone());
         self.chaos.set(plan.rates);
@@ -383,7 +394,7 @@ impl World {
                 .filter(|build| !build.is_over())
                 .map(|build| (&build.id, build.state.name()))
                 .collect();
-            panic!("seed {}: something hangs: {open:?}", self.plan.seed);
+            panic!("seed {}: something hangs or was not told: {open:?}", self.plan.seed);
         };
         tokio::select! {
             biased;
@@ -404,6 +415,28 @@ impl World {
             && !undecided
             && slots.is_empty()
             && known
+            && self.host_shows_how_builds_stand(&builds).await
+    }
+
+    /// Whether the Git host was told last of each commit how the newest build of it ended.
+    async fn host_shows_how_builds_stand(&self, builds: &[Build]) -> bool {
+        let told = self.git.told();
+        for build in builds.iter().filter(|_| self.plan.reports) {
+            let of_commit = || builds.iter().filter(|other| other.commit() == build.commit());
+            if of_commit().any(|other| other.order > build.order) {
+                continue;
+            }
+            let release = match &build.release {
+                Some(release) => self.store.release(release).await.expect("the memory store reads"),
+                None => None,
+            };
+            let view = BuildView::of(build, release.as_ref());
+            let last = told.iter().rev().find(|(subject, _)| subject.commit == *build.commit());
+            if last.map(|(_, status)| status) != Some(&report::status(build, &view, None)) {
+                return false;
+            }
+        }
+        true
     }
 
     async fn heads_are_decided(&self) -> bool {
@@ -507,6 +540,7 @@ impl World {
     }
 }
 
-fn with_chaos(git: &FakeGit, chaos: &Chaos) -> FakeGit {
-    FakeGit::new(crate::provider::GitProvider::name(git), git.repository().clone(), chaos.clone())
+fn git_host(plan: &Plan, provider: ProviderName, repository: Repository, chaos: &Chaos) -> FakeGit {
+    let git = FakeGit::new(provider, repository, chaos.clone());
+    if plan.reports { git.with_statuses() } else { git }
 }

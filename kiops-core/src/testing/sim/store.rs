@@ -105,6 +105,7 @@ through_chaos! {
     fn routes(route: &HookRoute) -> Routes;
     fn accept(deliveries: Vec<NewDelivery>) -> Vec<Accepted>;
     fn view(wants: &Wants) -> View;
+    fn let_go(driver: &str) -> ();
     fn claim(request: &ClaimRequest) -> Claims;
     fn renew(claims: &[Claim], until: Timestamp) -> Vec<bool>;
     fn give_back(claim: &Claim, due: Timestamp, error: &str) -> ();

@@ -105,7 +105,7 @@ impl Face {
             }
             (Method::GET, ["import"]) => answer(
                 200,
-                &json!({ "import_status": state.import_status, "import_error": "the repository is gone", "failed_relations": [] }),
+                &json!({ "import_status": state.import_status, "import_error": "https://t0ken@github.com/acme/shop.git is gone", "failed_relations": [] }),
             ),
             _ => text(404, r#"{"error":"404 Not Found"}"#),
         }

@@ -206,6 +206,16 @@ impl World {
         result
     }
 
+    /// Waits until the last status that GitLab has seen is in this state, and gives its description.
+    async fn told(&self, state: &str) -> String {
+        loop {
+            if let Some(last) = self.face.state().statuses.last().filter(|last| last["state"] == state) {
+                return last["description"].as_str().unwrap().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until GitLab has seen a status that ends, and a comment; every status in order.
     async fn statuses(&self, last: &str) -> Vec<String> {
         loop {
@@ -258,6 +268,7 @@ async fn a_forks_merge_request_is_held_built_without_secrets_and_held_again() {
             let delivery = world.deliver(&head, true).await;
             assert_eq!(world.outcome(&delivery).await, EventOutcome::Held);
             assert!(world.given.lock().unwrap().is_empty());
+            assert_eq!(world.told("pending").await, "held: a fork's commit waits for an approval");
             let service = ServiceName::parse("app").unwrap();
             let approve = |commit: &CommitId| Command::ApproveFork {
                 delivery: delivery.clone(),

@@ -303,7 +303,7 @@ async fn an_imports_progress_is_told_and_its_failure_with_the_cause() {
         ("scheduled", ImportProgress::Waiting),
         ("started", ImportProgress::Running { detail: None }),
         ("finished", ImportProgress::Done),
-        ("failed", ImportProgress::Failed { message: "the repository is gone".into() }),
+        ("failed", ImportProgress::Failed { message: "https://github.com/acme/shop.git is gone".into() }),
     ] {
         face.state().import_status = status;
         assert_eq!(provider.import_progress(&repository).await.unwrap(), progress);

@@ -83,8 +83,9 @@ pub async fn a_driver_takes_over_what_its_earlier_life_held(subject: &dyn Subjec
     let store = with_work(subject, all).await;
     let mine = store.claim(&ClaimRequest { limit: 1, ..request("a", at(0)) }).await.unwrap().claims.remove(0);
     let theirs = claim(store.as_ref(), "ab", at(0)).await;
-    let again = ClaimRequest { take_over: true, ..request("a", at(1)) };
-    let taken = store.claim(&again).await.unwrap().claims;
+    store.let_go("a").await.unwrap();
+    cannot_save(store.as_ref(), &mine, "its next life let go of it").await;
+    let taken = claims(store.as_ref(), "a", at(1)).await.claims;
     assert_eq!(taken.len(), 1, "its own, and nobody else's: {taken:?}");
     assert_eq!((&taken[0].work, taken[0].claimed_before), (&mine.work, 1));
     cannot_save(store.as_ref(), &mine, "its next life took over").await;

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use super::fixtures::{
     add_work, at, branch, build, changes, claim, claims, commit, conflict, decided_at, delivery, environment,
-    hook, lane, live, name, nothing_to_claim, release, repository, request, secret, slot, with_shop,
-    with_work, work,
+    hook, lane, live, name, nothing_to_claim, release, repository, secret, slot, with_shop, with_work, work,
 };
 use crate::build::BuildState;
 use crate::name::SecretName;
 use crate::queue::LimitName;
 use crate::release::ReleaseState;
-use crate::store::{Accepted, Changes, ClaimRequest, Page, Store, Wants};
+use crate::store::{Accepted, Changes, Page, Store, Wants};
 use crate::testing::conformance::Subject;
 
 /// The store of the next process, after the one before was let go of.
@@ -79,8 +78,8 @@ pub async fn a_claim_outlives_a_kill_and_is_taken_over_by_name(subject: &dyn Sub
     let before = claim(store.as_ref(), "a", at(0)).await;
     let Some(store) = killed(subject, store).await else { return };
     nothing_to_claim(store.as_ref(), "b", at(59), "the lease holds").await;
-    let again = ClaimRequest { take_over: true, ..request("a", at(1)) };
-    let after = store.claim(&again).await.unwrap().claims.remove(0);
+    store.let_go("a").await.unwrap();
+    let after = claim(store.as_ref(), "a", at(1)).await;
     assert!(after.fence > before.fence, "the numbers go on where they were");
     assert_eq!(after.claimed_before, 1);
     conflict(store.save(&changes("shop", 1), Some(&before)).await, "its next life took over");

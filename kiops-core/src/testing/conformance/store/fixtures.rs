@@ -342,13 +342,7 @@ pub(super) async fn view(store: &dyn Store, service: &str) -> View {
 
 /// A claim of everything that is due at `now`, for a minute.
 pub(super) fn request(driver: &str, now: Timestamp) -> ClaimRequest {
-    ClaimRequest {
-        driver: driver.to_owned(),
-        now,
-        until: now + SignedDuration::from_secs(60),
-        limit: 100,
-        take_over: false,
-    }
+    ClaimRequest { driver: driver.to_owned(), now, until: now + SignedDuration::from_secs(60), limit: 100 }
 }
 
 pub(super) async fn claims(store: &dyn Store, driver: &str, now: Timestamp) -> Claims {
