@@ -221,6 +221,7 @@ impl Writes for Bitbucket {
                 .with_remedy("use letters, digits, `-`, `_` and `.`, 62 of them at most"));
         }
         let body = serde_json::json!({
+            "type": "repository",
             "scm": "git",
             "name": new.name,
             "description": new.description,
@@ -289,6 +290,7 @@ impl Writes for Bitbucket {
             return Ok(found);
         }
         let body = serde_json::json!({
+            "type": "pullrequest",
             "title": new.title,
             "description": new.description,
             "source": { "branch": { "name": new.source.as_str() } },

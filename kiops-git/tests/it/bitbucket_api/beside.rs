@@ -13,6 +13,9 @@ pub(super) const ME: &str = "{00000000-0000-4000-8000-000000000007}";
 impl Face {
     /// Below `repositories/WORKSPACE/ID/`, what Git knows aside.
     pub(super) fn beside(&self, asked: &Asked, found: &Repository, rest: &[&str]) -> Response<Body> {
+        if let Some(refused) = untyped(asked, rest) {
+            return refused;
+        }
         let mut state = self.state();
         match (asked.method.clone(), rest) {
             (Method::GET, ["hooks"]) => page_of(asked, state.hooks.clone(), 2),
@@ -119,6 +122,9 @@ impl Face {
                 if *workspace != "team" {
                     return refusal(404, "No workspace with identifier");
                 }
+                if let Some(refused) = untyped(asked, &[]) {
+                    return refused;
+                }
                 let path = format!("{workspace}/{slug}");
                 if state.repositories.iter().any(|one| one["full_name"] == path) {
                     return refusal(400, "Repository with this Slug and Owner already exists.");
@@ -138,6 +144,19 @@ impl Face {
         }
         response
     }
+}
+
+/// Bitbucket's schemas want an object to say what it is.
+fn untyped(asked: &Asked, rest: &[&str]) -> Option<Response<Body>> {
+    let kind = match (asked.method.clone(), rest) {
+        (Method::POST, []) => "repository",
+        (Method::POST, ["pullrequests"]) => "pullrequest",
+        (Method::POST, ["pullrequests", _, "comments"])
+        | (Method::PUT, ["pullrequests", _, "comments", _]) => "pullrequest_comment",
+        (Method::POST, ["commit", _, "statuses", "build"]) => "build",
+        _ => return None,
+    };
+    (asked.json()["type"] != kind).then(|| refusal(400, "type: required key not provided"))
 }
 
 /// The repositories of a workspace, or of all.
