@@ -1,5 +1,6 @@
 //! Manifests and indexes as far as a registry reads them: which content they name.
 
+use kiops_core::image::Manifest;
 use kiops_core::name::Digest;
 use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,10 @@ pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// Every kind of manifest that we read, as `Accept`.
+pub(crate) const ANY_MANIFEST: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 /// The largest manifest that is taken or read: what the distribution specification asks registries to accept.
 pub(crate) const MANIFEST_MAX: usize = 4 * 1024 * 1024;
@@ -71,6 +76,28 @@ pub(crate) struct Platform {
     pub(crate) os: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) variant: Option<String>,
+}
+
+/// The media type that a manifest says of itself.
+pub(crate) fn media_type(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head {
+        media_type: Option<String>,
+    }
+    serde_json::from_slice::<Head>(bytes).ok()?.media_type
+}
+
+/// A manifest of nothing, which nobody else has: what a tag points at while it is removed. Its config is the blob `{}`.
+pub(crate) fn stand_in(word: &str) -> Manifest {
+    let config = serde_json::json!({
+        "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}"), "size": 2,
+    });
+    let document = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [],
+        "annotations": {"dev.kiops.removes": word},
+    });
+    Manifest { media_type: OCI_MANIFEST.into(), bytes: document.to_string().into() }
 }
 
 impl Document {

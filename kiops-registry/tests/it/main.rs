@@ -14,5 +14,6 @@ mod conformance;
 mod fixtures;
 mod garbage;
 mod layout;
+mod oci;
 mod serve;
 mod skopeo;

@@ -1,0 +1,361 @@
+//! Registries that speak the OCI distribution protocol: Harbor, Docker Hub, `distribution`, GitLab, GitHub, Quay, Alibaba ACR and others.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use kiops_core::http::{HttpService, Timer};
+//! use kiops_core::image::RegistryCredential;
+//! use kiops_registry::oci::{Oci, OciConfig};
+//!
+//! fn registry(login: RegistryCredential, service: Arc<dyn HttpService>, timer: Arc<dyn Timer>) -> kiops_core::Result<Oci> {
+//!     let mut config = OciConfig::new("harbor.example.com");
+//!     config.private = true;
+//!     Oci::new(config, Some(login), service, timer)
+//! }
+//! ```
+
+mod blob;
+mod challenge;
+mod config;
+mod said;
+mod token;
+mod upload;
+mod wire;
+
+pub use config::OciConfig;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Method, header};
+use kiops_core::http::{HttpClient, HttpService, Timer};
+use kiops_core::image::{ImageAccess, Manifest, Registry, RegistryCredential, TagPage};
+use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
+use kiops_core::stream::ByteStream;
+use kiops_core::{Error, ErrorKind, Result};
+use serde::Deserialize;
+
+use self::said::or_none;
+use self::token::Scope;
+use self::wire::{Ask, Wire};
+use crate::manifest::{ANY_MANIFEST, MANIFEST_MAX};
+
+/// One registry with one account, or with none.
+///
+/// - **Accounts**: shown to the registry itself by Basic, and to a token server only where it is the registry's own, known of its host
+///   (Docker Hub's), or listed in [`OciConfig::realms`]. Two accounts at one host are two of these, which share nothing.
+/// - **Content** is checked: a manifest or blob with another digest than asked for is an error, whoever gave it.
+/// - **Uploads** go in one piece up to [`OciConfig::piece_bytes`], beyond that piece by piece; a piece whose connection broke
+///   goes on where the registry says that it stands.
+/// - **A tag is removed alone** also where the registry cannot do that: it is pointed at an empty manifest first, which is then removed.
+#[derive(Debug)]
+pub struct Oci {
+    config: OciConfig,
+    wire: Arc<Wire>,
+    mirrors: Vec<Wire>,
+}
+
+/// A list of tags, a page of it.
+#[derive(Deserialize)]
+struct Tags {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl Oci {
+    /// A registry. `service` should have the egress rules of [`OciConfig::egress`] too.
+    ///
+    /// # Errors
+    /// `Invalid` for settings that name no registry.
+    pub fn new(
+        config: OciConfig,
+        login: Option<RegistryCredential>,
+        service: Arc<dyn HttpService>,
+        timer: Arc<dyn Timer>,
+    ) -> Result<Self> {
+        let client = HttpClient::new(service, config.egress()?, timer).with_limits(config.limits());
+        let mirrors = config.mirror_bases()?.into_iter().map(|base| {
+            let places = config.token_places()?;
+            Ok(Wire::new(client.clone(), base, places, None))
+        });
+        let mirrors = mirrors.collect::<Result<_>>()?;
+        let wire = Arc::new(Wire::new(client, config.base()?, config.token_places()?, login));
+        Ok(Self { config, wire, mirrors })
+    }
+
+    /// Where it is, and what calls to it may cost.
+    pub const fn config(&self) -> &OciConfig {
+        &self.config
+    }
+
+    /// What is named by its digest is the same everywhere: mirrors are asked first.
+    fn wires(&self) -> impl Iterator<Item = &Wire> {
+        self.mirrors.iter().chain([&*self.wire])
+    }
+
+    fn manifest_ask(&self, wire: &Wire, method: Method, image: &ImageName, reference: &str) -> Result<Ask> {
+        let ask =
+            wire.ask("read manifest", method, image, &format!("manifests/{reference}"), Scope::pull(image));
+        ask.header(header::ACCEPT, ANY_MANIFEST)
+    }
+
+    async fn manifest_from(&self, wire: &Wire, image: &ImageName, digest: &Digest) -> Result<Manifest> {
+        let reply = wire.good(self.manifest_ask(wire, Method::GET, image, digest.as_str())?).await?;
+        let media_type =
+            reply.header("content-type").map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
+        let bytes = reply.bytes(MANIFEST_MAX).await?;
+        let media_type = crate::manifest::media_type(&bytes).or(media_type).unwrap_or_default();
+        let manifest = Manifest { media_type, bytes };
+        if manifest.digest() == *digest {
+            return Ok(manifest);
+        }
+        let message = format!("{image} came with another digest than {digest}");
+        Err(Error::new(ErrorKind::Invalid, "read manifest", message).with_remedy(
+            "the registry's content is damaged, or something changes it on its way: push the image again",
+        ))
+    }
+
+    /// Puts a manifest under a reference, and checks what the registry took it for.
+    async fn put(&self, image: &ImageName, reference: &str, manifest: &Manifest) -> Result<Digest> {
+        const OPERATION: &str = "store manifest";
+        if manifest.bytes.len() > MANIFEST_MAX {
+            let message =
+                format!("it has {} bytes, and registries take {MANIFEST_MAX}", manifest.bytes.len());
+            return Err(Error::new(ErrorKind::TooLarge, OPERATION, message));
+        }
+        let path = format!("manifests/{reference}");
+        let ask = self
+            .wire
+            .ask(OPERATION, Method::PUT, image, &path, Scope::push(image))
+            .header(header::CONTENT_TYPE, &manifest.media_type)?
+            .body(manifest.bytes.clone());
+        let reply = self.wire.good(ask).await?;
+        let digest = manifest.digest();
+        match reply.header("docker-content-digest") {
+            Some(said) if said != digest.as_str() => {
+                let message = format!("{image} was stored under another digest than {digest}");
+                Err(Error::new(ErrorKind::Invalid, OPERATION, message).with_remedy(
+                    "something changes what is sent to the registry: look for a proxy in between",
+                ))
+            }
+            _ => Ok(digest),
+        }
+    }
+
+    /// All tags, in byte order.
+    async fn all_tags(&self, image: &ImageName) -> Result<Vec<Tag>> {
+        const OPERATION: &str = "list tags";
+        let mut all = std::collections::BTreeSet::new();
+        let mut ask = Some(
+            self.wire.ask(OPERATION, Method::GET, image, "tags/list", Scope::pull(image)).query("n", "1000"),
+        );
+        let mut last = String::new();
+        while let Some(next) = ask.take() {
+            let Some(reply) = or_none(self.wire.good(next).await)? else { break };
+            let more = reply.parts.headers.get_all(header::LINK).iter().any(|link| {
+                link.to_str().is_ok_and(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))
+            });
+            let bytes = reply.bytes(8 << 20).await?;
+            let page: Tags = serde_json::from_slice(&bytes).map_err(|_| {
+                Error::unavailable(OPERATION, "the registry did not answer as documented").with_remedy(
+                    "check that the address is the registry's own and that no proxy answers in its place",
+                )
+            })?;
+            let page = page.tags.unwrap_or_default();
+            let before = all.len();
+            // The next page is asked for by the last tag of this one: what a link says is not followed.
+            let end = page.last().cloned().unwrap_or_default();
+            all.extend(page.iter().filter_map(|tag| Tag::parse(tag).ok()));
+            if all.len() > self.config.max_tags {
+                let message = format!("{image} has more than {} tags", self.config.max_tags);
+                return Err(Error::new(ErrorKind::TooLarge, OPERATION, message)
+                    .with_remedy("raise `max_tags`, or remove tags that nobody needs"));
+            }
+            if more && all.len() > before && end != last {
+                let page = self.wire.ask(OPERATION, Method::GET, image, "tags/list", Scope::pull(image));
+                ask = Some(page.query("n", "1000").query("last", &end));
+                last = end;
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// Removes a manifest. What is not there is no error.
+    async fn delete_reference(&self, image: &ImageName, reference: &str) -> Result<Deleted> {
+        let path = format!("manifests/{reference}");
+        let ask = self.wire.ask("delete manifest", Method::DELETE, image, &path, Scope::delete(image));
+        let reply = self.wire.send(ask).await?;
+        match reply.status() {
+            200..=299 | 404 => return Ok(Deleted::Done),
+            405 | 501 => return Ok(Deleted::CannotBe),
+            _ => {}
+        }
+        let (error, said) = self.wire.error_and_said(reply).await;
+        // A registry that knows only digests takes a tag for a bad one.
+        if said.has("UNSUPPORTED") || said.has("DIGEST_INVALID") { Ok(Deleted::CannotBe) } else { Err(error) }
+    }
+
+    /// Points the tag at a manifest of its own, which is then removed with it.
+    async fn delete_tag_by_a_stand_in(&self, image: &ImageName, tag: &Tag) -> Result<()> {
+        if self.resolve(&image.tagged(tag.clone())).await?.is_none() {
+            return Ok(());
+        }
+        let config = bytes::Bytes::from_static(b"{}");
+        self.put_blob(image, &Digest::of(&config), 2, kiops_core::stream::once(config)).await?;
+        let stand_in = crate::manifest::stand_in(tag.as_str());
+        let digest = self.put(image, stand_in.digest().as_str(), &stand_in).await?;
+        // Whether it can be removed at all is tried before the tag is touched.
+        if matches!(self.delete_reference(image, digest.as_str()).await?, Deleted::CannotBe) {
+            return Err(cannot_delete());
+        }
+        self.put(image, tag.as_str(), &stand_in).await?;
+        self.delete_reference(image, digest.as_str()).await?;
+        Ok(())
+    }
+}
+
+enum Deleted {
+    Done,
+    CannotBe,
+}
+
+fn cannot_delete() -> Error {
+    Error::unsupported("delete manifest", "the registry deletes nothing").with_remedy(
+        "allow it there (`storage.delete.enabled` of a distribution registry), or use its own retention",
+    )
+}
+
+#[async_trait]
+impl Registry for Oci {
+    async fn check(&self, image: &ImageName) -> Result<()> {
+        self.wire.good(self.wire.ask_root("check registry")).await?;
+        // The right to push shows in a session, which is let go of at once.
+        let session = self.begin("check registry", image).await?;
+        self.abandon(session).await;
+        Ok(())
+    }
+
+    async fn tags(&self, image: &ImageName, page: &TagPage) -> Result<Vec<Tag>> {
+        let contains = page.contains.as_deref().unwrap_or_default();
+        let all = self.all_tags(image).await?.into_iter();
+        let wanted = all
+            .filter(|tag| tag.as_str().contains(contains))
+            .filter(|tag| page.after.as_ref().is_none_or(|after| tag > after));
+        Ok(wanted.take(if page.limit == 0 { usize::MAX } else { page.limit }).collect())
+    }
+
+    async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>> {
+        let reference = match (&image.digest, &image.tag) {
+            (Some(digest), _) => digest.as_str(),
+            (None, Some(tag)) => tag.as_str(),
+            (None, None) => "latest",
+        };
+        let ask = self.manifest_ask(&self.wire, Method::HEAD, &image.name, reference)?;
+        let reply = self.wire.send(ask).await?;
+        match reply.status() {
+            404 => return Ok(None),
+            200..=299 => {}
+            _ => return Err(self.wire.error(reply).await),
+        }
+        if let Some(digest) = &image.digest {
+            return Ok(Some(digest.clone()));
+        }
+        if let Some(digest) = reply.header("docker-content-digest").and_then(|said| Digest::parse(said).ok())
+        {
+            return Ok(Some(digest));
+        }
+        // Some registries say it only by what they give.
+        let ask = self.manifest_ask(&self.wire, Method::GET, &image.name, reference)?;
+        let Some(reply) = or_none(self.wire.good(ask).await)? else { return Ok(None) };
+        Ok(Some(Digest::of(&reply.bytes(MANIFEST_MAX).await?)))
+    }
+
+    async fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest> {
+        for mirror in &self.mirrors {
+            match self.manifest_from(mirror, image, digest).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => tracing::debug!(%error, "a mirror did not have a manifest"),
+            }
+        }
+        self.manifest_from(&self.wire, image, digest).await
+    }
+
+    async fn put_manifest(&self, image: &ImageName, manifest: &Manifest) -> Result<Digest> {
+        self.put(image, manifest.digest().as_str(), manifest).await
+    }
+
+    async fn blob(&self, image: &ImageName, digest: &Digest) -> Result<ByteStream> {
+        self.open_blob(image, digest).await
+    }
+
+    async fn blob_size(&self, image: &ImageName, digest: &Digest) -> Result<Option<u64>> {
+        let path = format!("blobs/{digest}");
+        let reply = self
+            .wire
+            .send(self.wire.ask("find blob", Method::HEAD, image, &path, Scope::pull(image)))
+            .await?;
+        match reply.status() {
+            404 => Ok(None),
+            200..=299 => match reply.length() {
+                Some(length) => Ok(Some(length)),
+                None => {
+                    Err(Error::unavailable("find blob", "the registry does not say how large the blob is")
+                        .with_remedy("check that no proxy takes the `Content-Length` header away"))
+                }
+            },
+            _ => Err(self.wire.error(reply).await),
+        }
+    }
+
+    async fn put_blob(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+        size: u64,
+        content: ByteStream,
+    ) -> Result<()> {
+        self.upload(image, digest, size, content).await
+    }
+
+    async fn mount_blob(&self, image: &ImageName, from: &ImageName, digest: &Digest) -> Result<bool> {
+        let scope = Scope::mount(image, from);
+        let ask = self.wire.ask("mount blob", Method::POST, image, "blobs/uploads/", scope);
+        let reply = self.wire.send(ask.query("mount", digest.as_str()).query("from", from.path())).await?;
+        match reply.status() {
+            201 => Ok(true),
+            202 => {
+                // It began an upload instead.
+                if let Ok(location) = self.wire.location("mount blob", &reply.parts.headers) {
+                    self.abandon(upload::Session::at(location, image)).await;
+                }
+                Ok(false)
+            }
+            // What may not be read there, or is not there, is pushed.
+            401 | 403 | 404 | 405 => Ok(false),
+            _ => Err(self.wire.error(reply).await),
+        }
+    }
+
+    async fn tag(&self, image: &ImageName, tag: &Tag, digest: &Digest) -> Result<()> {
+        // Only the registry itself says that the manifest is there.
+        let manifest = self.manifest_from(&self.wire, image, digest).await?;
+        self.put(image, tag.as_str(), &manifest).await.map(|_| ())
+    }
+
+    async fn delete(&self, image: &ImageRef) -> Result<()> {
+        match (&image.digest, &image.tag) {
+            (Some(digest), _) => match self.delete_reference(&image.name, digest.as_str()).await? {
+                Deleted::Done => Ok(()),
+                Deleted::CannotBe => Err(cannot_delete()),
+            },
+            (None, Some(tag)) => match self.delete_reference(&image.name, tag.as_str()).await? {
+                Deleted::Done => Ok(()),
+                Deleted::CannotBe => self.delete_tag_by_a_stand_in(&image.name, tag).await,
+            },
+            (None, None) => Err(Error::invalid("delete manifest", "neither a tag nor a digest is named")),
+        }
+    }
+
+    async fn credential(&self, _: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {
+        Ok(self.wire.login().cloned())
+    }
+}

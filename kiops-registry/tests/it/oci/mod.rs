@@ -1,0 +1,5 @@
+//! The client of the distribution protocol, against a real registry and against faults that none gives on demand.
+
+mod daemon;
+mod faults;
+mod real;
