@@ -47,7 +47,7 @@ pub(super) async fn find(
 ) -> Result<BaseImage, Stop> {
     let unavailable = |what: &str| {
         Stop::failed(FailureKind::BaseImageUnavailable, at_line(line, format!("{image}: {what}"))).with_remedy(
-            "check the name and tag; an image that is elsewhere has to be copied into the registry that this executor builds from (skopeo copy does it), or be built on by an executor that pulls (Kaniko, BuildKit, Docker)",
+            "check the name and tag; an image of a registry that this executor was not given has to be copied into one that it was (skopeo copy does it)",
         )
     };
     let error = |error: &Error| match error.kind() {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiops_core::image::Registry;
 use kiops_core::name::{Digest, ImageName};
 use kiops_core::stage::FailureKind;
 
@@ -19,6 +18,7 @@ use super::outcome::{Stop, invalid, unsupported};
 use super::owner::parse_mode;
 use super::place::{Placing, refused};
 use super::plan::{Base, Plan, PlannedStage};
+use super::registries::Registries;
 use super::run::Run;
 use super::tree::{Edge, Tree};
 use super::words::{self, Reading, WORD_MAX};
@@ -29,7 +29,7 @@ pub(super) const DOCUMENT_MAX: usize = 1024 * 1024;
 
 /// Everything that a build works with.
 pub(super) struct Builder {
-    pub(super) registry: Arc<dyn Registry>,
+    pub(super) registries: Registries,
     pub(super) run: Arc<Run>,
     /// The run's own directory.
     pub(super) dir: PathBuf,

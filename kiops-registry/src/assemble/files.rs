@@ -31,8 +31,9 @@ impl Builder {
         if let Some(found) = self.images.get(&key) {
             return Ok(Arc::clone(found));
         }
+        let registry = self.registries.of(&image.name);
         let found = tokio::select! {
-            found = base::find(&*self.registry, image, platform, line) => Arc::new(found?),
+            found = base::find(&**registry, image, platform, line) => Arc::new(found?),
             () = self.run.canceled() => return Err(Stop::Canceled),
         };
         self.images.insert(key, Arc::clone(&found));
@@ -42,12 +43,13 @@ impl Builder {
     /// Reads which files an image has.
     pub(super) async fn read(&mut self, image: &BaseImage) -> Result<Arc<Tree>, Stop> {
         self.run.line(&format!("  reading the {} layers of {}", image.layers.len(), image.name));
+        let registry = Arc::clone(self.registries.of(&image.name));
         let mut layers = Vec::with_capacity(image.layers.len());
         for layer in &image.layers {
             let path = self.dir.join(format!("base-{}", layer.digest.hex()));
             if !self.fetched.contains_key(&layer.digest) {
                 tokio::select! {
-                    fetched = base::fetch(&*self.registry, &image.name, layer, &path, &self.run) => fetched?,
+                    fetched = base::fetch(&*registry, &image.name, layer, &path, &self.run) => fetched?,
                     () = self.run.canceled() => return Err(Stop::Canceled),
                 }
                 self.fetched.insert(layer.digest.clone(), path.clone());

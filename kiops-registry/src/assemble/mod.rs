@@ -3,7 +3,7 @@
 //! It is the fast path for static sites and prebuilt binaries, not a sandbox: files are read from the source's archive and from
 //! layers as data, and written into layers; nothing is unpacked to a path that a name chooses, and nothing is run.
 //!
-//! What it reads: FROM (scratch, an image of the registry, a stage), COPY and ADD of files with `--from`, `--chown`, `--chmod`
+//! What it reads: FROM (scratch, an image of a registry that it was given, a stage), COPY and ADD of files with `--from`, `--chown`, `--chmod`
 //! and here-documents, ENV, ARG, LABEL, WORKDIR, USER, EXPOSE, VOLUME, ENTRYPOINT, CMD, SHELL, HEALTHCHECK, STOPSIGNAL,
 //! MAINTAINER, `.dockerignore`, variables, a target stage. What it refuses, so that a router can ask another executor: RUN,
 //! ONBUILD, ADD of archives and addresses, the flags that only BuildKit has, other frontends.
@@ -29,13 +29,14 @@ mod owner;
 mod place;
 mod plan;
 mod push;
+mod registries;
 mod run;
 mod spool;
 mod tree;
 mod words;
 mod workdir;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,6 +59,7 @@ use build::Builder;
 use context::Source;
 use outcome::{Stop, disk_error, source_error};
 use plan::Plan;
+use registries::Registries;
 use run::Run;
 use spool::Spool;
 use workdir::{RunDir, WorkDir};
@@ -129,7 +131,7 @@ impl AssemblerConfig {
     }
 }
 
-/// Builds images in this process. It reads base images from the registry that it pushes to.
+/// Builds images in this process. It reads base images from where their names say, and pushes to where the image's name says.
 ///
 /// Runs live in memory: after a restart none of them is known, and `reports` says so. How many run at once is the queue's to say.
 /// `cancel` waits for the call to the registry that is under way, at most one; build secrets are not used, since nothing runs
@@ -143,17 +145,31 @@ pub struct Assembler {
 struct Shared {
     config: AssemblerConfig,
     platform: Platform,
-    registry: Arc<dyn Registry>,
+    registries: Registries,
     work_dir: WorkDir,
     runs: Mutex<HashMap<RunId, Arc<Run>>>,
 }
 
 impl Assembler {
-    /// An assembler that builds into `registry`. Makes its working directory, and removes what a crash left there.
+    /// An assembler for whose images `registry` is the place, whatever host their names have. Makes its working directory, and removes what a
+    /// crash left there.
     ///
     /// # Errors
     /// `Invalid` for a compression level above 9 or a platform that is none; `Full` and `Forbidden` as the disk says.
     pub fn new(config: AssemblerConfig, registry: Arc<dyn Registry>) -> Result<Self> {
+        Self::with_registries(config, registry, BTreeMap::new())
+    }
+
+    /// The same with further registries by the host of an image's name (`docker.io`, `harbor.example.com:8443`): base images are read there, and
+    /// what is named so is pushed there. `registry` is the place of every other host.
+    ///
+    /// # Errors
+    /// As [`Assembler::new`].
+    pub fn with_registries(
+        config: AssemblerConfig,
+        registry: Arc<dyn Registry>,
+        by_host: BTreeMap<String, Arc<dyn Registry>>,
+    ) -> Result<Self> {
         const OPERATION: &str = "set up assembler";
         if config.compression_level > 9 {
             return Err(Error::invalid(
@@ -169,7 +185,8 @@ impl Assembler {
         })?;
         let work_dir = WorkDir::open(&config.work_dir)?;
         let runs = Mutex::new(HashMap::new());
-        Ok(Self { shared: Arc::new(Shared { config, platform, registry, work_dir, runs }) })
+        let registries = Registries::new(registry, by_host);
+        Ok(Self { shared: Arc::new(Shared { config, platform, registries, work_dir, runs }) })
     }
 }
 
@@ -296,7 +313,7 @@ impl Job {
         run.stage(Stage::Build);
         let config = &self.shared.config;
         let mut builder = Builder {
-            registry: Arc::clone(&self.shared.registry),
+            registries: self.shared.registries.clone(),
             run: Arc::clone(run),
             dir: self.dir.path().to_owned(),
             context: Arc::new(context),

@@ -1,10 +1,14 @@
 //! The end of a build: an image becomes a manifest, and goes to the registry.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::stream as streams;
+use kiops_core::error::Retry;
 use kiops_core::image::Manifest;
 use kiops_core::name::{Digest, ImageName, Tag};
 use kiops_core::stage::FailureKind;
@@ -19,6 +23,15 @@ use crate::disk::{blocking, io_error};
 use crate::manifest::{Descriptor, OCI_MANIFEST};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// How many layers are pushed at once.
+const AT_ONCE: usize = 4;
+
+/// How often a layer is sent at most.
+const TRIES: u32 = 3;
+
+/// The pause before a layer is sent again, and as much more with each further try.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many bytes of a layer are read at once.
 const CHUNK: usize = 256 * 1024;
@@ -70,62 +83,92 @@ impl Sealed {
 }
 
 impl Builder {
-    /// Pushes layers, configuration and manifest, and last the tag. Whether to go on is asked before every call that writes, and
-    /// within every content that is sent, so that a canceled run sends no more; a call that is under way is waited for.
+    /// Pushes layers, several at once, then configuration and manifest, and last the tag. Whether to go on is asked before every call that
+    /// writes, and within every content that is sent, so that a canceled run sends no more; calls that are under way are waited for.
     pub(super) async fn push(&self, sealed: &Sealed, image: &ImageName, tag: &Tag) -> Result<Digest, Stop> {
+        let registry = self.registries.of(image);
         let of = u32::try_from(sealed.layers.len() + 2).unwrap_or(u32::MAX);
-        for (layer, n) in sealed.layers.iter().zip(1..) {
-            self.run.tick()?;
-            self.run.step(n, of);
-            self.push_layer(layer, image).await?;
+        let mut known = BTreeSet::new();
+        let layers = sealed.layers.iter().filter(|layer| known.insert(descriptor(layer).digest));
+        let pushes: Vec<_> = layers.map(|layer| self.push_layer(layer, image)).collect();
+        let mut pushes = streams::iter(pushes).buffer_unordered(AT_ONCE);
+        let mut n = 1;
+        self.run.step(n, of);
+        while let Some(pushed) = pushes.next().await {
+            if let Err(stop) = pushed {
+                // Nothing may arrive after a cancel: those under way see it too, and end. After an error they are let go of.
+                while matches!(stop, Stop::Canceled) && pushes.next().await.is_some() {}
+                return Err(stop);
+            }
+            n += 1;
+            self.run.step(n.min(of), of);
         }
         self.run.step(of - 1, of);
         let (digest, size) = (Digest::of(&sealed.config), sealed.config.len() as u64);
         self.run.tick()?;
         let config = stream::once(sealed.config.clone());
-        self.registry.put_blob(image, &digest, size, config).await.map_err(|error| push_error(&error))?;
+        registry.put_blob(image, &digest, size, config).await.map_err(|error| push_error(&error))?;
         self.run.step(of, of);
         self.run.tick()?;
         let digest =
-            self.registry.put_manifest(image, &sealed.manifest).await.map_err(|error| push_error(&error))?;
+            registry.put_manifest(image, &sealed.manifest).await.map_err(|error| push_error(&error))?;
         self.run.tick()?;
-        self.registry.tag(image, tag, &digest).await.map_err(|error| push_error(&error))?;
+        registry.tag(image, tag, &digest).await.map_err(|error| push_error(&error))?;
         Ok(digest)
     }
 
+    /// Pushes a layer, again where that failed in passing: what is there already is not sent twice.
     async fn push_layer(&self, layer: &Layer, image: &ImageName) -> Result<(), Stop> {
-        let error = |error: Error| push_error(&error);
+        let mut tries = 1;
+        loop {
+            self.run.tick()?;
+            let error = match self.try_layer(layer, image).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if error.retry() == Retry::Never || tries >= TRIES {
+                return Err(push_error(&error));
+            }
+            self.run.line(&format!("The registry did not take a layer, which is sent again: {error}"));
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE * tries) => {}
+                () = self.run.canceled() => return Err(Stop::Canceled),
+            }
+            tries += 1;
+        }
+    }
+
+    async fn try_layer(&self, layer: &Layer, image: &ImageName) -> Result<(), Error> {
+        let registry = self.registries.of(image);
         let Descriptor { digest, size, .. } = descriptor(layer);
-        if self.registry.blob_size(image, &digest).await.map_err(error)? == Some(size) {
+        if registry.blob_size(image, &digest).await? == Some(size) {
             return Ok(());
         }
-        self.run.tick()?;
         let content = match layer {
             Layer::Own(file) => self.file(&file.path).await?,
             Layer::Base { from, .. } => {
-                if self.registry.mount_blob(image, from, &digest).await.map_err(error)? {
+                if self.registries.are_one(from, image) && registry.mount_blob(image, from, &digest).await? {
                     return Ok(());
                 }
                 match self.fetched.get(&digest) {
                     Some(path) => self.file(path).await?,
-                    None => self.registry.blob(from, &digest).await.map_err(error)?,
+                    None => self.registries.of(from).blob(from, &digest).await?,
                 }
             }
         };
-        self.run.tick()?;
         let content = watched(content, Arc::clone(&self.run));
-        self.registry.put_blob(image, &digest, size, content).await.map_err(error)
+        registry.put_blob(image, &digest, size, content).await
     }
 
     /// A file of the working directory as a stream.
-    async fn file(&self, path: &Path) -> Result<ByteStream, Stop> {
+    async fn file(&self, path: &Path) -> Result<ByteStream, Error> {
         let path = path.to_owned();
         let open = move || {
             std::fs::File::open(&path)
                 .map(|file| (file, path.clone()))
                 .map_err(|error| io_error("read layer", &path, error))
         };
-        let state = blocking(open).await.map_err(|error| push_error(&error))?;
+        let state = blocking(open).await?;
         Ok(Box::pin(streams::try_unfold(state, |(mut file, path)| {
             blocking(move || {
                 use std::io::Read as _;

@@ -201,7 +201,7 @@ impl Wire {
                 "check the image's name; some registries answer so to an account that may not see it",
             ),
             (ErrorKind::RateLimited, ..) => error.with_remedy(
-                "the registry asks for a pause: it is tried again later, with an account more often",
+                "give an account, or a mirror: the registry lets nobody read more often just now",
             ),
             _ if parts.status.is_redirection() => error.with_remedy(
                 "the registry has moved, or a proxy leads elsewhere: set the address that it redirects to",

@@ -3,5 +3,6 @@
 mod bases;
 mod images;
 mod refusals;
+mod remote;
 mod runs;
 mod support;

@@ -157,6 +157,26 @@ pub(crate) fn run_id(text: &str) -> RunId {
     RunId::parse(text).unwrap()
 }
 
+/// Runs a build to its end.
+pub(crate) async fn run(
+    assembler: &Assembler,
+    spec: &BuildSpec,
+    files: Files,
+) -> (RunOutcome, Vec<RunReport>) {
+    run_tar(assembler, spec, files.tar()).await
+}
+
+async fn run_tar(assembler: &Assembler, spec: &BuildSpec, tar: Bytes) -> (RunOutcome, Vec<RunReport>) {
+    let run = run_id("run");
+    assembler.start(&run, spec, inputs(Archive::new(tar))).await.unwrap();
+    let reports = collect(assembler, &run).await;
+    assembler.forget(&run).await.unwrap();
+    let Some(RunReport { event: RunEvent::Finished(outcome), .. }) = reports.last() else {
+        panic!("the last report is no outcome: {reports:?}")
+    };
+    (outcome.clone(), reports)
+}
+
 /// A layout and an assembler that builds into it, in one temporary directory.
 pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
@@ -184,14 +204,7 @@ impl Bench {
     }
 
     pub(crate) async fn run_tar(&self, spec: &BuildSpec, tar: Bytes) -> (RunOutcome, Vec<RunReport>) {
-        let run = run_id("run");
-        self.assembler.start(&run, spec, inputs(Archive::new(tar))).await.unwrap();
-        let reports = collect(&self.assembler, &run).await;
-        self.assembler.forget(&run).await.unwrap();
-        let Some(RunReport { event: RunEvent::Finished(outcome), .. }) = reports.last() else {
-            panic!("the last report is no outcome: {reports:?}")
-        };
-        (outcome.clone(), reports)
+        run_tar(&self.assembler, spec, tar).await
     }
 
     /// Builds a Dockerfile over files, and reads the image back.
@@ -351,7 +364,7 @@ pub(crate) fn base_layer(files: &Files) -> Vec<u8> {
 
 /// Pushes a base image of these layers with this `config` field.
 pub(crate) async fn push_base(
-    layout: &ImageLayout,
+    layout: &dyn Registry,
     reference: &str,
     layers: &[Files],
     config: Value,

@@ -1,5 +1,5 @@
 //! The client of the distribution protocol, against a real registry and against faults that none gives on demand.
 
-mod daemon;
+pub(crate) mod daemon;
 mod faults;
 mod real;
