@@ -6,6 +6,7 @@
 
 pub mod accepts;
 pub mod decide;
+pub mod github;
 pub mod masking;
 pub mod push;
 pub mod quickstart;

@@ -111,22 +111,37 @@ pub(crate) fn commit_id(n: usize) -> Outcome<CommitId> {
     Ok(CommitId::parse(commit(n))?)
 }
 
-fn commit(n: usize) -> String {
+pub(crate) fn commit(n: usize) -> String {
     format!("{:040x}", 0x00c0_ffee_u128 + n as u128)
 }
 
 /// A push to `main` of the repository with this id and path, in exactly so many bytes. `salt` makes it another push of the same shape.
 pub(crate) fn body(bytes: usize, id: &str, repository: &str, salt: usize) -> Outcome<String> {
     let commits = (bytes / 1024).clamp(1, 20);
-    let mut files: Vec<[Vec<String>; 3]> = vec![Default::default(); commits];
+    filled(bytes, commits, 1, |files, padding| render(files, id, repository, salt, padding))
+}
+
+/// What one commit added, modified and removed.
+pub(crate) type Files = [Vec<String>; 3];
+
+/// What is rendered, in exactly so many bytes: its commits get as many changed files as there is room for. `last` says how often the
+/// last commit's files are written. The padding may stand anywhere in it, once.
+pub(crate) fn filled(
+    bytes: usize,
+    commits: usize,
+    last: usize,
+    render: impl Fn(&[Files], &str) -> String,
+) -> Outcome<String> {
+    let mut files: Vec<Files> = vec![Default::default(); commits];
     let room = bytes
-        .checked_sub(render(&files, id, repository, salt, "").len())
+        .checked_sub(render(&files, "").len())
         .ok_or_else(|| format!("a push does not fit into {bytes} bytes"))?;
     let (mut used, mut n) = (0, 0);
     loop {
         let path = path(n);
+        let copies = if n % commits == commits - 1 { last } else { 1 };
         // Quotes and a comma.
-        let more = path.len() + 3;
+        let more = (path.len() + 3) * copies;
         if used + more > room {
             break;
         }
@@ -136,9 +151,9 @@ pub(crate) fn body(bytes: usize, id: &str, repository: &str, salt: usize) -> Out
         files[n % commits][kind].push(path);
         n += 1;
     }
-    // What is left over, the commas saved included, goes into a message.
-    let short = bytes - render(&files, id, repository, salt, "").len();
-    Ok(render(&files, id, repository, salt, &"x".repeat(short)))
+    // What is left over, the commas saved included, is padding.
+    let short = bytes - render(&files, "").len();
+    Ok(render(&files, &"x".repeat(short)))
 }
 
 fn path(n: usize) -> String {
@@ -151,7 +166,7 @@ fn path(n: usize) -> String {
 }
 
 /// In the order in which GitLab writes its fields.
-fn render(files: &[[Vec<String>; 3]], project: &str, repository: &str, salt: usize, padding: &str) -> String {
+fn render(files: &[Files], project: &str, repository: &str, salt: usize, padding: &str) -> String {
     let (before, after) = (commit(0), commit(files.len()));
     let mut commits = String::new();
     for (at, [added, modified, removed]) in files.iter().enumerate() {
