@@ -23,6 +23,7 @@ mod limits;
 mod odd;
 mod pushes;
 mod readiness;
+mod registry;
 mod resets;
 mod routes;
 mod secrets;

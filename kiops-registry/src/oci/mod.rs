@@ -227,7 +227,13 @@ fn cannot_delete() -> Error {
 #[async_trait]
 impl Registry for Oci {
     async fn check(&self, image: &ImageName) -> Result<()> {
-        self.wire.good(self.wire.ask_root("check registry")).await?;
+        let known = self.wire.good(self.wire.ask_root("check registry")).await;
+        known.map_err(|error| match error.kind() {
+            ErrorKind::Unavailable if error.remedy().is_none() => error.with_remedy(
+                "check the host and its certificate; a registry in clear has an address that begins with `http://`",
+            ),
+            _ => error,
+        })?;
         // The right to push shows in a session, which is let go of at once.
         let session = self.begin("check registry", image).await?;
         self.abandon(session).await;

@@ -1,0 +1,140 @@
+//! A registry of images from the command line: every call of `Registry` that a person would make.
+//!
+//! ```text
+//! cargo run --example registry -- --username ci --password-env PASSWORD check harbor.example.com/team/api
+//! cargo run --example registry -- --url http://127.0.0.1:5000 tags 127.0.0.1:5000/team/api --contains 1.
+//! cargo run --example registry -- --layout kiops-quickstart/layout resolve quickstart.local/site:latest
+//! ```
+//!
+//! Prints JSON and ends with 0; with 1 and a message where something is wrong, with 2 where the arguments are. The password is named by an
+//! environment variable, never given as an argument: those are visible to every process.
+
+#[path = "registry/connect.rs"]
+mod connect;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kiops_core::image::TagPage;
+use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
+use kiops_core::{Error, Result};
+use serde_json::{Value, json};
+
+use self::connect::Connection;
+
+/// A registry of images from the command line.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    call: Call,
+}
+
+/// What is asked. Images are written with their host: `harbor.example.com/team/api:1.2`.
+#[derive(Debug, Subcommand)]
+enum Call {
+    /// Whether the registry can be reached, takes the account, and lets it push to this image.
+    Check { image: ImageName },
+    /// The tags of an image, in byte order.
+    Tags {
+        image: ImageName,
+        /// Only tags with this text in them.
+        #[arg(long)]
+        contains: Option<String>,
+        /// Only tags after this one.
+        #[arg(long)]
+        after: Option<Tag>,
+        /// At most this many; 0 is all.
+        #[arg(long, default_value_t = 0)]
+        limit: usize,
+    },
+    /// The digest that a tag stands for.
+    Resolve { image: String },
+    /// The manifest or index that a tag or digest stands for, as it is.
+    Manifest { image: String },
+    /// The size of a blob.
+    Blob { image: ImageName, digest: Digest },
+    /// Points another tag at what a tag or digest stands for. No layer moves.
+    Retag { image: String, tag: Tag },
+    /// Removes a tag, or what a digest stands for with all its tags. What is not there is no error.
+    Delete { image: String },
+}
+
+impl Call {
+    async fn make(self, connection: &Connection) -> Result<()> {
+        let printed = match self {
+            Self::Check { image } => {
+                connection.open(image.host())?.check(&image).await?;
+                json!({"image": image, "ok": true})
+            }
+            Self::Tags { image, contains, after, limit } => {
+                let mut page = TagPage::default();
+                (page.contains, page.after, page.limit) = (contains, after, limit);
+                json!({"image": image, "tags": connection.open(image.host())?.tags(&image, &page).await?})
+            }
+            Self::Resolve { image } => {
+                let (image, digest) = resolved(connection, &image).await?;
+                json!({"image": image, "digest": digest})
+            }
+            Self::Manifest { image } => {
+                let (image, digest) = resolved(connection, &image).await?;
+                let manifest = connection.open(image.name.host())?.manifest(&image.name, &digest).await?;
+                return write(&manifest.bytes);
+            }
+            Self::Blob { image, digest } => {
+                let size = connection.open(image.host())?.blob_size(&image, &digest).await?;
+                let size =
+                    size.ok_or_else(|| Error::not_found("find blob", format!("{image} has no {digest}")))?;
+                json!({"image": image, "digest": digest, "size": size})
+            }
+            Self::Retag { image, tag } => {
+                let (image, digest) = resolved(connection, &image).await?;
+                connection.open(image.name.host())?.tag(&image.name, &tag, &digest).await?;
+                json!({"image": image.name.tagged(tag), "digest": digest})
+            }
+            Self::Delete { image } => {
+                let image = ImageRef::parse_familiar(&image)?;
+                connection.open(image.name.host())?.delete(&image).await?;
+                json!({"image": image, "deleted": true})
+            }
+        };
+        print(&printed)
+    }
+}
+
+/// An image as it was written, and what it stands for now.
+async fn resolved(connection: &Connection, image: &str) -> Result<(ImageRef, Digest)> {
+    let mut image = ImageRef::parse_familiar(image)?;
+    if image.tag.is_none() && image.digest.is_none() {
+        image.tag = Some(Tag::parse("latest")?);
+    }
+    let digest = connection.open(image.name.host())?.resolve(&image).await?;
+    let digest = digest.ok_or_else(|| {
+        Error::not_found("resolve image", format!("there is no {image}")).with_remedy("look at its tags")
+    })?;
+    Ok((image, digest))
+}
+
+fn print(value: &Value) -> Result<()> {
+    write(format!("{value:#}\n").as_bytes())
+}
+
+fn write(bytes: &[u8]) -> Result<()> {
+    let result = std::io::stdout().lock().write_all(bytes);
+    result.map_err(|error| Error::unavailable("print", error.to_string()))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { connection, call } = Arguments::parse();
+    match call.make(&connection).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody may be reading any more.
+            drop(writeln!(std::io::stderr(), "error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The `registry` and `assemble` examples, run as programs: against a real registry, and against a layout on disk.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A program, which Cargo builds beside this test.
+fn program(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(path.is_file(), "build it first: cargo build -p kiops-examples --example {name}");
+    Command::new(path)
+}
+
+fn registry(connection: &[&str], call: &[&str]) -> Output {
+    program("registry").args(connection).args(call).env("PASSWORD", "guess").output().unwrap()
+}
+
+fn printed(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn site() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("css")).unwrap();
+    std::fs::write(folder.path().join("css/site.css"), "a {}").unwrap();
+    std::fs::write(folder.path().join("Dockerfile"), "FROM scratch\nARG A\nLABEL a=$A\nCOPY . /srv\n")
+        .unwrap();
+    folder
+}
+
+/// Builds the folder, and says the image with its digest that is printed last.
+fn assembled(folder: &Path, image: &str, connection: &[&str]) -> String {
+    let mut command = program("assemble");
+    let output = command.arg(folder).args([image, "--build-arg", "A=1"]).args(connection).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("[build] Step 4/4: COPY . /srv"), "{text}");
+    text.lines().last().unwrap().to_owned()
+}
+
+/// `docker-registry` on loopback. Without it the test is skipped, visibly; on CI that is a failure.
+struct Daemon(Child, #[allow(dead_code, reason = "it is removed at the end")] TempDir, String);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn daemon() -> Option<Daemon> {
+    let folder = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let host = format!("127.0.0.1:{port}");
+    let config = json!({
+        "version": "0.1", "log": {"accesslog": {"disabled": true}}, "http": {"addr": host},
+        "storage": {"filesystem": {"rootdirectory": folder.path()}, "delete": {"enabled": true}},
+    });
+    let path = folder.path().join("config.yml");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            assert_ne!(
+                std::env::var("CI").as_deref(),
+                Ok("true"),
+                "docker-registry is needed on CI: {error}"
+            );
+            eprintln!("skipped: no docker-registry on the PATH ({error})");
+            return None;
+        }
+    };
+    while TcpStream::connect(&host).is_err() {
+        assert_eq!(child.try_wait().unwrap(), None, "the registry ended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some(Daemon(child, folder, host))
+}
+
+#[test]
+fn a_folder_becomes_an_image_in_a_registry_that_is_tagged_and_removed() {
+    let Some(daemon) = daemon() else { return };
+    let (site, host) = (site(), daemon.2.as_str());
+    let (name, url) = (format!("{host}/team/site"), format!("http://{host}"));
+    let connection = ["--url", url.as_str()];
+    let image = assembled(site.path(), &format!("{name}:1.0"), &connection);
+    let digest = image.rsplit_once('@').unwrap().1.to_owned();
+    let call = |call: &[&str]| registry(&connection, call);
+    assert_eq!(printed(&call(&["check", &name]))["ok"], true);
+    printed(&call(&["retag", &format!("{name}:1.0"), "latest"]));
+    assert_eq!(printed(&call(&["tags", &name]))["tags"], json!(["1.0", "latest"]));
+    assert_eq!(printed(&call(&["tags", &name, "--contains", "1."]))["tags"], json!(["1.0"]));
+    assert_eq!(printed(&call(&["resolve", &name]))["digest"], digest.as_str());
+    let manifest = printed(&call(&["manifest", &format!("{name}:1.0")]));
+    let layer = manifest["layers"][0].clone();
+    let blob = printed(&call(&["blob", &name, layer["digest"].as_str().unwrap()]));
+    assert_eq!(blob["size"], layer["size"]);
+    printed(&call(&["delete", &format!("{name}:latest")]));
+    assert_eq!(printed(&call(&["tags", &name]))["tags"], json!(["1.0"]));
+    let gone = refused(&call(&["resolve", &format!("{name}:latest")]));
+    assert!(gone.contains("there is no") && gone.contains("look at its tags"), "{gone}");
+}
+
+#[test]
+fn the_same_folder_is_the_same_image_in_a_layout() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let images = [&one, &other].map(|folder| {
+        let layout = folder.path().join("images");
+        let connection = ["--layout", layout.to_str().unwrap()];
+        let image = assembled(site().path(), "registry.local/site:1", &connection);
+        assert_eq!(printed(&registry(&connection, &["tags", "registry.local/site"]))["tags"], json!(["1"]));
+        image
+    });
+    assert_eq!(images[0], images[1]);
+}
+
+#[test]
+fn what_goes_wrong_is_said_with_what_to_do() {
+    let Some(daemon) = daemon() else { return };
+    let name = format!("{}/team/site", daemon.2);
+    // It speaks http, and nobody said so.
+    let error = refused(&registry(&[], &["check", &name]));
+    assert!(error.contains("http://"), "{error}");
+    let error = refused(&registry(&["--username", "a", "--password-env", "NOT_SET"], &["check", &name]));
+    assert!(error.contains("NOT_SET"), "{error}");
+    let run = site();
+    std::fs::write(run.path().join("Dockerfile"), "FROM scratch\nRUN make\n").unwrap();
+    let mut command = program("assemble");
+    let layout = run.path().join("images");
+    let output =
+        command.arg(run.path()).args(["registry.local/site:1", "--layout"]).arg(layout).output().unwrap();
+    assert!(refused(&output).contains("RUN"), "{output:?}");
+    assert_eq!(registry(&[], &["check", "no host"]).status.code(), Some(2));
+}
