@@ -5,7 +5,7 @@
 //! cargo run --release --example assemble -- site registry.local/site:1.0 --layout images
 //! ```
 //!
-//! The Dockerfile must execute nothing (no RUN). Bases of other hosts are read without an account. Prints what happens, and last the image
+//! The Dockerfile must execute nothing (no RUN). Bases of other hosts are read without an account. A layout belongs outside of the folder. Prints what happens, and last the image
 //! with its digest; ends with 1 and what to do where it fails. The same folder gives the same digest everywhere: times are
 //! `SOURCE_DATE_EPOCH`, or 1970.
 
@@ -53,7 +53,7 @@ struct Arguments {
     /// A build argument, `NAME=VALUE`.
     #[arg(long, value_parser = pair)]
     build_arg: Vec<(String, String)>,
-    /// A host from which bases are read, besides the image's own.
+    /// A host from which bases are read, besides the image's own and those that FROM lines name.
     #[arg(long)]
     base_host: Vec<String>,
     #[command(flatten)]
@@ -72,8 +72,9 @@ async fn build(arguments: Arguments) -> Result<()> {
     let work = tempfile::tempdir()
         .map_err(|error| Error::new(ErrorKind::Unavailable, "make working folder", error.to_string()))?;
     let registry = arguments.connection.open(image.name.host())?;
-    let hosts = arguments.base_host.iter().filter(|host| *host != image.name.host());
-    let by_host = hosts.map(|host| Ok((host.clone(), open_to_all(host)?))).collect::<Result<_>>()?;
+    let own = image.name.host();
+    let hosts = arguments.base_host.iter().cloned().chain(base_hosts(&arguments)).filter(|host| *host != own);
+    let by_host = hosts.map(|host| Ok((host.clone(), open_to_all(&host)?))).collect::<Result<_>>()?;
     let assembler = Assembler::with_registries(AssemblerConfig::new(work.path()), registry, by_host)?;
     let spec = spec(&arguments, &image, &tag, &folder)?;
     let run = RunId::parse("run")?;
@@ -102,6 +103,18 @@ async fn build(arguments: Arguments) -> Result<()> {
         }
     }
     Err(Error::internal("build", "its reports ended before it did"))
+}
+
+/// The hosts that the Dockerfile's FROM lines name; whatever is wrong with it, the build says.
+fn base_hosts(arguments: &Arguments) -> Vec<String> {
+    let text = std::fs::read_to_string(arguments.folder.join(&arguments.dockerfile)).unwrap_or_default();
+    let bases = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let first = words.next().filter(|word| word.eq_ignore_ascii_case("from"));
+        first.and_then(|_| words.find(|word| !word.starts_with("--")))
+    });
+    let images = bases.filter_map(|base| ImageRef::parse_familiar(base).ok());
+    images.map(|image| image.name.host().to_owned()).collect()
 }
 
 fn open_to_all(host: &str) -> Result<Arc<dyn Registry>> {

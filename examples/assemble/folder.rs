@@ -55,8 +55,11 @@ impl SourceAccess for Folder {
         tokio::task::spawn_blocking(move || {
             let mut archive = tar::Builder::new(Sending { sender: sender.clone(), buffer: Vec::new() });
             archive.follow_symlinks(false);
-            let packed = archive.append_dir_all("", &path).and_then(|()| archive.into_inner()?.flush());
-            if let Err(error) = packed {
+            archive.sparse(false);
+            let end = |archive: tar::Builder<Sending>| archive.into_inner()?.flush();
+            let packed = pack(&mut archive, &path, Path::new(""))
+                .and_then(|()| end(archive).map_err(|error| (path, error)));
+            if let Err((path, error)) = packed {
                 let message = format!("{}: {error}", path.display());
                 drop(sender.blocking_send(Err(Error::new(ErrorKind::Unavailable, "read folder", message))));
             }
@@ -69,6 +72,32 @@ impl SourceAccess for Folder {
     async fn clone_access(&self) -> Result<CloneAccess> {
         Err(Error::unsupported("clone", "a folder has no address"))
     }
+}
+
+/// Packs what lies in a folder, in the order of names. An error comes with what could not be read.
+fn pack(
+    archive: &mut tar::Builder<Sending>,
+    folder: &Path,
+    name: &Path,
+) -> std::result::Result<(), (PathBuf, std::io::Error)> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path, error)
+    };
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(at(folder))?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, name) = (entry.path(), name.join(entry.file_name()));
+        let kind = entry.file_type().map_err(at(&path))?;
+        if kind.is_dir() {
+            archive.append_dir(&name, &path).map_err(at(&path))?;
+            pack(archive, &path, &name)?;
+        } else if kind.is_file() || kind.is_symlink() {
+            archive.append_path_with_name(&path, &name).map_err(at(&path))?;
+        }
+    }
+    Ok(())
 }
 
 struct Sending {

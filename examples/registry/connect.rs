@@ -43,8 +43,8 @@ impl Connection {
         config.url.clone_from(&self.url);
         // Whoever types an address means it, also one of a private network.
         config.private = true;
-        config.realms.clone_from(&self.realm);
-        config.redirects.clone_from(&self.redirect);
+        config.realms = self.realm.iter().cloned().map(HostRule::private).collect();
+        config.redirects = self.redirect.iter().cloned().map(HostRule::private).collect();
         let service = Arc::new(ReqwestService::new(&ReqwestConfig::default(), config.egress()?)?);
         Ok(Arc::new(Oci::new(config, self.login(host)?, service, Arc::new(SystemTimer))?))
     }

@@ -9,6 +9,7 @@ mod guard;
 mod log;
 mod serve;
 mod services;
+mod trigger;
 mod v2;
 mod webhook;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use axum::routing::{get, post};
-use kiops_core::engine::{Driver, Ingest};
+use kiops_core::engine::{Driver, Ingest, TriggerApi};
 use kiops_core::service::Service;
 use kiops_core::service::readiness::ReadinessFacts;
 use kiops_registry::layout::ImageLayout;
@@ -41,6 +42,8 @@ pub struct App {
     pub driver: Driver,
     /// Takes deliveries in.
     pub ingest: Arc<Ingest>,
+    /// Takes calls of the API trigger in.
+    pub trigger: Arc<TriggerApi>,
     /// Says who asks.
     pub authenticate: Arc<dyn Authenticate>,
     /// Which hosts and origins are answered.
@@ -60,6 +63,11 @@ pub fn router(app: App) -> Router {
         .route("/services/{name}", get(services::one))
         .route("/services/{name}/settings", get(services::settings).put(services::put_settings))
         .route("/services/{name}/builds", post(builds::start))
+        .route("/services/{name}/trigger", get(trigger::show))
+        .route(
+            "/services/{name}/trigger/key",
+            axum::routing::put(trigger::put_key).delete(trigger::delete_key),
+        )
         .route("/services/{name}/deployments", get(deployments::list).post(deployments::create))
         .route("/services/{name}/rollback", post(deployments::rollback))
         .route("/deployments/{id}/approve", post(deployments::approve))
@@ -84,6 +92,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/api/v1/webhook/{provider}", axum::routing::any(webhook::take))
         .route("/api/v1/webhook/{provider}/{hook}", axum::routing::any(webhook::take))
+        .route("/api/v1/trigger/{service}", axum::routing::any(trigger::call))
         .merge(guarded)
         .method_not_allowed_fallback(answer::no_such_method)
         .with_state(app)

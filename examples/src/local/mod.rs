@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use kiops_core::engine::{Adapters, Driver, DriverConfig, Ingest, IngestLimits, SystemClock};
+use kiops_core::engine::{Adapters, Driver, DriverConfig, Ingest, IngestLimits, SystemClock, TriggerApi};
 use kiops_core::event::Repository;
 use kiops_core::filter::RefFilter;
 use kiops_core::log::LogStore;
@@ -137,6 +137,7 @@ impl Local {
         let app = App {
             driver: driver.clone(),
             ingest: Arc::new(Ingest::new(kiops_git::sources(), IngestLimits::default(), random()?)),
+            trigger: Arc::new(TriggerApi::new(random()?)),
             authenticate: Arc::new(LocalOwner::new(MemberId::parse("owner")?)),
             hosts: HostPolicy::default(),
             limits: RequestLimits::default(),

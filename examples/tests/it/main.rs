@@ -33,3 +33,4 @@ mod skopeo;
 mod small;
 mod start;
 mod support;
+mod trigger;

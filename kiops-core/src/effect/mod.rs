@@ -103,11 +103,17 @@ pub enum Effect {
     Report {
         /// Which.
         build: BuildId,
+        /// The ledger's version before the change that is to be told.
+        #[serde(default)]
+        version: u64,
     },
     /// Tell the Git host why a delivery's commits were not built.
     ReportDecision {
         /// Which.
         delivery: DeliveryId,
+        /// The ledger's version before the decision.
+        #[serde(default)]
+        version: u64,
     },
     /// Let a build look at the clock.
     WakeBuild {
@@ -154,12 +160,12 @@ impl Effect {
     /// What it is about.
     pub fn subject(&self) -> &str {
         match self {
-            Self::Decide { delivery } | Self::ReportDecision { delivery } => delivery.as_str(),
+            Self::Decide { delivery } | Self::ReportDecision { delivery, .. } => delivery.as_str(),
             Self::Run { build, .. }
             | Self::Check { build, .. }
             | Self::Promote { build }
             | Self::Log { build, .. }
-            | Self::Report { build }
+            | Self::Report { build, .. }
             | Self::WakeBuild { build } => build.as_str(),
             Self::CancelRun { run, .. } | Self::ForgetRun { run, .. } | Self::CancelCheck { run } => {
                 run.as_str()

@@ -313,7 +313,8 @@ impl<'a> Draft<'a> {
     /// Lets the Git host be told why a delivery's commits were not built.
     pub(super) fn report_decision(&mut self, delivery: &DeliveryId) {
         if self.service.settings.auto_ci.report.status {
-            self.ask_for(Effect::ReportDecision { delivery: delivery.clone() });
+            let (delivery, version) = (delivery.clone(), self.view.ledger.version);
+            self.ask_for(Effect::ReportDecision { delivery, version });
         }
     }
 
@@ -324,15 +325,15 @@ impl<'a> Draft<'a> {
         if !(status || comment) || self.service.source.git().is_none() {
             return Vec::new();
         }
-        let version = self.view.ledger.version.to_string();
+        let version = self.view.ledger.version;
         let changed = ids.iter().filter(|id| {
             let before =
                 shown(id, self.view.builds.get(**id), &self.view.releases.values().collect::<Vec<_>>());
             before != shown(id, self.build(id), &self.releases().collect::<Vec<_>>())
         });
         let work = |id: &&BuildId| {
-            let effect = Effect::Report { build: (*id).clone() };
-            Work::new(&self.service.name, self.now, effect, &version)
+            let effect = Effect::Report { build: (*id).clone(), version };
+            Work::new(&self.service.name, self.now, effect, &version.to_string())
         };
         changed.map(work).collect()
     }

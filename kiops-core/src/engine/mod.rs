@@ -16,6 +16,7 @@ pub(crate) mod report;
 mod step;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod unbuilt;
 mod wants;
 
@@ -27,10 +28,13 @@ pub use ingest::{Ingest, IngestLimits, Intake, Refused, Taken};
 pub use reconcile::orphans;
 pub use reply::Reply;
 pub use step::{Input, Next, Stepped, explain, step};
+#[cfg(feature = "runtime")]
+pub use trigger::new_trigger_key;
+pub use trigger::{TriggerApi, TriggerCall, TriggerSnippets, check_trigger_key};
 pub use wants::{Primary, wants};
 
 #[cfg(feature = "runtime")]
 pub use driver::{
     Adapters, AdaptersBuilder, Clock, Driver, DriverConfig, Keep, Members, NobodyIsMember, SystemClock,
-    Watching,
+    Triggered, Watching,
 };

@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone)]
 pub struct ReqwestService {
     client: reqwest::Client,
+    read_timeout: Duration,
 }
 
 /// How [`ReqwestService::new`] connects.
@@ -31,7 +32,8 @@ pub struct ReqwestService {
 pub struct ReqwestConfig {
     /// How long a connection may take to come about, TLS included. 10 seconds.
     pub connect_timeout: Duration,
-    /// How long a response may send nothing. 60 seconds.
+    /// How long a response's body may send nothing. 60 seconds. Until its head is there only the caller's deadline counts: a large upload takes
+    /// its time.
     pub read_timeout: Duration,
     /// Certificates to trust besides the system's, as PEM: for hosts with a private authority. None.
     pub extra_roots_pem: Vec<Vec<u8>>,
@@ -66,19 +68,18 @@ impl ReqwestService {
             .referer(false)
             .no_proxy()
             .connect_timeout(config.connect_timeout)
-            .read_timeout(config.read_timeout)
             .dns_resolver(Resolver(egress.into()))
             .tls_certs_merge(roots)
             .build()
             .map_err(|error| Error::invalid("set up HTTP client", cause(&error)).with_source(error))?;
-        Ok(Self { client })
+        Ok(Self { client, read_timeout: config.read_timeout })
     }
 
     /// The host's own client. **Its redirects must be off** (`redirect::Policy::none()`): reqwest would carry a
     /// `PRIVATE-TOKEN` along to another host, and past the egress rules. The addresses of names are then the
     /// client's own matter: give it a resolver or a proxy that keeps private networks out.
     pub const fn from_client(client: reqwest::Client) -> Self {
-        Self { client }
+        Self { client, read_timeout: Duration::MAX }
     }
 }
 
@@ -112,8 +113,19 @@ impl HttpService for ReqwestService {
         *response.status_mut() = answer.status();
         *response.version_mut() = answer.version();
         *response.headers_mut() = answer.headers().clone();
-        let stream =
-            answer.bytes_stream().map(move |chunk| chunk.map_err(|error| failure(operation.clone(), error)));
+        let (patience, stream) = (self.read_timeout, Box::pin(answer.bytes_stream()));
+        let stream = futures_util::stream::unfold(Some((stream, operation)), move |state| async move {
+            let (mut stream, operation) = state?;
+            match tokio::time::timeout(patience, stream.next()).await {
+                Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some((stream, operation)))),
+                Ok(Some(Err(error))) => Some((Err(failure(operation, error)), None)),
+                Ok(None) => None,
+                Err(_) => {
+                    let message = format!("the server sent nothing for {patience:?}");
+                    Some((Err(Error::new(ErrorKind::Timeout, operation, message)), None))
+                }
+            }
+        });
         Ok(response.map(|()| Body::once(length, Box::pin(stream))))
     }
 }

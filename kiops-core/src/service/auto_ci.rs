@@ -18,6 +18,8 @@ pub struct AutoCi {
     pub merge_request: MergeRequests,
     /// Pipelines of the host's own CI.
     pub pipeline: Pipelines,
+    /// Calls of other programs: the API trigger (R04).
+    pub api: ApiCalls,
     /// Whether `[skip ci]`, `[ci skip]`, `[no ci]` and `***NO_CI***` in the head commit's message skip the build.
     pub skip_markers: bool,
     /// If set, only commits whose message contains this word are built (R11).
@@ -38,6 +40,7 @@ impl Default for AutoCi {
             tag: Tags::default(),
             merge_request: MergeRequests::default(),
             pipeline: Pipelines::default(),
+            api: ApiCalls::default(),
             skip_markers: true,
             keyword: None,
             ignored_actors: Vec::new(),
@@ -71,6 +74,14 @@ pub struct Tags {
     pub enabled: bool,
     /// Which tags; empty: all.
     pub patterns: TagFilter,
+}
+
+/// Calls of other programs, with the service's own key (R04-R10).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiCalls {
+    /// Whether they build. Off by default. The main switch counts too.
+    pub enabled: bool,
 }
 
 /// Merge requests (K04).

@@ -9,7 +9,7 @@ mod rules;
 mod source;
 mod workload;
 
-pub use auto_ci::{AutoCi, Forks, MergeRequests, Pipelines, Pushes, Report, Supersede, Tags};
+pub use auto_ci::{ApiCalls, AutoCi, Forks, MergeRequests, Pipelines, Pushes, Report, Supersede, Tags};
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
 pub use repo_config::RepoConfig;

@@ -22,6 +22,7 @@ use crate::queue::{Slot, Waiting};
 use crate::release::{Lane, LaneState, Release};
 use crate::secret::Secret;
 use crate::service::{Environment, Service};
+use crate::webhook::SecretSet;
 
 /// Keeps everything that must survive a crash.
 ///
@@ -60,6 +61,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A service's hook.
     async fn hook(&self, service: &ServiceName) -> Result<Option<Hook>>;
+
+    /// Sets the keys that a service's API trigger takes, sealed. Replaces what was there; none removes them.
+    async fn put_trigger_keys(&self, service: &ServiceName, keys: &SecretSet) -> Result<()>;
+
+    /// The keys that a service's API trigger takes, those that have run out too.
+    async fn trigger_keys(&self, service: &ServiceName) -> Result<SecretSet>;
 
     /// Keeps a secret, sealed. `None` removes it.
     async fn put_secret(&self, name: &SecretName, secret: Option<&Secret>) -> Result<()>;

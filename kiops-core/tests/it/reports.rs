@@ -11,8 +11,9 @@ use kiops_core::event::{ChangedFiles, CommitFacts, Event, EventKind, Push, Repos
 use kiops_core::log::MemoryLogStore;
 use kiops_core::name::{CommitId, DeliveryId, GitRef, MemberId, ProviderName, ServiceName};
 use kiops_core::policy::Rules;
+use kiops_core::provider::StatusSubject;
 use kiops_core::secret::Secret;
-use kiops_core::store::{Accepted, EventOutcome, Hook, MemoryStore, Store as _};
+use kiops_core::store::{Accepted, EventOutcome, Hook, MemoryStore, Page, Store as _};
 use kiops_core::testing::Chaos;
 use kiops_core::testing::fakes::{
     FakeExecutor, FakeGit, FakeRegistry, FakeSender, RunScript, Runs, VirtualClock,
@@ -208,6 +209,48 @@ async fn a_forks_commit_is_told_as_pending_while_it_is_held_and_then_as_what_bec
     let next = world.commit("next", Some(&fix), &[("web/a", "3"), ("api/a", "1")]);
     world.offered(&next).await;
     assert_eq!(world.shown(&next, "kiops/app/web").unwrap(), "held: a fork's commit waits for an approval");
+}
+
+/// A fork's build has no secrets, and its checks none: what it says must not stand for the trusted one.
+#[tokio::test(start_paused = true)]
+async fn a_forks_build_never_speaks_for_a_trusted_one_of_the_same_commit() {
+    let world = World::new(json!({})).await;
+    let first = world.commit("first", None, &[("web/a", "1"), ("api/a", "1")]);
+    world.push("main", &first).await;
+    let fix = world.commit("fix", Some(&first), &[("web/a", "2"), ("api/a", "1")]);
+    world.push("next", &fix).await;
+    let trusted = world.shown(&fix, "kiops/app/web").unwrap();
+    assert!(trusted.starts_with("built registry.local/team/app"), "{trusted}");
+    let held = world.offered(&fix).await;
+    let command = Command::ApproveFork { delivery: held, commit: fix.clone() };
+    world.driver.command(&app(), command, admin()).await.unwrap();
+    world.work().await;
+    assert_eq!(world.store.builds(None, Page::first(10)).await.unwrap().total, 4, "it was built again");
+    assert_eq!(world.shown(&fix, "kiops/app/web").unwrap(), trusted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_by_hand_is_told_at_the_merge_request_that_had_its_commit_built() {
+    let world = World::new(json!({})).await;
+    let first = world.commit("first", None, &[("web/a", "1"), ("api/a", "1")]);
+    world.push("main", &first).await;
+    let fix = world.commit("fix", Some(&first), &[("web/a", "2"), ("api/a", "1")]);
+    let held = world.offered(&fix).await;
+    let command = Command::ApproveFork { delivery: held, commit: fix.clone() };
+    world.driver.command(&app(), command, admin()).await.unwrap();
+    world.work().await;
+    world.git.point(&GitRef::parse("refs/heads/main").unwrap(), Some(&fix));
+    world.driver.build_newest(&app(), None, Trigger::Manual, "n".into(), admin()).await.unwrap();
+    world.work().await;
+    let told = world.git.told();
+    let last = |wanted: bool| {
+        let of = |subject: &StatusSubject| subject.commit == fix && subject.merge_request.is_some() == wanted;
+        told.iter().rev().find(|(subject, status)| of(subject) && status.context == "kiops/app/web").unwrap()
+    };
+    for at_request in [true, false] {
+        let description = &last(at_request).1.description;
+        assert!(description.starts_with("built registry.local/team/app"), "{description}");
+    }
 }
 
 /// Else whoever writes a commit's message passes the checks that a merge needs.

@@ -134,7 +134,7 @@ impl AssemblerConfig {
 /// Builds images in this process. It reads base images from where their names say, and pushes to where the image's name says.
 ///
 /// Runs live in memory: after a restart none of them is known, and `reports` says so. How many run at once is the queue's to say.
-/// `cancel` waits for the call to the registry that is under way, at most one; build secrets are not used, since nothing runs
+/// `cancel` waits for the calls to the registry that are under way, four at most; build secrets are not used, since nothing runs
 /// that could read them.
 #[derive(Debug, Clone)]
 pub struct Assembler {

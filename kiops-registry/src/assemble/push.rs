@@ -33,6 +33,9 @@ const TRIES: u32 = 3;
 /// The pause before a layer is sent again, and as much more with each further try.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// However long a registry asks us to wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// How many bytes of a layer are read at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -130,8 +133,12 @@ impl Builder {
                 return Err(push_error(&error));
             }
             self.run.line(&format!("The registry did not take a layer, which is sent again: {error}"));
+            let pause = match error.retry() {
+                Retry::After(seconds) => Duration::from_secs(seconds.into()).min(LONGEST_PAUSE),
+                _ => PAUSE * tries,
+            };
             tokio::select! {
-                () = tokio::time::sleep(PAUSE * tries) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.run.canceled() => return Err(Stop::Canceled),
             }
             tries += 1;

@@ -15,12 +15,13 @@ pub(super) struct Registries {
 }
 
 impl Registries {
-    pub(super) const fn new(main: Arc<dyn Registry>, by_host: BTreeMap<String, Arc<dyn Registry>>) -> Self {
-        Self { main, by_host }
+    pub(super) fn new(main: Arc<dyn Registry>, by_host: BTreeMap<String, Arc<dyn Registry>>) -> Self {
+        let by_host = by_host.into_iter().map(|(host, registry)| (host.to_ascii_lowercase(), registry));
+        Self { main, by_host: by_host.collect() }
     }
 
     pub(super) fn of(&self, image: &ImageName) -> &Arc<dyn Registry> {
-        self.by_host.get(image.host()).unwrap_or(&self.main)
+        self.by_host.get(&image.host().to_ascii_lowercase()).unwrap_or(&self.main)
     }
 
     /// Whether a blob of one may be had in the other without moving it.

@@ -1,6 +1,7 @@
 //! Blobs as they are read: checked against their digest, and gone on with where a connection breaks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
@@ -26,6 +27,8 @@ struct Reading {
     limits: kiops_core::http::Limits,
     image: ImageName,
     digest: Digest,
+    /// The mirror that it comes from: said there where it was no good.
+    mirror: Option<Arc<AtomicBool>>,
     /// How many bytes it has, where the registry says.
     size: Option<u64>,
     stream: Option<ByteStream>,
@@ -36,35 +39,35 @@ struct Reading {
 
 impl Oci {
     pub(super) async fn open_blob(&self, image: &ImageName, digest: &Digest) -> Result<ByteStream> {
-        let mut wires = self.wires().peekable();
-        while let Some(wire) = wires.next() {
-            let mut reading = Reading {
-                // Where a mirror breaks off, the registry itself goes on.
-                wire: Arc::clone(&self.wire),
-                limits: self.config.transfer_limits(u64::MAX),
-                image: image.clone(),
-                digest: digest.clone(),
-                size: None,
-                stream: None,
-                hash: Sha256::new(),
-                read: 0,
-                broken: 0,
-            };
-            match reading.open(wire).await {
-                Ok(()) => return Ok(Box::pin(try_unfold(reading, Reading::step))),
-                Err(error) if wires.peek().is_some() => {
-                    tracing::debug!(%error, "a mirror did not have a blob")
-                }
-                Err(error) => return Err(error),
+        let reading = |mirror| Reading {
+            // Where a mirror breaks off, the registry itself goes on.
+            wire: Arc::clone(&self.wire),
+            limits: self.config.transfer_limits(u64::MAX),
+            image: image.clone(),
+            digest: digest.clone(),
+            mirror,
+            size: None,
+            stream: None,
+            hash: Sha256::new(),
+            read: 0,
+            broken: 0,
+        };
+        for mirror in self.mirrors() {
+            let mut reading = reading(Some(Arc::clone(&mirror.is_damaged)));
+            match reading.open(&mirror.wire).await {
+                Ok(_) => return Ok(Box::pin(try_unfold(reading, Reading::step))),
+                Err(error) => tracing::debug!(%error, "a mirror did not have a blob"),
             }
         }
-        Err(Error::not_found(OPERATION, "no registry is configured"))
+        let mut reading = reading(None);
+        reading.open(&self.wire).await?;
+        Ok(Box::pin(try_unfold(reading, Reading::step)))
     }
 }
 
 impl Reading {
-    /// Opens the stream where it is to go on.
-    async fn open(&mut self, wire: &Wire) -> Result<()> {
+    /// Opens the stream where it is to go on. `false`: there is no more of it.
+    async fn open(&mut self, wire: &Wire) -> Result<bool> {
         let path = format!("blobs/{}", self.digest);
         let mut ask = wire
             .ask(OPERATION, Method::GET, &self.image, &path, Scope::pull(&self.image))
@@ -72,7 +75,13 @@ impl Reading {
         if self.read > 0 {
             ask = ask.header(header::RANGE, &format!("bytes={}-", self.read))?;
         }
-        let reply = wire.good(ask).await?;
+        let reply = wire.send(ask).await?;
+        if reply.status() == 416 && self.read > 0 {
+            return Ok(false);
+        }
+        if !reply.parts.status.is_success() {
+            return Err(wire.error(reply).await);
+        }
         let begins = match reply.status() {
             206 => range_start(reply.header("content-range")),
             _ => Some(0),
@@ -82,7 +91,7 @@ impl Reading {
             // It cannot begin in between: what is known is passed over.
             Some(0) => {
                 self.stream = Some(reply.body.into_stream());
-                return self.pass_over().await;
+                return self.pass_over().await.map(|()| true);
             }
             _ => {
                 return Err(Error::unavailable(
@@ -92,9 +101,9 @@ impl Reading {
             }
         }
         let length = reply.body.length().or_else(|| reply.length());
-        self.size = self.size.or_else(|| length.map(|length| length + self.read));
+        self.size = self.size.or_else(|| length.map(|length| length.saturating_add(self.read)));
         self.stream = Some(reply.body.into_stream());
-        Ok(())
+        Ok(true)
     }
 
     async fn pass_over(&mut self) -> Result<()> {
@@ -146,7 +155,9 @@ impl Reading {
             self.broken += 1;
             tracing::debug!(error = %broke, read = self.read, "a blob's stream broke and is gone on with");
             let wire = Arc::clone(&self.wire);
-            self.open(&wire).await?;
+            if !self.open(&wire).await? {
+                return self.checked().map(|()| None);
+            }
         }
     }
 
@@ -156,9 +167,18 @@ impl Reading {
             return Ok(());
         }
         let message = format!("a blob of {} came with another digest than {}", self.image, self.digest);
-        Err(Error::new(ErrorKind::Invalid, OPERATION, message).with_remedy(
+        let error = Error::new(ErrorKind::Invalid, OPERATION, message).with_remedy(
             "the registry's content is damaged, or something changes it on its way: push the image again",
-        ))
+        );
+        match &self.mirror {
+            Some(is_damaged) => {
+                is_damaged.store(true, Ordering::Relaxed);
+                Err(error
+                    .with_retry(Retry::Maybe)
+                    .with_remedy("a mirror gave it, which is asked no more: try again"))
+            }
+            None => Err(error),
+        }
     }
 }
 

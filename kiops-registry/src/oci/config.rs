@@ -96,7 +96,7 @@ impl OciConfig {
 
     /// Where it answers.
     pub(super) fn base(&self) -> Result<Url> {
-        match (&self.url, self.host.as_str()) {
+        match (&self.url, self.host.to_ascii_lowercase().as_str()) {
             (Some(url), _) => root(url),
             (None, "docker.io") => root("https://registry-1.docker.io"),
             (None, host) => root(&format!("https://{host}")),
@@ -109,10 +109,15 @@ impl OciConfig {
 
     /// Where the account may go for a token.
     pub(super) fn token_places(&self) -> Result<Egress> {
-        let known = known_realm(&self.host).map(HostRule::parse).transpose()?;
+        let known = known_realm(&self.host.to_ascii_lowercase()).map(HostRule::parse).transpose()?;
         Ok(Egress::new(
             [self.rule(&self.base()?)?].into_iter().chain(self.realms.iter().cloned()).chain(known),
         ))
+    }
+
+    /// Where a mirror may send us for tokens, which nobody's account goes along with.
+    pub(super) fn mirror_places(&self, mirror: &Url) -> Result<Egress> {
+        Ok(Egress::new([self.rule(mirror)?].into_iter().chain(self.realms.iter().cloned())))
     }
 
     fn rule(&self, base: &Url) -> Result<HostRule> {

@@ -24,9 +24,10 @@ mod wire;
 pub use config::OciConfig;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use http::{Method, header};
+use http::{HeaderMap, Method, header};
 use kiops_core::http::{HttpClient, HttpService, Timer};
 use kiops_core::image::{ImageAccess, Manifest, Registry, RegistryCredential, TagPage};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
@@ -36,7 +37,7 @@ use serde::Deserialize;
 
 use self::said::or_none;
 use self::token::Scope;
-use self::wire::{Ask, Wire};
+use self::wire::{Ask, Wire, repository};
 use crate::manifest::{ANY_MANIFEST, MANIFEST_MAX};
 
 /// One registry with one account, or with none.
@@ -51,7 +52,15 @@ use crate::manifest::{ANY_MANIFEST, MANIFEST_MAX};
 pub struct Oci {
     config: OciConfig,
     wire: Arc<Wire>,
-    mirrors: Vec<Wire>,
+    mirrors: Vec<Mirror>,
+}
+
+/// A registry that holds the same images.
+#[derive(Debug)]
+struct Mirror {
+    wire: Wire,
+    /// Whether it gave something else than it was asked for: then it is asked no more.
+    is_damaged: Arc<AtomicBool>,
 }
 
 /// A list of tags, a page of it.
@@ -74,8 +83,9 @@ impl Oci {
     ) -> Result<Self> {
         let client = HttpClient::new(service, config.egress()?, timer).with_limits(config.limits());
         let mirrors = config.mirror_bases()?.into_iter().map(|base| {
-            let places = config.token_places()?;
-            Ok(Wire::new(client.clone(), base, places, None))
+            let places = config.mirror_places(&base)?;
+            let wire = Wire::new(client.clone(), base, places, None);
+            Ok(Mirror { wire, is_damaged: Arc::default() })
         });
         let mirrors = mirrors.collect::<Result<_>>()?;
         let wire = Arc::new(Wire::new(client, config.base()?, config.token_places()?, login));
@@ -88,8 +98,17 @@ impl Oci {
     }
 
     /// What is named by its digest is the same everywhere: mirrors are asked first.
-    fn wires(&self) -> impl Iterator<Item = &Wire> {
-        self.mirrors.iter().chain([&*self.wire])
+    fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
+        self.mirrors.iter().filter(|mirror| !mirror.is_damaged.load(Ordering::Relaxed))
+    }
+
+    /// Refuses the images of other hosts: a name must never mean another registry's image than it says.
+    fn own(&self, image: &ImageName) -> Result<()> {
+        if image.host().eq_ignore_ascii_case(&self.config.host) {
+            return Ok(());
+        }
+        let message = format!("{image} is not in the registry {}", self.config.host);
+        Err(Error::invalid("choose registry", message).with_remedy("register the registry of that host too"))
     }
 
     fn manifest_ask(&self, wire: &Wire, method: Method, image: &ImageName, reference: &str) -> Result<Ask> {
@@ -145,35 +164,29 @@ impl Oci {
     async fn all_tags(&self, image: &ImageName) -> Result<Vec<Tag>> {
         const OPERATION: &str = "list tags";
         let mut all = std::collections::BTreeSet::new();
-        let mut ask = Some(
-            self.wire.ask(OPERATION, Method::GET, image, "tags/list", Scope::pull(image)).query("n", "1000"),
-        );
-        let mut last = String::new();
+        let first = || self.wire.ask(OPERATION, Method::GET, image, "tags/list", Scope::pull(image));
+        let mut ask = Some(first().query("n", "1000"));
         while let Some(next) = ask.take() {
             let Some(reply) = or_none(self.wire.good(next).await)? else { break };
-            let more = reply.parts.headers.get_all(header::LINK).iter().any(|link| {
-                link.to_str().is_ok_and(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))
-            });
+            let more = next_page(&reply.parts.headers);
             let bytes = reply.bytes(8 << 20).await?;
             let page: Tags = serde_json::from_slice(&bytes).map_err(|_| {
                 Error::unavailable(OPERATION, "the registry did not answer as documented").with_remedy(
                     "check that the address is the registry's own and that no proxy answers in its place",
                 )
             })?;
-            let page = page.tags.unwrap_or_default();
             let before = all.len();
-            // The next page is asked for by the last tag of this one: what a link says is not followed.
-            let end = page.last().cloned().unwrap_or_default();
-            all.extend(page.iter().filter_map(|tag| Tag::parse(tag).ok()));
+            all.extend(page.tags.unwrap_or_default().iter().filter_map(|tag| Tag::parse(tag).ok()));
             if all.len() > self.config.max_tags {
                 let message = format!("{image} has more than {} tags", self.config.max_tags);
                 return Err(Error::new(ErrorKind::TooLarge, OPERATION, message)
                     .with_remedy("raise `max_tags`, or remove tags that nobody needs"));
             }
-            if more && all.len() > before && end != last {
-                let page = self.wire.ask(OPERATION, Method::GET, image, "tags/list", Scope::pull(image));
-                ask = Some(page.query("n", "1000").query("last", &end));
-                last = end;
+            if let Some(query) = more {
+                if all.len() == before {
+                    return Err(Error::unavailable(OPERATION, "the registry's list of tags never ends"));
+                }
+                ask = Some(first().queries(&query));
             }
         }
         Ok(all.into_iter().collect())
@@ -185,7 +198,8 @@ impl Oci {
         let ask = self.wire.ask("delete manifest", Method::DELETE, image, &path, Scope::delete(image));
         let reply = self.wire.send(ask).await?;
         match reply.status() {
-            200..=299 | 404 => return Ok(Deleted::Done),
+            200..=299 => return Ok(Deleted::Done),
+            404 => return Ok(Deleted::NotThere),
             405 | 501 => return Ok(Deleted::CannotBe),
             _ => {}
         }
@@ -213,8 +227,21 @@ impl Oci {
     }
 }
 
+/// The parameters of the next page, where there is one. Of where a link leads nothing else counts: pages are asked for below our own path.
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let links = headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
+    let next = links.flat_map(|links| links.split(',')).find_map(|link| {
+        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let is_next =
+            parameters.split(';').any(|one| one.trim().replace('"', "").eq_ignore_ascii_case("rel=next"));
+        is_next.then(|| target.to_owned())
+    })?;
+    Some(next.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default())
+}
+
 enum Deleted {
     Done,
+    NotThere,
     CannotBe,
 }
 
@@ -227,6 +254,7 @@ fn cannot_delete() -> Error {
 #[async_trait]
 impl Registry for Oci {
     async fn check(&self, image: &ImageName) -> Result<()> {
+        self.own(image)?;
         let known = self.wire.good(self.wire.ask_root("check registry")).await;
         known.map_err(|error| match error.kind() {
             ErrorKind::Unavailable if error.remedy().is_none() => error.with_remedy(
@@ -241,6 +269,7 @@ impl Registry for Oci {
     }
 
     async fn tags(&self, image: &ImageName, page: &TagPage) -> Result<Vec<Tag>> {
+        self.own(image)?;
         let contains = page.contains.as_deref().unwrap_or_default();
         let all = self.all_tags(image).await?.into_iter();
         let wanted = all
@@ -250,6 +279,7 @@ impl Registry for Oci {
     }
 
     async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>> {
+        self.own(&image.name)?;
         let reference = match (&image.digest, &image.tag) {
             (Some(digest), _) => digest.as_str(),
             (None, Some(tag)) => tag.as_str(),
@@ -276,8 +306,9 @@ impl Registry for Oci {
     }
 
     async fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest> {
-        for mirror in &self.mirrors {
-            match self.manifest_from(mirror, image, digest).await {
+        self.own(image)?;
+        for mirror in self.mirrors() {
+            match self.manifest_from(&mirror.wire, image, digest).await {
                 Ok(manifest) => return Ok(manifest),
                 Err(error) => tracing::debug!(%error, "a mirror did not have a manifest"),
             }
@@ -286,14 +317,17 @@ impl Registry for Oci {
     }
 
     async fn put_manifest(&self, image: &ImageName, manifest: &Manifest) -> Result<Digest> {
+        self.own(image)?;
         self.put(image, manifest.digest().as_str(), manifest).await
     }
 
     async fn blob(&self, image: &ImageName, digest: &Digest) -> Result<ByteStream> {
+        self.own(image)?;
         self.open_blob(image, digest).await
     }
 
     async fn blob_size(&self, image: &ImageName, digest: &Digest) -> Result<Option<u64>> {
+        self.own(image)?;
         let path = format!("blobs/{digest}");
         let reply = self
             .wire
@@ -319,13 +353,19 @@ impl Registry for Oci {
         size: u64,
         content: ByteStream,
     ) -> Result<()> {
+        self.own(image)?;
         self.upload(image, digest, size, content).await
     }
 
     async fn mount_blob(&self, image: &ImageName, from: &ImageName, digest: &Digest) -> Result<bool> {
+        self.own(image)?;
+        if self.own(from).is_err() {
+            return Ok(false);
+        }
         let scope = Scope::mount(image, from);
         let ask = self.wire.ask("mount blob", Method::POST, image, "blobs/uploads/", scope);
-        let reply = self.wire.send(ask.query("mount", digest.as_str()).query("from", from.path())).await?;
+        let reply =
+            self.wire.send(ask.query("mount", digest.as_str()).query("from", &repository(from))).await?;
         match reply.status() {
             201 => Ok(true),
             202 => {
@@ -342,26 +382,32 @@ impl Registry for Oci {
     }
 
     async fn tag(&self, image: &ImageName, tag: &Tag, digest: &Digest) -> Result<()> {
+        self.own(image)?;
         // Only the registry itself says that the manifest is there.
         let manifest = self.manifest_from(&self.wire, image, digest).await?;
         self.put(image, tag.as_str(), &manifest).await.map(|_| ())
     }
 
     async fn delete(&self, image: &ImageRef) -> Result<()> {
+        self.own(&image.name)?;
         match (&image.digest, &image.tag) {
             (Some(digest), _) => match self.delete_reference(&image.name, digest.as_str()).await? {
-                Deleted::Done => Ok(()),
+                Deleted::Done | Deleted::NotThere => Ok(()),
                 Deleted::CannotBe => Err(cannot_delete()),
             },
             (None, Some(tag)) => match self.delete_reference(&image.name, tag.as_str()).await? {
                 Deleted::Done => Ok(()),
-                Deleted::CannotBe => self.delete_tag_by_a_stand_in(&image.name, tag).await,
+                // Some registries say so of every tag, since they know only digests.
+                Deleted::NotThere | Deleted::CannotBe => {
+                    self.delete_tag_by_a_stand_in(&image.name, tag).await
+                }
             },
             (None, None) => Err(Error::invalid("delete manifest", "neither a tag nor a digest is named")),
         }
     }
 
-    async fn credential(&self, _: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {
+    async fn credential(&self, image: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {
+        self.own(image)?;
         Ok(self.wire.login().cloned())
     }
 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::challenge::Challenge;
 use super::said::{Said, answer_error};
+use super::wire::repository;
 
 /// What a token is for, in the words of the distribution's token specification.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,15 +30,15 @@ impl Scope {
     }
 
     pub(super) fn pull(image: &ImageName) -> Self {
-        Self(vec![format!("repository:{}:pull", image.path())])
+        Self(vec![format!("repository:{}:pull", repository(image))])
     }
 
     pub(super) fn push(image: &ImageName) -> Self {
-        Self(vec![format!("repository:{}:pull,push", image.path())])
+        Self(vec![format!("repository:{}:pull,push", repository(image))])
     }
 
     pub(super) fn delete(image: &ImageName) -> Self {
-        Self(vec![format!("repository:{}:delete,pull,push", image.path())])
+        Self(vec![format!("repository:{}:delete,pull,push", repository(image))])
     }
 
     /// Pushing to one and reading another, to take blobs over.

@@ -165,7 +165,7 @@ impl Oci {
         self.moved(session, &reply)?;
         let last = reply.header("range").and_then(|range| range.rsplit('-').next()?.trim().parse().ok());
         // `0-0` is what registries say of an upload that has nothing.
-        Ok(last.map_or(0, |last: u64| if last == 0 { 0 } else { last + 1 }))
+        Ok(last.map_or(0, |last: u64| if last == 0 { 0 } else { last.saturating_add(1) }))
     }
 
     fn moved(&self, session: &mut Session, reply: &Reply) -> Result<()> {

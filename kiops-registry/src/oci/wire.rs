@@ -1,5 +1,6 @@
 //! One call to a registry: where it goes, with what it is let in, and what an error means.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -62,6 +63,12 @@ impl Ask {
         self
     }
 
+    /// The same call with these parameters, as they stand in another address.
+    pub(super) fn queries(mut self, query: &str) -> Self {
+        self.url.set_query(Some(query));
+        self
+    }
+
     pub(super) fn body(mut self, body: Bytes) -> Self {
         self.body = body;
         self
@@ -110,7 +117,7 @@ impl Wire {
     ) -> Ask {
         let mut url = self.base.clone();
         // Names, tags and digests have no character that a path would have to hide.
-        url.set_path(&format!("/v2/{}/{path}", image.path()));
+        url.set_path(&format!("/v2/{}/{path}", repository(image)));
         self.ask_at(operation, method, url, scope)
     }
 
@@ -255,10 +262,21 @@ impl Wire {
         let request = repeatable(request, &ask.method)
             .body(Body::from(ask.body.clone()))
             .map_err(|error| Error::invalid(ask.operation, error.to_string()))?;
-        match ask.limits {
-            Some(limits) => self.client.with_limits(limits).call(request).await,
-            None => self.client.call(request).await,
+        let mut limits = ask.limits.unwrap_or(*self.client.limits());
+        if !matches!(ask.method, Method::GET | Method::HEAD) {
+            // What changes something stays with the registry: an object store is there to be read.
+            limits.redirects = 0;
         }
+        self.client.with_limits(limits).call(request).await
+    }
+}
+
+/// An image's name at its registry: Docker Hub's own images are below `library`.
+pub(super) fn repository(image: &ImageName) -> Cow<'_, str> {
+    let path = image.path();
+    match image.host() {
+        "docker.io" if !path.contains('/') => format!("library/{path}").into(),
+        _ => path.into(),
     }
 }
 

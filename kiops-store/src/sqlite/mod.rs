@@ -33,6 +33,7 @@ use kiops_core::store::{
     Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed,
     NewDelivery, Page, Quarantined, Registered, Routes, Store, Stored, View, Wants,
 };
+use kiops_core::webhook::SecretSet;
 use serde::{Deserialize, Serialize};
 use sqlx::SqlitePool;
 
@@ -102,7 +103,7 @@ impl SqliteConfig {
 /// # Guarantees beyond the trait's
 /// - Write-ahead log and `synchronous=FULL`: what returned `Ok` survives a loss of power, as far as the disk keeps its word.
 /// - One connection writes; deliveries that wait at the same time go in with one statement and one commit.
-/// - Secrets, hook secrets, tokens and bodies are sealed ([`crate::Sealer`]); every other record carries a checksum, so that a damaged
+/// - Secrets, hook secrets, trigger keys, tokens and bodies are sealed ([`crate::Sealer`]); every other record carries a checksum, so that a damaged
 ///   one is an error of kind `Corrupt` and never a wrong answer. In a list it is left out.
 /// - A file of a newer schema is refused as `Unsupported`, one sealed with another key as `Unauthorized`, a damaged one as
 ///   `Corrupt`; each error names the file and the remedy, and the file is as it was.
@@ -198,6 +199,14 @@ impl Store for SqliteStore {
 
     async fn hook(&self, service: &ServiceName) -> Result<Option<Hook>> {
         self.inner.hook(service).await
+    }
+
+    async fn put_trigger_keys(&self, service: &ServiceName, keys: &SecretSet) -> Result<()> {
+        self.inner.put_trigger_keys(service, keys).await
+    }
+
+    async fn trigger_keys(&self, service: &ServiceName) -> Result<SecretSet> {
+        self.inner.trigger_keys(service).await
     }
 
     async fn put_secret(&self, name: &SecretName, secret: Option<&Secret>) -> Result<()> {

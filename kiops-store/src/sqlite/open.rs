@@ -24,8 +24,11 @@ const APPLICATION: i64 = 0x6b69_6f70;
 const PAGE: u32 = 8 << 10;
 
 /// Every step of the schema, oldest first. One that was released never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_tokens.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_tokens.sql"),
+    include_str!("../../migrations/0003_trigger_keys.sql"),
+];
 
 pub(super) struct Opened {
     pub(super) writer: SqliteConnection,

@@ -7,6 +7,7 @@ use kiops_core::name::{HookId, ProviderName, RepoId, SecretName, ServiceName};
 use kiops_core::secret::Secret;
 use kiops_core::service::{Environment, Service};
 use kiops_core::store::{Hook, HookRoute, Listed, Page, Registered, Routes, Stored};
+use kiops_core::webhook::SecretSet;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -43,6 +44,10 @@ pub(super) fn hook_place(service: &str) -> Place<'_> {
 pub(super) fn stored_service(raw: &Raw<'_>) -> Outcome<Stored<Service>> {
     let doc: ServiceDoc = raw.open("service")?;
     Ok(Stored { value: doc.service, version: unsigned(raw.a), created_at: doc.created_at })
+}
+
+pub(super) fn trigger_place(service: &str) -> Place<'_> {
+    Place { table: "trigger_key", row: service, column: "sealed" }
 }
 
 /// The largest number of secrets, then the hooks that a condition finds by an index.
@@ -273,6 +278,40 @@ impl Inner {
             }
             routes.hooks.sort_by(|a, b| a.service.cmp(&b.service));
             Ok(routes)
+        })
+        .await
+    }
+
+    pub(super) async fn put_trigger_keys(&self, service: &ServiceName, keys: &SecretSet) -> Result<()> {
+        let sealed = match keys.is_empty() {
+            true => None,
+            false => Some(self.sealer.seal(trigger_place(service.as_str()), &hook_secrets::encode(keys))?),
+        };
+        let service = service.clone();
+        let write = self.writer.write("keep trigger keys", move |connection| {
+            Box::pin(async move {
+                let query = match sealed {
+                    Some(sealed) => {
+                        let sql = "INSERT INTO trigger_key (service, sealed) VALUES (?, ?) \
+                                   ON CONFLICT (service) DO UPDATE SET sealed = excluded.sealed";
+                        sqlx::query(sql).bind(service.as_str()).bind(sealed)
+                    }
+                    None => sqlx::query("DELETE FROM trigger_key WHERE service = ?").bind(service.as_str()),
+                };
+                query.execute(connection).await?;
+                Ok(())
+            })
+        });
+        write.await
+    }
+
+    pub(super) async fn trigger_keys(&self, service: &ServiceName) -> Result<SecretSet> {
+        self.read("load trigger keys", async {
+            let sql = "SELECT sealed FROM trigger_key WHERE service = ?";
+            let row = sqlx::query(sql).bind(service.as_str()).fetch_optional(&self.readers).await?;
+            let Some(row) = row else { return Ok(SecretSet::default()) };
+            let keys = self.sealer.open(trigger_place(service.as_str()), row.try_get(0)?)?;
+            hook_secrets::decode(&keys).ok_or_else(|| unreadable("trigger keys", service.as_str()))
         })
         .await
     }

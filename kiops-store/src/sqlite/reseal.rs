@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use super::Inner;
 use super::accept::body_place;
 use super::open::{CANARY, meta, put_meta};
-use super::registry::{hook_place, secret_place};
+use super::registry::{hook_place, secret_place, trigger_place};
 use super::tokens::token_place;
 use crate::seal::{Place, Sealer};
 
@@ -27,6 +27,11 @@ const ALL: &[Sealed] = &[
         rows: "SELECT rowid, name, sealed FROM secret WHERE rowid > ? ORDER BY rowid LIMIT 64",
         replace: "UPDATE secret SET sealed = ? WHERE rowid = ? AND sealed = ?",
         place: secret_place,
+    },
+    Sealed {
+        rows: "SELECT rowid, service, sealed FROM trigger_key WHERE rowid > ? ORDER BY rowid LIMIT 64",
+        replace: "UPDATE trigger_key SET sealed = ? WHERE rowid = ? AND sealed = ?",
+        place: trigger_place,
     },
     Sealed {
         rows: "SELECT rowid, connection, sealed FROM token WHERE rowid > ? ORDER BY rowid LIMIT 64",

@@ -100,7 +100,7 @@ async fn a_database_of_the_first_schema_is_carried_over_with_all_that_is_in_it()
     let store = open(folder.path()).await;
     store.put_secret(&secret_name(), Secret::new(SECRET).as_ref()).await.unwrap();
     store.close().await;
-    run(folder.path(), "DROP TABLE token; DELETE FROM counter WHERE name = 'token'; PRAGMA user_version = 1")
+    run(folder.path(), "DROP TABLE trigger_key; DROP TABLE token; DELETE FROM counter WHERE name = 'token'; PRAGMA user_version = 1")
         .await;
     let store = open(folder.path()).await;
     assert!(store.secret(&secret_name()).await.unwrap().unwrap().matches(SECRET.as_bytes()));

@@ -17,6 +17,7 @@ use kiops_core::store::{
     Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed,
     NewDelivery, Page, Quarantined, Registered, Routes, Store, Stored, View, Wants,
 };
+use kiops_core::webhook::SecretSet;
 use kiops_core::{Error, ErrorKind, Result};
 use kiops_examples::local::open_store;
 use sqlx::ConnectOptions as _;
@@ -117,6 +118,8 @@ store! {
         fn put_service(service: &Service, expect: Option<u64>, now: Timestamp) -> Registered;
         fn put_environment(environment: &Environment) -> ();
         fn put_hook(hook: &Hook) -> ();
+        fn put_trigger_keys(service: &ServiceName, keys: &SecretSet) -> ();
+        fn trigger_keys(service: &ServiceName) -> SecretSet;
         fn put_secret(name: &SecretName, secret: Option<&Secret>) -> ();
         fn accept(deliveries: Vec<NewDelivery>) -> Vec<Accepted>;
         fn save(changes: &Changes, claim: Option<&Claim>) -> ();

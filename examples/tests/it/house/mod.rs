@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use jiff::Timestamp;
 use kiops_core::access::{Role, Subject};
 use kiops_core::engine::{
-    Adapters, AdaptersBuilder, Driver, DriverConfig, Ingest, IngestLimits, Members, SystemClock,
+    Adapters, AdaptersBuilder, Driver, DriverConfig, Ingest, IngestLimits, Members, SystemClock, TriggerApi,
 };
 use kiops_core::event::{Actor, Repository};
 use kiops_core::name::{
@@ -134,6 +134,7 @@ impl House {
             let app = App {
                 driver: driver.clone(),
                 ingest: Arc::new(Ingest::new(senders::counted(&macs), ingest, [7; 32])),
+                trigger: Arc::new(TriggerApi::new([7; 32])),
                 authenticate: Arc::new(People),
                 hosts: HostPolicy::default(),
                 limits: limits.clone(),

@@ -3,17 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Driver;
-use crate::access::Subject;
+use crate::access::{Role, Subject};
 use crate::build::Trigger;
 use crate::engine::command::Command;
 use crate::engine::reply::Reply;
 use crate::engine::step::{Input, explain};
+use crate::engine::trigger::TriggerCall;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{BuildId, ComponentName, DeliveryId, EnvironmentName, GitRef, ReleaseId, ServiceName};
+use crate::name::{
+    BuildId, CommitId, ComponentName, DeliveryId, EnvironmentName, GitRef, MemberId, ReleaseId, ServiceName,
+};
 use crate::policy::{Decision, Question};
-use crate::provider::{GitProvider, Search};
+use crate::provider::{Commit, GitProvider, Relation, Search};
 use crate::release::{DeployTarget, Live, Revision};
 use crate::service::{GitSource, Service, Settings, Source};
+
+/// What a call of the API trigger led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Triggered {
+    /// These builds, new or found.
+    Builds(Vec<BuildId>),
+    /// None, and why: nothing is wrong with the call.
+    Skipped(String),
+}
 
 impl Driver {
     /// Carries a command out as one change, or says why not. See [`crate::engine::step`] for the kinds of error.
@@ -43,20 +55,81 @@ impl Driver {
             )
             .with_remedy("deploy its images instead"));
         };
-        let provider = self.shared.adapters.provider(&git.provider)?;
         let git_ref = GitRef::Branch(git.branch.clone());
-        let Some(head) = provider.head(&git.repository, &git_ref).await? else {
-            return Err(no_branch(provider.as_ref(), git).await);
+        let commit = self.commit_at(git, &git_ref, None).await?;
+        self.build(
+            service,
+            Command::Build { component, git_ref, commit: Box::new(commit), trigger, nonce },
+            by,
+        )
+        .await
+    }
+
+    /// Builds what a call of the API trigger asks for (R04). `nonce` stands for the call where it has no idempotency key.
+    pub async fn trigger(&self, call: TriggerCall, nonce: String) -> Result<Triggered> {
+        let TriggerCall { service, git_ref, commit, idempotency_key } = call;
+        let known = self.service(&service).await?;
+        let auto_ci = &known.settings.auto_ci;
+        let skipped = |why: &str| Ok(Triggered::Skipped(why.to_owned()));
+        if !auto_ci.enabled {
+            return skipped("Auto CI is off");
+        }
+        if !auto_ci.api.enabled {
+            return skipped("the API trigger is off");
+        }
+        let Source::Git(git) = &known.source else {
+            return skipped("an image service has nothing to build");
         };
-        let commit = provider.commit(&git.repository, &head).await?.ok_or_else(|| {
-            Error::conflict("build", format!("commit {head} is not in the repository any more"))
-                .with_remedy("try again")
-        })?;
-        let command = Command::Build { component, git_ref, commit: Box::new(commit), trigger, nonce };
+        let git_ref = git_ref.unwrap_or_else(|| GitRef::Branch(git.branch.clone()));
+        let commit = self.commit_at(git, &git_ref, commit.as_ref()).await?;
+        if let Some(keyword) = auto_ci.keyword.as_deref().filter(|keyword| !commit.message.contains(keyword))
+        {
+            return Ok(Triggered::Skipped(format!("the commit's message lacks `{keyword}`")));
+        }
+        let nonce = idempotency_key.map_or(nonce, |key| format!("api-{key}"));
+        let (trigger, commit) = (Trigger::Api, Box::new(commit));
+        let command = Command::Build { component: None, git_ref, commit, trigger, nonce };
+        let by = Subject::new(MemberId::parse("api-trigger")?, Role::Member);
+        self.build(&service, command, by).await.map(Triggered::Builds)
+    }
+
+    async fn build(&self, service: &ServiceName, command: Command, by: Subject) -> Result<Vec<BuildId>> {
         match self.command(service, command, by).await? {
             Reply::Builds(builds) => Ok(builds),
             other => Err(Error::internal("build", format!("unexpected reply {other:?}"))),
         }
+    }
+
+    /// The newest commit of a ref, or a given one that the ref has: hosts show the commits of forks in every repository of their network.
+    async fn commit_at(
+        &self,
+        git: &GitSource,
+        git_ref: &GitRef,
+        wanted: Option<&CommitId>,
+    ) -> Result<Commit> {
+        let provider = self.shared.adapters.provider(&git.provider)?;
+        let Some(head) = provider.head(&git.repository, git_ref).await? else {
+            return Err(match git_ref {
+                GitRef::Branch(branch) if *branch == git.branch => no_branch(provider.as_ref(), git).await,
+                _ => Error::not_found("build", format!("the repository has no `{git_ref}`")),
+            });
+        };
+        let id = wanted.unwrap_or(&head);
+        if *id != head {
+            let elsewhere = || {
+                Error::conflict("build", format!("commit {id} is not on `{git_ref}`"))
+                    .with_remedy("name a branch or tag that has the commit")
+            };
+            match provider.compare(&git.repository, &head, id).await {
+                Ok(found) if found.relation == Relation::Behind => {}
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => return Err(elsewhere()),
+            }
+        }
+        provider.commit(&git.repository, id).await?.ok_or_else(|| {
+            Error::conflict("build", format!("commit {id} is not in the repository any more"))
+                .with_remedy("try again")
+        })
     }
 
     /// Goes back to revision `to`; `None`: to the newest older one whose images differ from what is live.

@@ -12,6 +12,7 @@ mod schedule;
 mod tidy;
 
 pub use adapters::{Adapters, AdaptersBuilder, Clock, Members, NobodyIsMember, SystemClock};
+pub use ask::Triggered;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -33,7 +34,7 @@ use super::wants::{Primary, wants};
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::log::LogStore;
-use crate::name::ServiceName;
+use crate::name::{ProviderName, ServiceName};
 use crate::notify::DomainEvent;
 use crate::policy::{Question, Rules};
 use crate::queue::Limits;
@@ -137,8 +138,8 @@ struct Shared {
     permits: Arc<Semaphore>,
     /// What Git hosts were told of builds.
     told: Mutex<BTreeMap<report::Place, report::Told>>,
-    /// How many Git hosts are told something at once.
-    telling: Semaphore,
+    /// Turns in telling each Git host something.
+    telling: Mutex<BTreeMap<ProviderName, Arc<Semaphore>>>,
 }
 
 /// What happens, as it happens. A reader that falls far behind misses events: the store has them all.
@@ -183,7 +184,7 @@ impl Driver {
             services: Mutex::default(),
             permits,
             told: Mutex::default(),
-            telling: Semaphore::new(report::AT_ONCE),
+            telling: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }

@@ -55,8 +55,10 @@ impl Shared {
                 }
                 self.store.finish(claim).await
             }
-            Effect::Report { build } => self.report(claim, build).await,
-            Effect::ReportDecision { delivery } => self.report_decision(claim, delivery).await,
+            Effect::Report { build, version } => self.report(claim, build, *version).await,
+            Effect::ReportDecision { delivery, version } => {
+                self.report_decision(claim, delivery, *version).await
+            }
             Effect::WakeBuild { build } => {
                 self.build_input(claim, build, BuildInput::Tick).await?;
                 self.queue.notify_one();

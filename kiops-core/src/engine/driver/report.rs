@@ -2,21 +2,22 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::Shared;
+use crate::access::Trust;
 use crate::build::Build;
 use crate::engine::decide::touched;
 use crate::engine::report;
 use crate::engine::unbuilt::unbuilt;
-use crate::error::{Error, Result, Retry};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::{EventKind, MergeRequest, Repository};
 use crate::log::NewLine;
-use crate::name::{BuildId, CommitId, ComponentName, DeliveryId, GitRef, ServiceName};
+use crate::name::{BuildId, CommitId, ComponentName, DeliveryId, GitRef, ProviderName, ServiceName};
 use crate::policy::RefKey;
-use crate::provider::{CommitStatus, StatusMergeRequest, StatusSubject, Statuses};
+use crate::provider::{CommitStatus, StatusMergeRequest, StatusSubject};
 use crate::release::BuildView;
-use crate::service::{GitSource, Report};
+use crate::service::Report;
 use crate::stage::Stage;
 use crate::store::{Claim, Wants};
 
@@ -31,38 +32,46 @@ pub(super) struct Place {
 /// What a host is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Words {
+    provider: ProviderName,
+    repository: Repository,
     status: CommitStatus,
     git_ref: Option<GitRef>,
+    /// Whether it is told of the repository itself, beside the merge requests.
+    at_home: bool,
     /// The merge requests that it is told for.
     requests: Vec<StatusMergeRequest>,
-    /// What is written on them, once there is nothing to wait for.
-    comment: Option<String>,
+    /// What is written on which of them, once there is nothing to wait for.
+    comment: Option<(String, Vec<u64>)>,
 }
 
-/// What was told last in a place, as far as this process knows; the lock orders those who tell.
-pub(super) type Told = Arc<Mutex<Option<Words>>>;
+/// What was told last in a place, as far as this process knows, and the ledger's version that it was read at; the lock orders those who
+/// tell.
+pub(super) type Told = Arc<Mutex<Option<(Words, u64)>>>;
 
 /// How many places' last words are remembered at most.
 const TOLD_MAX: usize = 4096;
 
-/// How many Git hosts are told something at once.
-pub(super) const AT_ONCE: usize = 8;
+/// How much one Git host is told at once.
+const AT_ONCE: usize = 8;
 
 /// How often something is told that fails for reasons that may pass: with waits of up to a minute, for about three hours. A status that
 /// stays behind could block a merge for ever.
 const TRIES: u32 = 200;
 
+/// The same where the host refuses us: a token that ended may be renewed.
+const REFUSED_TRIES: u32 = 30;
+
 impl Shared {
     /// Tells how a build stands *now*: whatever happened since the work was stored is told along with it, and work that has nothing new to
     /// tell says nothing. So no status is older than the one before, and many changes in a row become one.
-    pub(super) async fn report(&self, claim: &Claim, id: &BuildId) -> Result<()> {
+    pub(super) async fn report(&self, claim: &Claim, id: &BuildId, version: u64) -> Result<()> {
         let telling = async {
             match self.store.build(id).await? {
-                Some(build) => self.tell_host(claim, &Place::of(&build), None).await,
+                Some(build) => self.tell_host(claim, &Place::of(&build), version, None).await,
                 None => Ok(()),
             }
         };
-        if let Some(error) = self.in_turn(claim, telling).await? {
+        if let Some(error) = given_up(claim, telling.await)? {
             tracing::warn!(build = %id, %error, "the Git host could not be told of a build");
             self.note(claim, id, &error).await;
         }
@@ -70,11 +79,12 @@ impl Shared {
     }
 
     /// Tells why a delivery's commits were not built, where nothing was built of them by now.
-    pub(super) async fn report_decision(&self, claim: &Claim, id: &DeliveryId) -> Result<()> {
+    pub(super) async fn report_decision(&self, claim: &Claim, id: &DeliveryId, version: u64) -> Result<()> {
         let telling = async {
             let service = self.store.service(&claim.work.service).await?;
             let record = self.store.delivery(id).await?;
             let (Some(service), Some(record)) = (service, record) else { return Ok(()) };
+            let Some(git) = service.value.source.git() else { return Ok(()) };
             for event in &record.events {
                 let Some(commit) = event.head() else { continue };
                 let request = match &event.event.kind {
@@ -84,87 +94,117 @@ impl Shared {
                 let git_ref = touched(event).0.and_then(git_ref);
                 for (component, status) in unbuilt(&service.value, event) {
                     let place = Place { service: record.service.clone(), component, commit: commit.clone() };
-                    let (git_ref, requests) = (git_ref.clone(), request.iter().cloned().collect());
-                    let words = Words { status, git_ref, requests, comment: None };
-                    self.tell_host(claim, &place, Some(words)).await?;
+                    let words = Words {
+                        provider: git.provider.clone(),
+                        repository: git.repository.clone(),
+                        status,
+                        git_ref: git_ref.clone(),
+                        at_home: request.is_none(),
+                        requests: request.iter().cloned().collect(),
+                        comment: None,
+                    };
+                    self.tell_host(claim, &place, version, Some(words)).await?;
                 }
             }
             Ok(())
         };
-        if let Some(error) = self.in_turn(claim, telling).await? {
+        if let Some(error) = given_up(claim, telling.await)? {
             tracing::warn!(delivery = %id, %error, "the Git host could not be told why nothing was built");
         }
         self.store.finish(claim).await
     }
 
-    /// Tells when its turn comes. An error is to be tried again; what is given back is one that is not, or not any more: a build is worth
-    /// more than its status.
-    async fn in_turn(
+    /// Tells the newest of a place: how the build that it belongs to stands, and `otherwise` where there is none.
+    async fn tell_host(
         &self,
         claim: &Claim,
-        telling: impl Future<Output = Result<()>>,
-    ) -> Result<Option<Error>> {
-        let _turn = self.telling.acquire().await;
-        match telling.await {
-            Err(error) if error.retry() != Retry::Never && claim.failures + 1 < TRIES => Err(error),
-            Err(error) => Ok(Some(error)),
-            Ok(()) => Ok(None),
-        }
-    }
-
-    /// Tells the newest of a place: how the newest build of the commit stands, and `otherwise` where there is none.
-    async fn tell_host(&self, claim: &Claim, place: &Place, otherwise: Option<Words>) -> Result<()> {
+        place: &Place,
+        asked: u64,
+        otherwise: Option<Words>,
+    ) -> Result<()> {
         let Some(service) = self.store.service(&place.service).await? else { return Ok(()) };
-        let service = service.value;
-        let Some(git) = service.source.git() else { return Ok(()) };
-        let provider = self.adapters.provider(&git.provider)?;
-        let Some(statuses) = provider.statuses() else { return Ok(()) };
+        let report = service.value.settings.auto_ci.report;
         let told = self.told(place);
         let mut told = told.lock().await;
         // Whoever tried before may have told something, of which we know nothing.
-        if claim.failures > 0 {
-            *told = None;
-        }
+        let is_fresh = claim.failures == 0 && claim.claimed_before == 0;
+        let mut said = None;
         // Another process may have told something older meanwhile: look until nothing changes.
         loop {
-            let words = match self.newest_build(place).await? {
-                Some(build) => Some(self.words(&build).await?),
-                None => otherwise.clone(),
-            };
-            let Some(words) = words.filter(|words| told.as_ref() != Some(words)) else { return Ok(()) };
+            let (words, version) = self.words(place, report.comment).await?;
+            let Some(words) = words.or_else(|| otherwise.clone()) else { return Ok(()) };
+            // What was told after the change was stored is as new as this. What another process told since was of a later change, whose own
+            // work looks again.
+            let known = |told: &(Words, u64)| is_fresh && told.1 > asked && told.0 == words;
+            if said.as_ref() == Some(&words) || told.as_ref().is_some_and(known) {
+                return Ok(());
+            }
             // Where this fails, the host may have taken it all the same.
             *told = None;
-            say(statuses, service.settings.auto_ci.report, git, &place.commit, &words).await?;
-            *told = Some(words);
+            self.say(report, &place.commit, &words).await?;
+            said = Some(words.clone());
+            *told = Some((words, version));
         }
     }
 
-    /// The newest build of a place: the host's one place is its.
-    async fn newest_build(&self, place: &Place) -> Result<Option<Build>> {
+    /// What a place shows now, and the ledger's version that this was read at; `None` where nothing was built.
+    async fn words(&self, place: &Place, wants_comment: bool) -> Result<(Option<Words>, u64)> {
         let mut wants = Wants::of(place.service.clone());
         wants.commits.insert(place.commit.clone());
-        let builds = self.store.view(&wants).await?.builds;
-        let of_place = builds.into_values().filter(|build| Place::of(build) == *place);
-        Ok(of_place.max_by_key(|build| build.order))
-    }
-
-    async fn words(&self, build: &Build) -> Result<Words> {
+        let view = self.store.view(&wants).await?;
+        let version = view.ledger.version;
+        let mut builds: Vec<Build> =
+            view.builds.into_values().filter(|build| Place::of(build) == *place).collect();
+        // A fork's build says less than one of the same commit with secrets and checks; of equals the newest counts.
+        builds.sort_by_key(|build| (build.identity.trust != Trust::Fork, build.order));
+        let Some(build) = builds.last() else { return Ok((None, version)) };
         let release = match &build.release {
             Some(release) => self.store.release(release).await?,
             None => None,
         };
-        let view = BuildView::of(build, release.as_ref());
-        let status = report::status(build, &view, self.build_url(build));
-        let comment = view.state.is_over().then(|| report::comment(build, &view, &status));
-        let git_ref = build.requesters.iter().filter_map(|by| build.ref_of(by)).find_map(git_ref);
-        Ok(Words { status, git_ref, requests: self.merge_requests(build).await?, comment })
+        let seen = BuildView::of(build, release.as_ref());
+        let status = report::status(build, &seen, self.build_url(build));
+        let requests = self.merge_requests(&builds).await?;
+        let comment = match wants_comment && seen.state.is_over() {
+            true => {
+                let numbers = self.newest_at(place, &requests).await?;
+                Some((report::comment(build, &seen, &status), numbers))
+            }
+            false => None,
+        };
+        let scopes = || builds.iter().flat_map(|build| &build.requesters);
+        let words = Words {
+            provider: build.spec.provider.clone(),
+            repository: build.spec.repository.clone(),
+            git_ref: build.requesters.iter().filter_map(|by| build.ref_of(by)).find_map(git_ref),
+            at_home: !scopes().all(|by| matches!(by.scope, RefKey::MergeRequest(_))) || requests.is_empty(),
+            status,
+            requests,
+            comment,
+        };
+        Ok((Some(words), version))
     }
 
-    /// The merge requests that asked for a build, with the forks that they come from.
-    async fn merge_requests(&self, build: &Build) -> Result<Vec<StatusMergeRequest>> {
-        let mut requests = Vec::new();
-        for by in &build.requesters {
+    /// The merge requests whose newest head this is: a comment is about the newest.
+    async fn newest_at(&self, place: &Place, requests: &[StatusMergeRequest]) -> Result<Vec<u64>> {
+        let mut wants = Wants::of(place.service.clone());
+        wants.refs.extend(requests.iter().map(|request| RefKey::MergeRequest(request.number)));
+        let refs = self.store.view(&wants).await?.refs;
+        let is_newest = |number: &u64| {
+            let state = refs.get(&RefKey::MergeRequest(*number));
+            state.and_then(|state| state.newest.as_ref()).is_none_or(|newest| *newest == place.commit)
+        };
+        Ok(requests.iter().map(|request| request.number).filter(is_newest).collect())
+    }
+
+    /// The merge requests that asked for builds, each once, with the forks that they come from.
+    async fn merge_requests(&self, builds: &[Build]) -> Result<Vec<StatusMergeRequest>> {
+        let mut requests: Vec<StatusMergeRequest> = Vec::new();
+        for by in builds.iter().flat_map(|build| &build.requesters) {
             let RefKey::MergeRequest(number) = by.scope else { continue };
+            if requests.iter().any(|request| request.number == number) {
+                continue;
+            }
             let record = match &by.delivery {
                 Some(delivery) => self.store.delivery(delivery).await?,
                 None => None,
@@ -180,6 +220,41 @@ impl Shared {
             requests.push(found.unwrap_or(StatusMergeRequest { number, fork: None }));
         }
         Ok(requests)
+    }
+
+    async fn say(&self, report: Report, commit: &CommitId, words: &Words) -> Result<()> {
+        let provider = self.adapters.provider(&words.provider)?;
+        let Some(statuses) = provider.statuses() else { return Ok(()) };
+        let turns = {
+            let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+            let turns =
+                telling.entry(words.provider.clone()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE)));
+            Arc::clone(turns)
+        };
+        let _turn = turns.acquire().await;
+        if report.status {
+            let subject = |merge_request: Option<&StatusMergeRequest>| StatusSubject {
+                repository: words.repository.clone(),
+                commit: commit.clone(),
+                git_ref: words.git_ref.clone(),
+                merge_request: merge_request.cloned(),
+            };
+            // A commit lies in every fork that it is offered from.
+            for (at, request) in words.requests.iter().enumerate() {
+                if words.requests[..at].iter().all(|other| other.fork != request.fork) {
+                    statuses.set_status(&subject(Some(request)), &words.status).await?;
+                }
+            }
+            if words.at_home && words.requests.iter().all(|request| request.fork.is_some()) {
+                statuses.set_status(&subject(None), &words.status).await?;
+            }
+        }
+        if let Some((text, numbers)) = words.comment.as_ref().filter(|_| report.comment) {
+            for number in numbers {
+                statuses.comment(&words.repository, *number, &words.status.context, text).await?;
+            }
+        }
+        Ok(())
     }
 
     fn build_url(&self, build: &Build) -> Option<String> {
@@ -214,37 +289,16 @@ impl Place {
     }
 }
 
-async fn say(
-    statuses: &dyn Statuses,
-    report: Report,
-    git: &GitSource,
-    commit: &CommitId,
-    words: &Words,
-) -> Result<()> {
-    let Words { status, git_ref, requests, comment } = words;
-    if report.status {
-        let subject = |merge_request: Option<&StatusMergeRequest>| StatusSubject {
-            repository: git.repository.clone(),
-            commit: commit.clone(),
-            git_ref: git_ref.clone(),
-            merge_request: merge_request.cloned(),
-        };
-        // A commit lies in every fork that it is offered from.
-        for (at, request) in requests.iter().enumerate() {
-            if requests[..at].iter().all(|other| other.fork != request.fork) {
-                statuses.set_status(&subject(Some(request)), status).await?;
-            }
-        }
-        if requests.is_empty() {
-            statuses.set_status(&subject(None), status).await?;
-        }
+/// An error is to be tried again; what is given back is one that is not, or not any more: a build is worth more than its status.
+fn given_up(claim: &Claim, result: Result<()>) -> Result<Option<Error>> {
+    let Err(error) = result else { return Ok(None) };
+    let refused = matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden);
+    let tries = if refused { REFUSED_TRIES } else { TRIES };
+    let passes = refused || error.retry() != Retry::Never;
+    if !passes || claim.failures + 1 >= tries {
+        return Ok(Some(error));
     }
-    if let Some(comment) = comment.as_ref().filter(|_| report.comment) {
-        for request in requests {
-            statuses.comment(&git.repository, request.number, &status.context, comment).await?;
-        }
-    }
-    Ok(())
+    Err(if error.retry() == Retry::Never { error.with_retry(Retry::Maybe) } else { error })
 }
 
 /// A merge request, as a status belongs to it.

@@ -16,6 +16,7 @@ use crate::store::{
     Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed,
     MemoryStore, NewDelivery, Page, Quarantined, Registered, Routes, Store, Stored, View, Wants,
 };
+use crate::webhook::SecretSet;
 
 /// Says no to everything but, while `reads`, the question whose a delivery may be.
 #[derive(Debug)]
@@ -58,6 +59,14 @@ impl Store for Down {
     }
 
     async fn hook(&self, _: &ServiceName) -> Result<Option<Hook>> {
+        self.no()
+    }
+
+    async fn put_trigger_keys(&self, _: &ServiceName, _: &SecretSet) -> Result<()> {
+        self.no()
+    }
+
+    async fn trigger_keys(&self, _: &ServiceName) -> Result<SecretSet> {
         self.no()
     }
 

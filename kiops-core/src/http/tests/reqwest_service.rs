@@ -158,13 +158,23 @@ async fn an_unreachable_host_and_a_broken_body_are_passing_errors_without_the_qu
 }
 
 #[tokio::test]
-async fn a_silent_server_is_a_timeout() {
+async fn a_server_that_falls_silent_in_its_answer_is_a_timeout() {
+    use tokio::io::AsyncWriteExt as _;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let silent = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // The head may take as long as it likes.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
+        stream
+    });
     let config = ReqwestConfig { read_timeout: Duration::from_millis(100), ..ReqwestConfig::default() };
     let service = ReqwestService::new(&config, local(port)).unwrap();
-    let error = service.call(get(format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
+    let response = service.call(get(format!("http://127.0.0.1:{port}/"))).await.unwrap();
+    let error = response.into_body().collect(100).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    drop(silent);
 }
 
 #[test]

@@ -30,6 +30,7 @@ use crate::queue::{LimitName, Slot, Waiting};
 use crate::release::{Lane, LaneState, Release};
 use crate::secret::Secret;
 use crate::service::{Environment, Service, Settings};
+use crate::webhook::SecretSet;
 
 /// Keeps everything in memory, for tests and for hosts that need no memory of their own. No call ever waits.
 ///
@@ -43,6 +44,7 @@ struct State {
     environments: BTreeMap<EnvironmentName, Environment>,
     hooks: Hooks,
     secrets: BTreeMap<SecretName, Secret>,
+    trigger_keys: BTreeMap<ServiceName, SecretSet>,
     intake: Intake,
     ledgers: BTreeMap<ServiceName, Ledger>,
     records: Records,
@@ -108,6 +110,19 @@ impl Store for MemoryStore {
 
     async fn hook(&self, service: &ServiceName) -> Result<Option<Hook>> {
         Ok(self.state().hooks.get(service).cloned())
+    }
+
+    async fn put_trigger_keys(&self, service: &ServiceName, keys: &SecretSet) -> Result<()> {
+        let mut state = self.state();
+        match keys.is_empty() {
+            true => state.trigger_keys.remove(service),
+            false => state.trigger_keys.insert(service.clone(), keys.clone()),
+        };
+        Ok(())
+    }
+
+    async fn trigger_keys(&self, service: &ServiceName) -> Result<SecretSet> {
+        Ok(self.state().trigger_keys.get(service).cloned().unwrap_or_default())
     }
 
     async fn put_secret(&self, name: &SecretName, secret: Option<&Secret>) -> Result<()> {

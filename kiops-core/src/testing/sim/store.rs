@@ -20,6 +20,7 @@ use crate::store::{
     Accepted, Changes, Claim, ClaimRequest, Claims, DeliveryRecord, HeadStanding, Hook, HookRoute, Listed,
     MemoryStore, NewDelivery, Page, Quarantined, Registered, Routes, Store, Stored, View, Wants,
 };
+use crate::webhook::SecretSet;
 
 /// A store whose every call goes through a [`Chaos`], and whose every save is looked at afterwards.
 #[derive(Debug, Clone)]
@@ -100,6 +101,8 @@ through_chaos! {
     fn environments() -> Vec<Environment>;
     fn put_hook(hook: &Hook) -> ();
     fn hook(service: &ServiceName) -> Option<Hook>;
+    fn put_trigger_keys(service: &ServiceName, keys: &SecretSet) -> ();
+    fn trigger_keys(service: &ServiceName) -> SecretSet;
     fn put_secret(name: &SecretName, secret: Option<&Secret>) -> ();
     fn secret(name: &SecretName) -> Option<Secret>;
     fn routes(route: &HookRoute) -> Routes;

@@ -346,20 +346,97 @@ async fn a_mount_that_becomes_an_upload_is_let_go_of() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_of_tags_that_go_round_in_circles_come_to_an_end() {
-    let http = answers(|_| {
-        Reply::json(r#"{"name":"team/app","tags":["b","a","not a tag"]}"#)
-            .header("link", "</v2/team/app/tags/list?last=a&n=2>; rel=\"next\"")
+async fn pages_of_tags_are_followed_as_the_registry_counts_them_and_on_our_own_path() {
+    let http = answers(|seen| {
+        let page = |tags: &str, next: &str| {
+            let link = format!("<https://evil.example/v2/other/tags/list?{next}>; rel=\"next\"");
+            Reply::json(format!(r#"{{"name":"team/app","tags":[{tags}]}}"#)).header("link", &link)
+        };
+        match seen.url.split_once('?').map(|(_, query)| query) {
+            Some("n=1000") => page(r#""b","a","not a tag""#, "next_page=opaque%2B"),
+            Some("next_page=opaque%2B") => Reply::json(r#"{"tags":["c"]}"#),
+            _ => Reply::status(400),
+        }
     });
     let tags = client(&http).tags(&app(), &TagPage::default()).await.unwrap();
-    assert_eq!(tags, [tag("a"), tag("b")]);
+    assert_eq!(tags, [tag("a"), tag("b"), tag("c")]);
+    assert!(http.seen().iter().all(|seen| seen.url.starts_with("https://registry.example.com/v2/team/app/")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_tags_that_never_end_are_an_error() {
+    let http = answers(|_| {
+        Reply::json(r#"{"tags":["b","a"]}"#)
+            .header("link", "</v2/team/app/tags/list?last=a&n=2>; rel=\"next\"")
+    });
+    let error = client(&http).tags(&app(), &TagPage::default()).await.unwrap_err();
+    assert!(error.message().contains("never ends"), "{error}");
     let http = answers(|seen| {
         let last: u32 = seen.url.rsplit_once("last=t").and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
-        Reply::json(format!(r#"{{"tags":["t{:06}"]}}"#, last + 1)).header("link", "</x>; rel=\"next\"")
+        let next = format!("</x?last=t{:06}>; rel=\"next\"", last + 1);
+        Reply::json(format!(r#"{{"tags":["t{:06}"]}}"#, last + 1)).header("link", &next)
     });
     let config = OciConfig { max_tags: 50, ..OciConfig::new(HOST) };
     let error = client_of(config, &http).tags(&app(), &TagPage::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_of_another_host_are_refused_before_anything_is_asked() {
+    let http = answers(|_| Reply::status(200));
+    let other = image("docker.io/library/alpine");
+    let client = client(&http);
+    assert_eq!(client.resolve(&other.tagged(tag("3"))).await.unwrap_err().kind(), ErrorKind::Invalid);
+    client.manifest(&other, &Digest::of(b"x")).await.unwrap_err();
+    client.tag(&other, &tag("t"), &Digest::of(b"x")).await.unwrap_err();
+    client.delete(&other.tagged(tag("t"))).await.unwrap_err();
+    assert!(!client.mount_blob(&app(), &other, &Digest::of(b"x")).await.unwrap());
+    assert!(http.seen().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn docker_hubs_own_images_are_found_below_library() {
+    let http = answers(|_| Reply::status(404));
+    let service = Arc::new(http.clone());
+    let hub = Oci::new(OciConfig::new("docker.io"), None, service, Arc::new(SystemTimer)).unwrap();
+    hub.resolve(&image("docker.io/alpine").tagged(tag("3"))).await.unwrap();
+    assert_eq!(http.seen()[0].url, "https://registry-1.docker.io/v2/library/alpine/manifests/3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_is_said_not_to_be_there_and_is_is_removed_all_the_same() {
+    let removed = Arc::new(Mutex::new(false));
+    let http = {
+        let removed = Arc::clone(&removed);
+        answers(move |seen| match (seen.method.as_str(), seen.path().contains("sha256:")) {
+            ("DELETE", true) => {
+                *removed.lock().unwrap() = true;
+                Reply::status(202)
+            }
+            ("DELETE", false) => Reply::status(404),
+            ("HEAD", _) => Reply::status(200)
+                .header("content-length", "2")
+                .header("docker-content-digest", Digest::of(b"x").as_str()),
+            _ => Reply::status(201),
+        })
+    };
+    client(&http).delete(&app().tagged(tag("v1"))).await.unwrap();
+    assert!(*removed.lock().unwrap());
+    assert!(http.seen().iter().any(|seen| seen.method == Method::PUT && seen.path().ends_with("/v1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_mirror_is_asked_no_more() {
+    let (good, bad) = (Bytes::from_static(b"layer"), Bytes::from_static(b"other"));
+    let digest = Digest::of(&good);
+    let http = answers(move |seen| {
+        Reply::status(200).body(if seen.url.contains("mirror") { bad.clone() } else { good.clone() })
+    });
+    let config = OciConfig { mirrors: vec!["https://mirror.example.com".into()], ..OciConfig::new(HOST) };
+    let client = client_of(config, &http);
+    let error = stream::collect(client.blob(&app(), &digest).await.unwrap(), 99).await.unwrap_err();
+    assert_eq!(error.retry(), Retry::Maybe, "{error}");
+    assert_eq!(stream::collect(client.blob(&app(), &digest).await.unwrap(), 99).await.unwrap(), "layer");
 }
 
 #[tokio::test(start_paused = true)]

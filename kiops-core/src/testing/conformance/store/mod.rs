@@ -52,6 +52,7 @@ checks! { dyn Store:
         an_environment_is_replaced_by_its_name,
         a_hook_is_kept_whole_and_replaced,
         a_secret_is_kept_replaced_and_removed,
+        a_services_trigger_keys_are_kept_replaced_and_removed,
         the_store_says_that_it_works,
     }
     intake {

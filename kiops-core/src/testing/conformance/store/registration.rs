@@ -96,6 +96,26 @@ pub async fn a_hook_is_kept_whole_and_replaced(subject: &dyn Subject<dyn Store>)
     }
 }
 
+/// Each with its end, and those of other services stay apart.
+pub async fn a_services_trigger_keys_are_kept_replaced_and_removed(subject: &dyn Subject<dyn Store>) {
+    let store = subject.open().await;
+    let entries = |set: &SecretSet| {
+        set.entries().iter().map(|entry| (entry.secret.clone(), entry.until)).collect::<Vec<_>>()
+    };
+    assert!(store.trigger_keys(&name("shop")).await.unwrap().is_empty());
+    let rotated = SecretSet::of(vec![
+        SecretEntry { secret: secret("new"), until: None },
+        SecretEntry { secret: secret("old\u{0}\u{e4}"), until: Some(at(3600)) },
+    ]);
+    for keys in [SecretSet::new([secret("first")]), rotated] {
+        store.put_trigger_keys(&name("shop"), &keys).await.unwrap();
+        assert_eq!(entries(&store.trigger_keys(&name("shop")).await.unwrap()), entries(&keys));
+    }
+    assert!(store.trigger_keys(&name("shop-2")).await.unwrap().is_empty());
+    store.put_trigger_keys(&name("shop"), &SecretSet::default()).await.unwrap();
+    assert!(store.trigger_keys(&name("shop")).await.unwrap().is_empty());
+}
+
 /// A secret reads back byte by byte, until it is removed.
 pub async fn a_secret_is_kept_replaced_and_removed(subject: &dyn Subject<dyn Store>) {
     let store = subject.open().await;
