@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use kiops_core::name::{ProviderLiteral, ProviderName};
+use kiops_core::webhook::Detector;
 
 /// Which of [`sources`](crate::sources) a delivery with these headers looks like, for an endpoint that takes them all; `None`: none.
 ///
@@ -26,6 +27,23 @@ pub fn detect(headers: &HeaderMap) -> Option<ProviderName> {
     found.map(ProviderLiteral::name)
 }
 
+/// [`detect`] for [`Ingest::with_detector`](kiops_core::engine::Ingest::with_detector).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByHeaders;
+
+impl Detector for ByHeaders {
+    fn detect(&self, headers: &HeaderMap) -> Option<ProviderName> {
+        detect(headers)
+    }
+
+    fn marks(&self) -> Vec<&'static str> {
+        let of = |table: &'static [(ProviderLiteral, &'static [&'static str])]| {
+            table.iter().flat_map(|(_, marks)| marks.iter().copied())
+        };
+        of(BEFORE).chain([EVENT_KEY]).chain(of(AFTER)).collect()
+    }
+}
+
 /// In the order in which they are asked.
 const BEFORE: &[(ProviderLiteral, &[&str])] = &[
     (ProviderLiteral::new("forgejo"), &["x-forgejo-event", "x-forgejo-signature"]),
@@ -41,10 +59,13 @@ const AFTER: &[(ProviderLiteral, &[&str])] = &[
     (ProviderLiteral::new("plain"), &["webhook-signature"]),
 ];
 
+/// What both Bitbuckets send.
+const EVENT_KEY: &str = "x-event-key";
+
 fn bitbucket(headers: &HeaderMap) -> Option<ProviderLiteral> {
     const CLOUD: ProviderLiteral = ProviderLiteral::new("bitbucket");
     const DC: ProviderLiteral = ProviderLiteral::new("bitbucket-dc");
-    let key = headers.get("x-event-key")?.to_str().unwrap_or_default();
+    let key = headers.get(EVENT_KEY)?.to_str().unwrap_or_default();
     if ["x-hook-uuid", "x-request-uuid", "x-attempt-number"].iter().any(|name| headers.contains_key(*name)) {
         return Some(CLOUD);
     }
@@ -99,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn each_header_that_is_looked_for_is_enough_to_be_known_by() {
+        let marks = ByHeaders.marks();
+        assert_eq!(marks.len(), 13);
+        for mark in marks {
+            assert!(found(&[(mark, "x")]).is_some(), "{mark}");
+        }
+    }
+
+    #[test]
     fn the_two_bitbuckets_are_told_apart_by_headers_of_cloud_before_names_before_a_request_id() {
         for (headers, name) in [
             (
@@ -129,7 +159,7 @@ mod tests {
         }
         for key in ["repo:push", "repo:refs_changed"] {
             let headers = HeaderMap::from_iter([(
-                http::HeaderName::from_static("x-event-key"),
+                http::HeaderName::from_static(EVENT_KEY),
                 HeaderValue::from_static(key),
             )]);
             assert!(sources.contains(&detect(&headers).unwrap()));

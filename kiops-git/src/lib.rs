@@ -19,7 +19,7 @@ pub mod rest;
 mod setup;
 mod shape;
 
-pub use detect::detect;
+pub use detect::{ByHeaders, detect};
 
 pub use setup::{HookSetup, WebhookServer};
 

@@ -90,6 +90,7 @@ pub fn router(app: App) -> Router {
         .fallback(answer::no_such_path)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard));
     Router::new()
+        .route("/api/v1/webhook", axum::routing::any(webhook::take))
         .route("/api/v1/webhook/{provider}", axum::routing::any(webhook::take))
         .route("/api/v1/webhook/{provider}/{hook}", axum::routing::any(webhook::take))
         .route("/api/v1/trigger/{service}", axum::routing::any(trigger::call))

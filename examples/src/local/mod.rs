@@ -134,9 +134,11 @@ impl Local {
         let driver = Driver::new(store, logs, adapters, rules, Arc::new(SystemClock), driver);
         register(&driver, &place).await?;
 
+        let ingest = Ingest::new(kiops_git::sources(), IngestLimits::default(), random()?)
+            .with_detector(Arc::new(kiops_git::ByHeaders));
         let app = App {
             driver: driver.clone(),
-            ingest: Arc::new(Ingest::new(kiops_git::sources(), IngestLimits::default(), random()?)),
+            ingest: Arc::new(ingest),
             trigger: Arc::new(TriggerApi::new(random()?)),
             authenticate: Arc::new(LocalOwner::new(MemberId::parse("owner")?)),
             hosts: HostPolicy::default(),

@@ -9,6 +9,7 @@
 
 mod approvals;
 mod builds;
+mod common_path;
 mod decode;
 mod dependencies;
 mod deploys;

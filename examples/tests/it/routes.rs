@@ -120,7 +120,7 @@ fn what_is_unknown_or_malformed_is_not_there_on_every_route() {
         "/api",
         "/api/v1",
         "/api/v1/",
-        "/api/v1/webhook",
+        "/api/v1/webhooks",
         "/api/v1/builds/",
         "/api/v2/builds",
         "/nowhere",

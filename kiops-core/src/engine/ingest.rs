@@ -18,7 +18,7 @@ use crate::name::{DeliveryId, HookId, ProviderName};
 use crate::problem::Problem;
 use crate::secret::Secret;
 use crate::store::{Accepted, DeliveryRecord, EventRecord, Hook, HookRoute, NewDelivery, Store};
-use crate::webhook::{Delivery, SecretSet, WebhookSource};
+use crate::webhook::{Delivery, Detector, SecretSet, WebhookSource};
 
 /// What a delivery may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ impl IngestLimits {
 /// GitLab switches its hook off (E35).
 pub struct Ingest {
     sources: BTreeMap<ProviderName, Arc<dyn WebhookSource>>,
+    /// Finds the sender where the path names none.
+    detector: Option<Arc<dyn Detector>>,
     limits: IngestLimits,
     /// The key of decoys: MACs that only make up the number.
     decoy: [u8; 32],
@@ -69,6 +71,7 @@ impl fmt::Debug for Ingest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ingest")
             .field("sources", &self.sources)
+            .field("detector", &self.detector)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -83,6 +86,12 @@ impl fmt::Debug for Intake<'_> {
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What the path of a delivery names: a sender, or none where its headers are to show it; and a hook.
+struct Address<'a> {
+    source: Option<&'a Arc<dyn WebhookSource>>,
+    hook: Option<HookId>,
 }
 
 /// An answer that ends a delivery early.
@@ -107,31 +116,33 @@ impl Ingest {
         seed: [u8; 32],
     ) -> Self {
         let sources = sources.into_iter().map(|source| (source.name(), source)).collect();
-        Self { sources, limits, decoy: seed }
+        Self { sources, detector: None, limits, decoy: seed }
     }
 
-    /// Looks at a request's head: `POST .../webhook/{provider}` or `.../webhook/{provider}/{hook}`. The error is the answer,
-    /// given before the body is read: 404 for an unknown sender, 405, 413 for a length over the cap, 415 for an encoded body.
+    /// The same, which also takes deliveries on a path without a sender's name, and asks this detector whose they are.
+    #[must_use]
+    pub fn with_detector(mut self, detector: Arc<dyn Detector>) -> Self {
+        self.detector = Some(detector);
+        self
+    }
+
+    /// Looks at a request's head: `POST .../webhook/{provider}` or `.../webhook/{provider}/{hook}`; with a detector also `.../webhook`
+    /// or `.../webhook/{hook}`, which is taken as if the path had the name of the sender that its headers show. The error is the answer,
+    /// given before the body is read: 400 where the headers show no sender, 404 for an unknown sender, 405, 413 for a length over the
+    /// cap, 415 for an encoded body.
     pub fn begin(&self, method: &Method, path: &str, headers: HeaderMap) -> Result<Intake<'_>, Refused> {
         let refuse = |status, detail: &str| Err(Box::new(Problem::new(status, detail).response()));
-        let (provider, hook) =
-            match path.rsplit_once("/webhook/").map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))) {
-                Some((provider, "")) => (provider, None),
-                Some((provider, hook)) => (provider, Some(hook)),
-                None => return refuse(StatusCode::NOT_FOUND, "no webhook path"),
-            };
-        let Some(source) = self.sources.get(provider) else {
-            return refuse(StatusCode::NOT_FOUND, "there is no sender of this name");
-        };
-        let Ok(hook) = hook.map(HookId::parse).transpose() else {
-            return refuse(StatusCode::NOT_FOUND, "no hook path");
-        };
+        let Address { source: named, hook } = self.address(path)?;
         if method != Method::POST {
             let mut response =
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks are sent by POST").response();
             response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
             return Err(Box::new(response));
         }
+        let source = match named {
+            Some(source) => source,
+            None => self.detected(&headers)?,
+        };
         // A MAC is over the bytes as sent, and a compressed body could grow without bound.
         let encoded = headers
             .get_all(header::CONTENT_ENCODING)
@@ -163,6 +174,48 @@ impl Ingest {
             return refused(response);
         }
         intake.finish(store, now).await
+    }
+
+    /// What a path names.
+    fn address(&self, path: &str) -> Result<Address<'_>, Refused> {
+        let missing = |detail| Box::new(Problem::new(StatusCode::NOT_FOUND, detail).response());
+        let rest = match path.rsplit_once("/webhook/") {
+            Some((_, rest)) => rest,
+            None if path.ends_with("/webhook") => "",
+            None => return Err(missing("no webhook path")),
+        };
+        let hook = |text: &str| match text {
+            "" => Ok(None),
+            text => HookId::parse(text).map(Some).map_err(|_| missing("no hook path")),
+        };
+        let (first, second) = rest.split_once('/').unwrap_or((rest, ""));
+        if let Some(source) = self.sources.get(first) {
+            return Ok(Address { source: Some(source), hook: hook(second)? });
+        }
+        match hook(first) {
+            Ok(hook) if second.is_empty() && self.detector.is_some() => Ok(Address { source: None, hook }),
+            _ if first.is_empty() => {
+                let problem = Problem::new(StatusCode::NOT_FOUND, "the path names no sender");
+                Err(Box::new(problem.with_remedy(NAME_IT).response()))
+            }
+            _ => Err(missing("there is no sender of this name")),
+        }
+    }
+
+    /// The sender that the headers of a delivery show, where its path names none.
+    fn detected(&self, headers: &HeaderMap) -> Result<&Arc<dyn WebhookSource>, Refused> {
+        let refuse =
+            |status, detail: String| Box::new(Problem::new(status, detail).with_remedy(NAME_IT).response());
+        let found = self.detector.as_ref().and_then(|detector| detector.detect(headers));
+        let Some(name) = found else {
+            let marks = self.detector.as_ref().map(|detector| detector.marks()).unwrap_or_default();
+            let detail = format!("the headers show no sender; looked for {}", marks.join(", "));
+            return Err(refuse(StatusCode::BAD_REQUEST, detail));
+        };
+        self.sources.get(&name).ok_or_else(|| {
+            let detail = format!("the headers show sender `{name}`, and there is none of this name here");
+            refuse(StatusCode::NOT_FOUND, detail)
+        })
     }
 
     fn too_large(&self) -> Refused {
@@ -290,6 +343,9 @@ pub(super) fn same_repository(hook: &Hook, named: Option<&Repository>) -> bool {
         _ => hook.repository.path == named.path,
     }
 }
+
+/// What helps where the headers do not.
+const NAME_IT: &str = "send it to the sender's own path: .../webhook/{provider}";
 
 /// System events name no repository.
 const fn is_nameless(repository: &Repository) -> bool {

@@ -62,6 +62,17 @@ pub trait WebhookSource: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// Says whose deliveries requests look like, for an endpoint that takes those of several senders.
+///
+/// Whatever it says proves nothing: the sender that it names verifies the delivery by its own rules, as on its own path.
+pub trait Detector: Send + Sync + std::fmt::Debug {
+    /// The name of the sender that these headers show; `None`: they show none. Where they show several, one always wins over another.
+    fn detect(&self, headers: &http::HeaderMap) -> Option<ProviderName>;
+
+    /// The names of the headers that it looks for: they are told to whoever sent none of them.
+    fn marks(&self) -> Vec<&'static str>;
+}
+
 /// What verifying found, and how much work it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verification {

@@ -131,9 +131,11 @@ impl House {
             let driver = Driver::new(store, logs, adapters, Rules::none(), Arc::new(SystemClock), config);
             let surroundings =
                 Around { real: LocalSurroundings::new(driver.clone()), instead: Arc::clone(&facts) };
+            let ingest = Ingest::new(senders::counted(&macs), ingest, [7; 32])
+                .with_detector(Arc::new(kiops_git::ByHeaders));
             let app = App {
                 driver: driver.clone(),
-                ingest: Arc::new(Ingest::new(senders::counted(&macs), ingest, [7; 32])),
+                ingest: Arc::new(ingest),
                 trigger: Arc::new(TriggerApi::new([7; 32])),
                 authenticate: Arc::new(People),
                 hosts: HostPolicy::default(),

@@ -16,9 +16,9 @@ use crate::webhook::{Delivery, SecretSet, Verification, WebhookSource, peek, sch
 
 /// A sender of `{"repository":..,"of":..}`: a push of the repository `of`, or of `repository` where there is no `of`.
 #[derive(Debug)]
-struct Sender {
-    name: &'static str,
-    signs: bool,
+pub(super) struct Sender {
+    pub(super) name: &'static str,
+    pub(super) signs: bool,
 }
 
 impl WebhookSource for Sender {
@@ -78,12 +78,12 @@ fn limited(limits: IngestLimits) -> Ingest {
     Ingest::new(senders.map(|sender| Arc::new(sender) as Arc<dyn WebhookSource>), limits, [7; 32])
 }
 
-fn token(n: u8) -> Secret {
+pub(super) fn token(n: u8) -> Secret {
     scheme::signing_token(&[n; 32]).unwrap()
 }
 
 /// A hook of a service: by its repository's path, with these secrets.
-fn hook(service: &str, path: &str, secrets: &[u8]) -> Hook {
+pub(super) fn hook(service: &str, path: &str, secrets: &[u8]) -> Hook {
     Hook {
         service: ServiceName::parse(service).unwrap(),
         provider: ProviderName::parse("signed").unwrap(),
@@ -93,7 +93,7 @@ fn hook(service: &str, path: &str, secrets: &[u8]) -> Hook {
     }
 }
 
-fn store(hooks: &[Hook]) -> MemoryStore {
+pub(super) fn store(hooks: &[Hook]) -> MemoryStore {
     let store = MemoryStore::new();
     for hook in hooks {
         now(store.put_hook(hook)).unwrap();
@@ -101,7 +101,7 @@ fn store(hooks: &[Hook]) -> MemoryStore {
     store
 }
 
-fn push_of(path: &str) -> String {
+pub(super) fn push_of(path: &str) -> String {
     format!(r#"{{"repository":"{path}"}}"#)
 }
 
@@ -109,7 +109,7 @@ fn signed(id: &str, secret: &Secret, body: &str) -> Request<Bytes> {
     signed_to("/api/v1/webhook/signed", id, secret, body)
 }
 
-fn signed_to(path: &str, id: &str, secret: &Secret, body: &str) -> Request<Bytes> {
+pub(super) fn signed_to(path: &str, id: &str, secret: &Secret, body: &str) -> Request<Bytes> {
     Request::post(path)
         .header(scheme::ID_HEADER, id)
         .header(scheme::TIMESTAMP_HEADER, at(0).as_second())
@@ -122,7 +122,7 @@ fn take(store: &dyn Store, request: Request<Bytes>) -> Taken {
     now(ingest().handle(request, store, at(0)))
 }
 
-fn records(store: &MemoryStore) -> Vec<DeliveryRecord> {
+pub(super) fn records(store: &MemoryStore) -> Vec<DeliveryRecord> {
     now(store.deliveries(None, Page::first(100))).unwrap().items
 }
 
@@ -238,9 +238,9 @@ fn a_service_without_a_secret_accepts_nothing() {
     assert_eq!(taken.response.status(), StatusCode::UNAUTHORIZED);
 }
 
-const PATH: &str = "0123456789abcdef-hook";
+pub(super) const PATH: &str = "0123456789abcdef-hook";
 
-fn with_path(hook: Hook) -> Hook {
+pub(super) fn with_path(hook: Hook) -> Hook {
     Hook { hook: Some(HookId::parse(PATH).unwrap()), ..hook }
 }
 

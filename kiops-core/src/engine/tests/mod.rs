@@ -2,6 +2,7 @@
 
 mod approvals;
 mod commands;
+mod common_path;
 mod coverage;
 mod down;
 mod forks;
