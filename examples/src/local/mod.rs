@@ -329,6 +329,7 @@ impl Surroundings for LocalSurroundings {
         let mut facts = ReadinessFacts::local()
             .with_webhook(secret)
             .with_delivered(delivered)
+            .with_heads(self.driver.heads_every(), self.driver.listed(&service.name))
             .with_dockerfile(dockerfile);
         if let Some(name) = &service.settings.deploy.environment {
             let environments = self.driver.store().environments().await?;

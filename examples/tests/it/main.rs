@@ -22,6 +22,7 @@ mod inside;
 mod kill;
 mod limits;
 mod odd;
+mod polling;
 mod pushes;
 mod readiness;
 mod registry;

@@ -10,6 +10,8 @@ use crate::filter::{RefFilter, TagFilter};
 pub struct AutoCi {
     /// The main switch (K10).
     pub enabled: bool,
+    /// How it comes to be known that something was pushed.
+    pub deliveries: Deliveries,
     /// Commits on branches.
     pub push: Pushes,
     /// Tags.
@@ -36,6 +38,7 @@ impl Default for AutoCi {
     fn default() -> Self {
         Self {
             enabled: true,
+            deliveries: Deliveries::default(),
             push: Pushes::default(),
             tag: Tags::default(),
             merge_request: MergeRequests::default(),
@@ -48,6 +51,18 @@ impl Default for AutoCi {
             report: Report::default(),
         }
     }
+}
+
+/// How it comes to be known that something was pushed (K25).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deliveries {
+    /// The host sends webhooks. Heads are listed as well, to find those that were lost.
+    #[default]
+    Webhook,
+    /// Heads are listed, and nothing else is expected: for a machine that no webhook can reach. Pushes and tags are found within the
+    /// driver's interval; merge requests and pipelines are not. A delivery that comes all the same is taken.
+    Polling,
 }
 
 /// Commits on branches (K03).

@@ -9,7 +9,9 @@ mod rules;
 mod source;
 mod workload;
 
-pub use auto_ci::{ApiCalls, AutoCi, Forks, MergeRequests, Pipelines, Pushes, Report, Supersede, Tags};
+pub use auto_ci::{
+    ApiCalls, AutoCi, Deliveries, Forks, MergeRequests, Pipelines, Pushes, Report, Supersede, Tags,
+};
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
 pub use repo_config::RepoConfig;
@@ -168,6 +170,14 @@ impl Settings {
         if !(1..=100).contains(&self.builds_at_once) {
             return refuse(format!("builds_at_once: {} is not within 1 to 100", self.builds_at_once));
         }
+        let AutoCi { deliveries, merge_request, pipeline, .. } = &self.auto_ci;
+        if *deliveries == Deliveries::Polling && (merge_request.enabled || pipeline.enabled) {
+            return Err(Error::invalid(
+                "check settings",
+                "auto_ci: merge requests and pipelines come by webhook only, and deliveries is `polling`",
+            )
+            .with_remedy("switch both triggers off, or set deliveries to `webhook` and create the webhook"));
+        }
         if self.deploy.auto && self.deploy.environment.is_none() {
             return refuse("deploy: auto is on and no environment is named".into());
         }
@@ -216,6 +226,22 @@ mod tests {
         let settings: Settings = serde_json::from_str(text).unwrap();
         let error = settings.validate().unwrap_err().to_string();
         assert!(error.contains("`main` and `api` both push to `h.io/team/app`"), "{error}");
+    }
+
+    #[test]
+    fn what_polling_never_finds_cannot_be_switched_on_with_it() {
+        let settings = |trigger: &str| {
+            let text = format!(r#"{{"auto_ci":{{"deliveries":"polling","{trigger}":{{"enabled":true}}}}}}"#);
+            serde_json::from_str::<Settings>(&text).unwrap().validate()
+        };
+        for found in ["push", "tag"] {
+            settings(found).unwrap();
+        }
+        for never in ["merge_request", "pipeline"] {
+            let error = settings(never).unwrap_err();
+            assert!(error.to_string().contains("come by webhook only"), "{error}");
+            assert!(error.remedy().unwrap().contains("switch both triggers off"));
+        }
     }
 
     #[test]

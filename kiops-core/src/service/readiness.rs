@@ -1,8 +1,10 @@
 //! What a service still needs before Auto CI can be switched on (K07): a pure function of given facts.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::{Service, Source};
+use super::{Deliveries, Service, Source};
 
 /// What the host knows about a service's surroundings.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,6 +22,10 @@ pub struct ReadinessFacts {
     pub webhook: bool,
     /// Whether a delivery has come in by the webhook.
     pub delivered: bool,
+    /// How often heads are listed; `None`: they are not.
+    pub heads: Option<Duration>,
+    /// Whether heads could be listed the last time; `None`: not tried yet.
+    pub listed: Option<bool>,
 }
 
 impl ReadinessFacts {
@@ -32,6 +38,8 @@ impl ReadinessFacts {
             runtime: None,
             webhook: true,
             delivered: false,
+            heads: None,
+            listed: None,
         }
     }
 
@@ -62,6 +70,14 @@ impl ReadinessFacts {
         self.delivered = delivered;
         self
     }
+
+    /// The same knowing how often heads are listed, and whether that worked the last time.
+    #[must_use]
+    pub const fn with_heads(mut self, every: Option<Duration>, listed: Option<bool>) -> Self {
+        self.heads = every;
+        self.listed = listed;
+        self
+    }
 }
 
 /// Whose credential it is.
@@ -88,7 +104,7 @@ pub struct Readiness {
 /// One prerequisite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadinessItem {
-    /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `runtime`, `webhook`, `dockerfile`.
+    /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `runtime`, `webhook` or `polling`, `dockerfile`.
     pub name: &'static str,
     /// Whether Auto CI needs it, or it is only advised.
     pub required: bool,
@@ -135,14 +151,11 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
             ),
         ));
     }
-    if let Source::Git(_) = service.source {
-        // Not required: heads are listed too, for machines that no webhook can reach.
-        let no = "create the webhook with its secret; until then pushes are found when heads are listed";
-        let yes = match facts.delivered {
-            true => "a secret is set, and deliveries come in",
-            false => "a secret is set; no delivery has come in yet",
-        };
-        items.push(item("webhook", false, met(facts.webhook, yes, no)));
+    match (&service.source, service.settings.auto_ci.deliveries) {
+        (Source::Git(_), Deliveries::Webhook) => items.push(item("webhook", false, webhook(facts))),
+        // Nothing else would tell of a push.
+        (Source::Git(_), Deliveries::Polling) => items.push(item("polling", true, polling(facts))),
+        (Source::Image, _) => {}
     }
     if let (Source::Git(_), Some(found)) = (&service.source, facts.dockerfile) {
         items.push(item(
@@ -162,6 +175,34 @@ fn item(name: &'static str, required: bool, state: Result<String, String>) -> Re
 
 fn met(is: bool, yes: &str, no: &str) -> Result<String, String> {
     if is { Ok(yes.to_owned()) } else { Err(no.to_owned()) }
+}
+
+/// Only advised: where heads are listed too, pushes are found without it.
+fn webhook(facts: &ReadinessFacts) -> Result<String, String> {
+    let no = match facts.heads {
+        Some(_) => "create the webhook with its secret; until then pushes are found when heads are listed",
+        None => "create the webhook with its secret",
+    };
+    let yes = match facts.delivered {
+        true => "a secret is set, and deliveries come in",
+        false => "a secret is set; no delivery has come in yet",
+    };
+    met(facts.webhook, yes, no)
+}
+
+fn polling(facts: &ReadinessFacts) -> Result<String, String> {
+    let Some(every) = facts.heads else {
+        return Err("heads are not listed: let the driver list them, or take deliveries by webhook".into());
+    };
+    if facts.listed == Some(false) {
+        return Err(
+            "heads could not be listed the last time: look at the log, the Git settings and the host".into(),
+        );
+    }
+    Ok(format!(
+        "heads are listed every {} s: pushes and tags are found, merge requests and pipelines are not",
+        every.as_secs_f64()
+    ))
 }
 
 fn owner(owner: Option<CredentialOwner>, no: &str) -> Result<String, String> {
@@ -217,6 +258,44 @@ mod tests {
             ReadinessFacts::local().with_runtime(Some(true)).with_webhook(false).with_dockerfile(Some(false));
         assert!(readiness(&service(WHOLE), &facts).ready);
         assert_eq!(missing(&service(WHOLE), &facts), ["webhook", "dockerfile"]);
+    }
+
+    #[test]
+    fn where_polling_was_chosen_no_webhook_is_asked_for_and_heads_must_be_listed() {
+        let service = service(r#"{"image":{"name":"h.io/team/app"},"auto_ci":{"deliveries":"polling"}}"#);
+        let every = Some(Duration::from_secs(30));
+        let facts = ReadinessFacts::local().with_webhook(false);
+        for listed in [None, Some(true)] {
+            let report = readiness(&service, &facts.with_heads(every, listed));
+            assert!(report.ready && report.items.iter().all(|item| item.met), "{report:?}");
+            let item = report.items.iter().find(|item| item.name == "polling").unwrap();
+            assert!(item.required && item.message.contains("every 30 s"), "{item:?}");
+            assert!(item.message.contains("merge requests and pipelines are not"), "{item:?}");
+            assert!(report.items.iter().all(|item| item.name != "webhook"));
+        }
+        for (facts, says) in [
+            (facts, "heads are not listed"),
+            (facts.with_heads(None, Some(true)), "heads are not listed"),
+            (facts.with_heads(every, Some(false)), "could not be listed the last time"),
+            (facts.with_webhook(true), "heads are not listed"),
+        ] {
+            let report = readiness(&service, &facts);
+            assert!(!report.ready);
+            assert_eq!(missing(&service, &facts), ["polling"]);
+            let item = report.items.iter().find(|item| item.name == "polling").unwrap();
+            assert!(item.message.contains(says), "{item:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_webhook_promises_that_heads_are_listed_only_where_they_are() {
+        let message = |heads: Option<Duration>| {
+            let facts = ReadinessFacts::local().with_webhook(false).with_heads(heads, None);
+            let report = readiness(&service(WHOLE), &facts);
+            report.items.into_iter().find(|item| item.name == "webhook").unwrap().message
+        };
+        assert!(message(Some(Duration::from_secs(30))).contains("found when heads are listed"));
+        assert_eq!(message(None), "create the webhook with its secret");
     }
 
     #[test]

@@ -56,23 +56,28 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        let world = Self::without_hook(json!({})).await;
+        let hook = Hook {
+            service: ServiceName::parse("app").unwrap(),
+            provider: Anonymous.name(),
+            repository: world.git.repository().clone(),
+            hook: None,
+            secrets: SecretSet::new([Secret::new("token").unwrap()]),
+        };
+        world.store.put_hook(&hook).await.unwrap();
+        world
+    }
+
+    async fn without_hook(auto_ci: serde_json::Value) -> Self {
         let clock = VirtualClock::starting_at(Timestamp::from_second(1_800_000_000).unwrap());
         let store = Arc::new(MemoryStore::new());
         let repository = Repository { id: None, path: "team/app".into() };
         let service = json!({
             "name": "app",
             "source": {"type": "git", "provider": "fake", "repository": repository, "branch": "main"},
-            "settings": {"image": {"name": "registry.local/team/app"}},
+            "settings": {"image": {"name": "registry.local/team/app"}, "auto_ci": auto_ci},
         });
         store.put_service(&serde_json::from_value(service).unwrap(), None, clock.now()).await.unwrap();
-        let hook = Hook {
-            service: ServiceName::parse("app").unwrap(),
-            provider: Anonymous.name(),
-            repository: repository.clone(),
-            hook: None,
-            secrets: SecretSet::new([Secret::new("token").unwrap()]),
-        };
-        store.put_hook(&hook).await.unwrap();
         let git = FakeGit::new(Anonymous.name(), repository, Chaos::none());
         let ingest = Ingest::new([Arc::new(Anonymous) as _], IngestLimits::default(), [7; 32]);
         Self { clock, store, git, ingest }
@@ -107,12 +112,14 @@ impl World {
         self.live_with(Arc::new(self.git.clone())).await;
     }
 
-    async fn live_with(&self, provider: Arc<dyn GitProvider>) {
+    fn driver(&self, provider: Arc<dyn GitProvider>, config: DriverConfig) -> Driver {
         let adapters = Adapters::builder().provider(provider).build();
-        let logs = Arc::<MemoryLogStore>::default();
-        let config = DriverConfig::new("one");
-        let store = Arc::<MemoryStore>::clone(&self.store);
-        let driver = Driver::new(store, logs, adapters, Rules::none(), Arc::new(self.clock), config);
+        let (store, logs) = (Arc::<MemoryStore>::clone(&self.store), Arc::<MemoryLogStore>::default());
+        Driver::new(store, logs, adapters, Rules::none(), Arc::new(self.clock), config)
+    }
+
+    async fn live_with(&self, provider: Arc<dyn GitProvider>) {
+        let driver = self.driver(provider, DriverConfig::new("one"));
         driver.run(tokio::time::sleep(Duration::from_secs(45)), Duration::ZERO).await;
     }
 
@@ -227,4 +234,42 @@ async fn a_delivery_that_is_sent_again_by_a_sender_without_ids_changes_nothing()
     assert!(matches!(world.push(&second).await, Accepted::Duplicate(_)));
     world.live().await;
     assert_eq!(world.newest().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pushed_where_no_webhook_reaches_is_decided_within_one_interval() {
+    let world = World::without_hook(json!({"deliveries": "polling"})).await;
+    let main = GitRef::parse("refs/heads/main").unwrap();
+    let mut config = DriverConfig::new("one");
+    let every = Duration::from_secs(60);
+    config.heads = Some(every);
+    let driver = world.driver(Arc::new(world.git.clone()), config);
+    let working = driver.clone();
+    let working = tokio::spawn(async move { working.run(std::future::pending(), Duration::ZERO).await });
+    let mut before: Option<CommitId> = None;
+    for turn in 0..5 {
+        let head = world.git.commit(&format!("{turn}"), before.as_ref(), "work", &[]);
+        world.git.point(&main, Some(&head));
+        // At any moment of an interval. Deciding takes a moment, too.
+        tokio::time::sleep(every + Duration::from_secs(3 + 7 * turn)).await;
+        let (total, found) = world.newest().await;
+        assert_eq!(
+            (total, found.trigger, found.outcome()),
+            (turn + 1, Trigger::Reconcile, Some(EventOutcome::Built))
+        );
+        let EventKind::Push(push) = &found.events[0].event.kind else { panic!("{found:?}") };
+        assert_eq!((push.before.commit(), push.head.commit()), (before.as_ref(), Some(&head)));
+        before = Some(head);
+    }
+    assert_eq!(driver.listed(&ServiceName::parse("app").unwrap()), Some(true));
+    // A process that lists none finds none.
+    working.abort();
+    let head = world.git.commit("more", before.as_ref(), "work", &[]);
+    world.git.point(&main, Some(&head));
+    let mut config = DriverConfig::new("two");
+    config.heads = None;
+    let idle = world.driver(Arc::new(world.git.clone()), config);
+    idle.run(tokio::time::sleep(3 * every), Duration::ZERO).await;
+    assert_eq!((world.newest().await.0, idle.heads_every()), (5, None));
+    assert_eq!(idle.reconcile_heads().await.unwrap(), 1, "but when it is asked to");
 }

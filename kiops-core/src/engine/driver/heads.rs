@@ -1,13 +1,14 @@
 //! Finding lost webhooks: heads are listed, and one without a decision becomes a push of our own making.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Driver, Shared};
 use crate::build::Trigger;
 use crate::error::Result;
 use crate::event::{ChangedFiles, CommitFacts, Event, EventKind, Push, TagPush, Tip};
-use crate::name::{CommitId, DeliveryId, GitRef};
+use crate::name::{CommitId, DeliveryId, GitRef, ServiceName};
 use crate::policy::{Facts, Outcome, RefKey, RefState, Rules, SkipReason, decide};
 use crate::provider::Head;
 use crate::service::{GitSource, Service, Source};
@@ -28,9 +29,11 @@ impl Driver {
     pub async fn reconcile_heads(&self) -> Result<usize> {
         let mut found = 0;
         let mut offset = 0;
+        let mut seen = BTreeSet::new();
         loop {
             let page = self.shared.store.services(Page { limit: 100, offset }).await?;
             for service in &page.items {
+                seen.insert(service.value.name.clone());
                 match self.shared.reconcile_service(&service.value).await {
                     Ok(some) => found += some,
                     // One repository that cannot be reached stands in no other's way.
@@ -44,21 +47,40 @@ impl Driver {
                 break;
             }
         }
+        self.shared.listed().retain(|service, _| seen.contains(service));
         if found > 0 {
             self.wake();
         }
         Ok(found)
     }
+
+    /// Whether a service's heads could be listed by this process the last time; `None`: that was not tried yet.
+    pub fn listed(&self, service: &ServiceName) -> Option<bool> {
+        self.shared.listed().get(service).copied()
+    }
 }
 
 impl Shared {
+    fn listed(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, bool>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The heads of a service, as its host lists them.
+    async fn list(&self, service: &Service, git: &GitSource) -> Result<Vec<Head>> {
+        let listed = match self.adapters.provider(&git.provider) {
+            Ok(provider) => provider.heads(&git.repository).await,
+            Err(error) => Err(error),
+        };
+        self.listed().insert(service.name.clone(), listed.is_ok());
+        listed
+    }
+
     async fn reconcile_service(&self, service: &Service) -> Result<usize> {
         let Source::Git(git) = &service.source else { return Ok(0) };
         if !service.settings.auto_ci.enabled || self.store.has_undecided(&service.name).await? {
             return Ok(0);
         }
-        let provider = self.adapters.provider(&git.provider)?;
-        let heads: Vec<Head> = provider.heads(&git.repository).await?;
+        let heads = self.list(service, git).await?;
         let keyed: Vec<(RefKey, Head)> = heads
             .into_iter()
             .filter_map(|head| Some((RefKey::of_ref(&head.git_ref)?, head)))
@@ -90,7 +112,7 @@ impl Shared {
         let known = self.store.view(&wants).await?.refs;
         // What was listed may be older than what has been decided meanwhile. A head that is still there after what is known was
         // read is not.
-        let listed = provider.heads(&git.repository).await?;
+        let listed = self.list(service, git).await?;
         let now: BTreeMap<&GitRef, &CommitId> =
             listed.iter().map(|head| (&head.git_ref, &head.commit)).collect();
         let made_up = news.into_iter().filter_map(|(key, Head { commit, git_ref, .. })| {

@@ -53,7 +53,8 @@ pub struct DriverConfig {
     pub lease: Duration,
     /// How often the store is asked for work that another process stored. 1 s by default.
     pub sweep: Duration,
-    /// How often heads are listed to find lost webhooks; `None`: only when asked. 30 s by default.
+    /// How often heads are listed, to find lost webhooks and for services that are polled
+    /// ([`Deliveries::Polling`](crate::service::Deliveries::Polling)); `None`: only when asked. 30 s by default.
     pub heads: Option<Duration>,
     /// How often a sign of life of a run is stored, at most. 5 s by default.
     pub signs: Duration,
@@ -132,6 +133,8 @@ struct Shared {
     /// There may be a build to start.
     queue: Notify,
     events: broadcast::Sender<DomainEvent>,
+    /// Whether each service's heads could be listed the last time.
+    listed: Mutex<BTreeMap<ServiceName, bool>>,
     held: Held,
     /// Steps of one service go one after the other: across processes the ledger's version sees to that.
     services: Mutex<BTreeMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
@@ -180,6 +183,7 @@ impl Driver {
             work: Notify::new(),
             queue: Notify::new(),
             events: broadcast::channel(1024).0,
+            listed: Mutex::default(),
             held: Held::default(),
             services: Mutex::default(),
             permits,
@@ -212,6 +216,11 @@ impl Driver {
     /// How many builds run at once.
     pub fn limits(&self) -> &Limits {
         &self.shared.config.limits
+    }
+
+    /// How often heads are listed; `None`: only when asked.
+    pub fn heads_every(&self) -> Option<Duration> {
+        self.shared.config.heads
     }
 
     /// The time by the driver's clock.
