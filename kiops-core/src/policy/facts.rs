@@ -20,6 +20,8 @@ pub enum RefKey {
     MergeRequest(u64),
     /// Requests by hand: nothing replaces them.
     Manual(String),
+    /// No ref: the mark that a service's heads were listed before.
+    Listed,
 }
 
 impl RefKey {
@@ -40,6 +42,7 @@ impl std::fmt::Display for RefKey {
             Self::Tag(tag) => write!(f, "tag:{tag}"),
             Self::MergeRequest(number) => write!(f, "mr:{number}"),
             Self::Manual(nonce) => write!(f, "manual:{nonce}"),
+            Self::Listed => f.write_str("listed"),
         }
     }
 }

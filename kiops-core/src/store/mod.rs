@@ -165,7 +165,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn decided(&self, service: &ServiceName, heads: &[(RefKey, CommitId)])
     -> Result<Vec<HeadStanding>>;
 
-    /// Notes heads as decided without a decision: what a repository had before its service was registered. Known refs are left alone.
+    /// Notes heads as decided without a decision: tags that a repository had before its service was registered, or that came while
+    /// nobody asked for such tags. Known refs are left alone.
     async fn note_heads(&self, service: &ServiceName, heads: &[(RefKey, CommitId)]) -> Result<()>;
 
     /// Lets go of what is older: bodies and replay keys of deliveries received before `before`, and whatever is kept of finished

@@ -123,6 +123,37 @@ impl World {
         driver.run(tokio::time::sleep(Duration::from_secs(45)), Duration::ZERO).await;
     }
 
+    /// Points tags at a commit, and delivers nothing.
+    fn tag(&self, names: &[&str], commit: &CommitId) {
+        for name in names {
+            self.git.point(&GitRef::parse(&format!("refs/tags/{name}")).unwrap(), Some(commit));
+        }
+    }
+
+    /// Changes the service's rules for tags.
+    async fn set_tags(&self, tag: serde_json::Value) {
+        let name = ServiceName::parse("app").unwrap();
+        let known = self.store.service(&name).await.unwrap().unwrap();
+        let mut service = known.value;
+        service.settings.auto_ci.tag = serde_json::from_value(tag).unwrap();
+        self.store.put_service(&service, Some(known.version), self.clock.now()).await.unwrap();
+    }
+
+    /// The tags that were told of or found, oldest first.
+    async fn tags(&self) -> Vec<String> {
+        let records = self.store.deliveries(None, Page::first(100)).await.unwrap().items;
+        let tag = |record: &DeliveryRecord| match &record.events[0].event.kind {
+            EventKind::Tag(tag) => {
+                assert_eq!(record.outcome(), Some(EventOutcome::Built), "{record:?}");
+                Some(tag.git_ref.tag().unwrap().to_string())
+            }
+            _ => None,
+        };
+        let mut tags: Vec<_> = records.iter().filter_map(tag).collect();
+        tags.reverse();
+        tags
+    }
+
     async fn newest(&self) -> (u64, DeliveryRecord) {
         let mut list = self.store.deliveries(None, Page::first(1)).await.unwrap();
         (list.total, list.items.remove(0))
@@ -272,4 +303,65 @@ async fn what_is_pushed_where_no_webhook_reaches_is_decided_within_one_interval(
     idle.run(tokio::time::sleep(3 * every), Duration::ZERO).await;
     assert_eq!((world.newest().await.0, idle.heads_every()), (5, None));
     assert_eq!(idle.reconcile_heads().await.unwrap(), 1, "but when it is asked to");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_from_before_a_service_are_history_also_where_a_push_was_told_of_first() {
+    for told_first in [true, false] {
+        let world = World::new().await;
+        world.set_tags(json!({"enabled": true})).await;
+        let first = world.git.commit("first", None, "first", &[]);
+        world.tag(&["v1", "v2", "v3"], &first);
+        if told_first {
+            // It is decided before heads are listed for the first time.
+            world.push(&first).await;
+        } else {
+            world.git.point(&GitRef::parse("refs/heads/main").unwrap(), Some(&first));
+        }
+        world.live().await;
+        assert_eq!((world.newest().await.0, world.tags().await.len()), (1, 0), "{told_first}");
+        world.tag(&["v4"], &first);
+        world.live().await;
+        world.live().await;
+        assert_eq!(world.tags().await, ["v4"], "{told_first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_tags_of_a_repository_that_had_none_are_news() {
+    let world = World::without_hook(json!({"deliveries": "polling", "tag": {"enabled": true}})).await;
+    // It is empty, too.
+    world.live().await;
+    let first = world.git.commit("first", None, "first", &[]);
+    world.git.point(&GitRef::parse("refs/heads/main").unwrap(), Some(&first));
+    world.tag(&["v1", "v2"], &first);
+    world.live().await;
+    assert_eq!(world.tags().await, ["v1", "v2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_tagged_before_tags_were_switched_on_is_history() {
+    let world = World::without_hook(json!({"deliveries": "polling"})).await;
+    let first = world.git.commit("first", None, "first", &[]);
+    world.git.point(&GitRef::parse("refs/heads/main").unwrap(), Some(&first));
+    world.tag(&["v1", "v2", "w1"], &first);
+    world.live().await;
+    let (on, off) = (json!({"enabled": true, "patterns": ["v*"]}), json!({"enabled": false}));
+    let everything = json!({"enabled": true});
+    // On, off and on again, and a filter that lets more through: what each finds is what came since, at once or later.
+    let mut expected = Vec::new();
+    for (at, (tags, prefix)) in
+        [(&on, "v"), (&off, "v"), (&on, "v"), (&everything, "w")].into_iter().enumerate()
+    {
+        world.set_tags(tags.clone()).await;
+        for later in ["", "-later"] {
+            let name = format!("{prefix}-{at}{later}");
+            world.tag(&[&name], &first);
+            world.live().await;
+            if *tags != off {
+                expected.push(name);
+            }
+            assert_eq!(world.tags().await, expected);
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Finding lost webhooks: heads are listed, and one without a decision becomes a push of our own making.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Driver, Shared};
@@ -22,6 +23,14 @@ pub(super) async fn run(driver: Driver, every: Duration) {
         }
         tokio::time::sleep(every).await;
     }
+}
+
+/// How a service's heads were listed the last time.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    worked: bool,
+    /// A digest of the history that was noted.
+    noted: Option<u64>,
 }
 
 impl Driver {
@@ -56,12 +65,12 @@ impl Driver {
 
     /// Whether a service's heads could be listed by this process the last time; `None`: that was not tried yet.
     pub fn listed(&self, service: &ServiceName) -> Option<bool> {
-        self.shared.listed().get(service).copied()
+        self.shared.listed().get(service).map(|listed| listed.worked)
     }
 }
 
 impl Shared {
-    fn listed(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, bool>> {
+    fn listed(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Listed>> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,7 +80,7 @@ impl Shared {
             Ok(provider) => provider.heads(&git.repository).await,
             Err(error) => Err(error),
         };
-        self.listed().insert(service.name.clone(), listed.is_ok());
+        self.listed().entry(service.name.clone()).or_default().worked = listed.is_ok();
         listed
     }
 
@@ -81,27 +90,26 @@ impl Shared {
             return Ok(0);
         }
         let heads = self.list(service, git).await?;
-        let keyed: Vec<(RefKey, Head)> = heads
-            .into_iter()
-            .filter_map(|head| Some((RefKey::of_ref(&head.git_ref)?, head)))
-            .filter(|(_, head)| wanted(service, &head.git_ref, &head.commit))
-            .collect();
-        let standings = self.standings(service, &keyed).await?;
-        // What was tagged before the service was registered is history, not news.
-        let first_sight = standings.iter().all(|standing| *standing == HeadStanding::New);
-        let (mut news, mut history) = (Vec::new(), Vec::new());
+        let keyed = heads.into_iter().filter_map(|head| Some((RefKey::of_ref(&head.git_ref)?, head)));
+        let (keyed, others): (Vec<_>, Vec<_>) =
+            keyed.partition(|(_, head)| wanted(service, &head.git_ref, &head.commit));
+        let (listed_before, standings) = self.standings(service, &keyed).await?;
+        // What was tagged before the service was registered, or while nobody asked for such tags, is history, not news.
+        let is_tag = |key: &RefKey| matches!(key, RefKey::Tag(_));
+        let others = others.into_iter().filter(|(key, _)| is_tag(key));
+        let mut history: Vec<(RefKey, CommitId)> = others.map(|(key, head)| (key, head.commit)).collect();
+        let mut news = Vec::new();
         for ((key, head), standing) in keyed.into_iter().zip(standings) {
             match standing {
                 HeadStanding::Decided => {}
-                HeadStanding::New if first_sight && matches!(key, RefKey::Tag(_)) => {
-                    history.push((key, head.commit));
-                }
+                HeadStanding::New if !listed_before && is_tag(&key) => history.push((key, head.commit)),
                 HeadStanding::Known(_) | HeadStanding::New => news.push((key, head)),
             }
         }
-        if !history.is_empty() {
-            self.store.note_heads(&service.name, &history).await?;
+        if !listed_before {
+            history.push((RefKey::Listed, mark()?));
         }
+        self.note_history(service, &history).await?;
         if news.is_empty() {
             return Ok(0);
         }
@@ -129,18 +137,38 @@ impl Shared {
         Ok(new)
     }
 
-    async fn standings(&self, service: &Service, heads: &[(RefKey, Head)]) -> Result<Vec<HeadStanding>> {
+    /// Whether heads were listed before, and how each of these stands.
+    async fn standings(
+        &self,
+        service: &Service,
+        heads: &[(RefKey, Head)],
+    ) -> Result<(bool, Vec<HeadStanding>)> {
         // A tag that was skipped before anybody asked for its commit is known by its tag object.
         let names = |head: &Head| [Some(head.commit.clone()), head.object.clone()].into_iter().flatten();
-        let asked: Vec<(RefKey, CommitId)> =
-            heads.iter().flat_map(|(key, head)| names(head).map(|name| (key.clone(), name))).collect();
+        let mut asked = vec![(RefKey::Listed, mark()?)];
+        asked.extend(heads.iter().flat_map(|(key, head)| names(head).map(|name| (key.clone(), name))));
         let mut answers = self.store.decided(&service.name, &asked).await?.into_iter();
+        let listed_before = answers.next() == Some(HeadStanding::Decided);
         let standing = |(_, head): &(RefKey, Head)| {
             let commit = answers.next().unwrap_or(HeadStanding::New);
             let object = head.object.as_ref().and_then(|_| answers.next());
             if object == Some(HeadStanding::Decided) { HeadStanding::Decided } else { commit }
         };
-        Ok(heads.iter().map(standing).collect())
+        Ok((listed_before, heads.iter().map(standing).collect()))
+    }
+
+    /// Notes what is nobody's news. A repository has many tags that few rounds change: the same ones are noted once by each process.
+    async fn note_history(&self, service: &Service, history: &[(RefKey, CommitId)]) -> Result<()> {
+        let mut hasher = DefaultHasher::new();
+        history.hash(&mut hasher);
+        let digest = Some(hasher.finish());
+        let is_noted = self.listed().get(&service.name).is_some_and(|listed| listed.noted == digest);
+        if history.is_empty() || is_noted {
+            return Ok(());
+        }
+        self.store.note_heads(&service.name, history).await?;
+        self.listed().entry(service.name.clone()).or_default().noted = digest;
+        Ok(())
     }
 
     fn made_up(
@@ -174,6 +202,11 @@ impl Shared {
         };
         NewDelivery { record, body_digest: replay.as_str().to_owned(), replay, body: bytes::Bytes::new() }
     }
+}
+
+/// What the mark [`RefKey::Listed`] points at: Git's name for a tree without anything.
+fn mark() -> Result<CommitId> {
+    Ok(CommitId::parse("4b825dc642cb6eb9a060e54bf8d69288fbee4904")?)
 }
 
 fn event(service: &Service, git_ref: GitRef, before: Option<CommitId>, head: CommitId) -> Event {

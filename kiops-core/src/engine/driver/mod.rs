@@ -133,8 +133,8 @@ struct Shared {
     /// There may be a build to start.
     queue: Notify,
     events: broadcast::Sender<DomainEvent>,
-    /// Whether each service's heads could be listed the last time.
-    listed: Mutex<BTreeMap<ServiceName, bool>>,
+    /// How each service's heads were listed the last time.
+    listed: Mutex<BTreeMap<ServiceName, heads::Listed>>,
     held: Held,
     /// Steps of one service go one after the other: across processes the ledger's version sees to that.
     services: Mutex<BTreeMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
