@@ -6,8 +6,11 @@ mod face;
 mod faults;
 mod flow;
 mod hooks;
+mod lost;
+mod polling;
 mod reading;
 mod statuses;
+mod world;
 mod writes;
 
 use std::sync::{Arc, Mutex};
