@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::{About, ChangedFiles, Event, EventKind, MergeRequest, Pipeline, Tip};
+use super::{About, ChangedFiles, Event, EventKind, ImagePush, MergeRequest, Pipeline, Tip};
 use crate::name::{CommitId, GitRef};
 
 /// An event as one flat row, for tables, logs and comparisons. What the sender did not state is `None` (in JSON `null`).
@@ -13,7 +13,7 @@ use crate::name::{CommitId, GitRef};
 pub struct Columns<'a> {
     /// [`EventKind::name`].
     pub kind: &'static str,
-    /// Full path of the repository; for a merge request the target.
+    /// Full path of the Git repository; for a merge request the target. What a registry tells of has an image instead.
     pub repo: Option<&'a str>,
     /// The ref as sent: full for pushes and tags, short for GitLab's pipelines; GitHub's name a branch only.
     #[serde(rename = "ref")]
@@ -50,11 +50,11 @@ pub struct Columns<'a> {
     pub removed: Option<Vec<&'a str>>,
     /// The head commit's message, or the merge request's title, or the status of a pipeline whose event has an action besides.
     pub message: Option<&'a str>,
-    /// The image's path.
+    /// The image's path, without its registry's host.
     pub image: Option<&'a str>,
     /// The image's tag.
     pub image_tag: Option<&'a str>,
-    /// The image's digest.
+    /// The image's digest, as the sender wrote it.
     pub digest: Option<&'a str>,
     /// What a merge-request event means ([`super::MergeRequestChange::name`]).
     pub change: Option<&'static str>,
@@ -84,11 +84,7 @@ impl<'a> From<&'a Event> for Columns<'a> {
             }
             EventKind::MergeRequest(request) => row.merge_request(request),
             EventKind::Pipeline(pipeline) => row.pipeline(pipeline),
-            EventKind::ImagePush(push) => {
-                row.image = stated(&push.image);
-                row.image_tag = push.tag.as_ref().map(AsRef::as_ref);
-                row.digest = push.digest.as_ref().map(AsRef::as_ref);
-            }
+            EventKind::ImagePush(push) => row.image(push),
             EventKind::EmptyPush | EventKind::Ping => {}
             EventKind::Other(other) => {
                 match other.about.as_deref() {
@@ -96,6 +92,7 @@ impl<'a> From<&'a Event> for Columns<'a> {
                         row.about(git_ref, head.as_ref(), *deleted);
                     }
                     Some(About::MergeRequest(request)) => row.merge_request(request),
+                    Some(About::Image(push)) => row.image(push),
                     None => {}
                 }
                 row.action = other.action.as_deref();
@@ -129,6 +126,14 @@ impl<'a> Columns<'a> {
         self.tag = git_ref.tag().map(AsRef::as_ref);
         self.head = head.map(|head| head.as_str().into());
         self.deleted = Some(deleted);
+    }
+
+    fn image(&mut self, push: &'a ImagePush) {
+        self.repo = None;
+        self.action = push.action.as_deref();
+        self.image = stated(&push.image);
+        self.image_tag = push.tag.as_ref().map(AsRef::as_ref);
+        self.digest = push.digest.as_ref().map(AsRef::as_ref).or(push.stated_digest.as_deref());
     }
 
     fn merge_request(&mut self, request: &'a MergeRequest) {
@@ -235,6 +240,31 @@ mod tests {
         let row = Columns::from(&event);
         assert_eq!((row.kind, row.repo, row.author), ("push", Some("group/app"), Some("ada")));
         assert_eq!(row, Columns { kind: row.kind, repo: row.repo, author: row.author, ..Columns::default() });
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+
+    #[test]
+    fn an_image_push_has_an_image_and_no_repository_and_shows_a_digest_that_cannot_be_pinned() {
+        let push = ImagePush {
+            action: Some("pushed".into()),
+            image: "team/app".into(),
+            host: Some("registry.example.com".into()),
+            stated_digest: Some("sha512:0f".into()),
+            ..ImagePush::default()
+        };
+        let mut event = Event {
+            repository: Repository { id: None, path: "team/app".into() },
+            actor: None,
+            kind: EventKind::ImagePush(push.clone()),
+        };
+        let row = Columns::from(&event);
+        assert_eq!((row.kind, row.repo, row.action), ("image_push", None, Some("pushed")));
+        assert_eq!((row.image, row.image_tag, row.digest), (Some("team/app"), None, Some("sha512:0f")));
+        let about = Some(Box::new(About::Image(push)));
+        event.kind = EventKind::Other(Other { name: "scan".into(), about, ..Other::default() });
+        let row = Columns::from(&event);
+        assert_eq!((row.kind, row.repo, row.action, row.image), ("other", None, None, Some("team/app")));
         let json = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
     }

@@ -299,14 +299,25 @@ pub struct PipelineMergeRequest {
 }
 
 /// An image reached a registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePush {
-    /// The image's path as the sender says it, without host where it gives none.
+    /// The sender's own word for what happened, where it has one (Harbor's `PUSH_ARTIFACT`).
+    #[serde(default)]
+    pub action: Option<String>,
+    /// The image's path at its registry, without host (`team/api`).
     pub image: String,
+    /// The registry's host, with its port, where the sender tells it or can only mean one. To tell images of one path apart
+    /// and to be shown: it is never called.
+    #[serde(default)]
+    pub host: Option<String>,
     /// The tag; `None` for a push by digest.
     pub tag: Option<Tag>,
     /// The digest, where the sender says it. Confirmed at the registry before anything happens.
     pub digest: Option<Digest>,
+    /// What the sender wrote as digest, where it is none that an image can be pinned to (another algorithm, too few digits).
+    /// To be shown only.
+    #[serde(default)]
+    pub stated_digest: Option<String>,
 }
 
 /// An event that we do nothing with, and what is worth showing of it.
@@ -339,4 +350,6 @@ pub enum About {
     },
     /// A merge request was commented on, or a reviewer of it acted.
     MergeRequest(Box<MergeRequest>),
+    /// Something else than a push befell an image, or what was pushed starts nothing. Each field may be missing, the path too.
+    Image(ImagePush),
 }

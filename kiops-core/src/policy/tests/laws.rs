@@ -174,7 +174,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(EventKind::Ping),
         1 => Just(EventKind::EmptyPush),
         1 => Just(EventKind::Other(Other::default())),
-        1 => Just(EventKind::ImagePush(ImagePush { image: "x".into(), tag: None, digest: None })),
+        1 => Just(EventKind::ImagePush(ImagePush { image: "x".into(), ..ImagePush::default() })),
     ]
     .prop_map(event)
 }
