@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::build::Trigger;
 use crate::error::ErrorKind;
-use crate::event::Repository;
+use crate::event::{Event, Repository};
 use crate::name::{DeliveryId, HookId, ProviderName};
 use crate::problem::Problem;
 use crate::secret::Secret;
@@ -283,7 +283,9 @@ impl Ingest {
             tried += hook.secrets.valid(now).count();
             let proven =
                 if source.signs() { verification.verdict.is_verified() } else { delivery.hook.is_some() };
-            if proven && same_repository(hook, repository.as_ref()) {
+            // Of a delivery that may speak of several, each event is asked below.
+            let own = delivery.hook.is_some() && source.spans_repositories();
+            if proven && (own || same_repository(hook, repository.as_ref())) {
                 vouched.push(hook);
             }
         }
@@ -299,15 +301,21 @@ impl Ingest {
             Box::new(Problem::from(&error).response())
         })?;
         // The peek stops at the first repository that it finds: what the events say counts too.
-        vouched.retain(|hook| {
-            events
-                .iter()
-                .all(|event| is_nameless(&event.repository) || same_repository(hook, Some(&event.repository)))
-        });
+        let is_of = |hook: &Hook, event: &Event| {
+            is_nameless(&event.repository) || same_repository(hook, Some(&event.repository))
+        };
+        let spans = source.spans_repositories();
+        vouched.retain(|hook| spans || events.iter().all(|event| is_of(hook, event)));
         if vouched.is_empty() {
             return Err(not_vouched(delivery));
         }
-        let replay = source.replay_key(delivery);
+        if spans {
+            vouched.retain(|hook| events.iter().any(|event| is_of(hook, event)));
+            if vouched.is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        let replay = source.replay_key(delivery).received(now);
         let body_digest = crate::name::hex(&Sha256::digest(&delivery.body));
         let body = source.redact(delivery);
         let new = vouched.into_iter().map(|hook| NewDelivery {
@@ -324,7 +332,12 @@ impl Ingest {
                 received_at: now,
                 signed: source.covers_body(),
                 repeat: false,
-                events: events.iter().cloned().map(EventRecord::new).collect(),
+                events: events
+                    .iter()
+                    .filter(|event| is_of(hook, event))
+                    .cloned()
+                    .map(EventRecord::new)
+                    .collect(),
                 quarantined: None,
             },
             replay: replay.clone(),
@@ -395,7 +408,12 @@ fn accepted_response(accepted: &[Accepted]) -> Response<Bytes> {
     let ids = accepted.iter().map(|one| match one {
         Accepted::New(id) | Accepted::Duplicate(id) => id.as_str(),
     });
-    let answer = Answer { status: if new { "accepted" } else { "duplicate" }, deliveries: ids.collect() };
+    let status = match accepted {
+        [] => "ignored",
+        _ if new => "accepted",
+        _ => "duplicate",
+    };
+    let answer = Answer { status, deliveries: ids.collect() };
     let mut response = Response::new(Bytes::from(serde_json::to_vec(&answer).unwrap_or_default()));
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response

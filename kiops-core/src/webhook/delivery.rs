@@ -63,6 +63,9 @@ impl fmt::Debug for Delivery {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplayKey(String);
 
+/// How keys begin that lack a time.
+const INDISTINCT: &str = "once:";
+
 impl ReplayKey {
     /// The digest of the body, for senders that give their deliveries no id. A branch that is pushed to and fro then sends what
     /// cannot be told from a delivery that was captured: it is a duplicate, and the head is found by asking the provider
@@ -84,6 +87,33 @@ impl ReplayKey {
         hasher.update(id.as_bytes());
         hasher.update(&delivery.body);
         Self(format!("both:{}", crate::name::hex(&hasher.finalize())))
+    }
+
+    /// What a sender that signs no body says of itself: an id of its own, or the digest, tag and time of each push (Harbor, Docker Hub).
+    /// Parts are length-prefixed, so no two lists meet.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        Self(format!("parts:{}", crate::name::hex(&hasher.finalize())))
+    }
+
+    /// The key of a delivery that nothing tells from the next one of its kind (Quay sends the same body for each push of a tag): the time
+    /// of receipt becomes part of it, so it is never a repeat. Only for senders whose claims are confirmed anyway.
+    pub fn indistinct(delivery: &Delivery) -> Self {
+        Self(format!("{INDISTINCT}{}", crate::name::hex(&Sha256::digest(&delivery.body))))
+    }
+
+    /// The key that is kept of a delivery received at `now`.
+    #[must_use]
+    pub fn received(self, now: jiff::Timestamp) -> Self {
+        if self.0.starts_with(INDISTINCT) {
+            Self(format!("{}:{}", self.0, now.as_nanosecond()))
+        } else {
+            self
+        }
     }
 
     /// The key of a head that was found by listing, not delivered (design: lost webhooks). `moves` is how many times the ref

@@ -1,6 +1,7 @@
 //! Taking a sender at its word, after checking it: deliveries, secret sets, signature schemes, replay keys, and the
 //! trait that each sender implements.
 
+mod body;
 mod delivery;
 #[cfg(test)]
 mod flips;
@@ -8,6 +9,7 @@ mod peek;
 pub mod scheme;
 mod secrets;
 
+pub use body::{not_an_object, parse_body};
 pub use delivery::{Delivery, ReplayKey};
 pub use peek::{peek, without_bom};
 pub use secrets::{SecretEntry, SecretSet};
@@ -43,6 +45,13 @@ pub trait WebhookSource: Send + Sync + std::fmt::Debug {
     /// What makes two deliveries the same one (see [`ReplayKey`]). The default is the MAC-covered id or the body's digest.
     fn replay_key(&self, delivery: &Delivery) -> ReplayKey {
         ReplayKey::of_body(delivery)
+    }
+
+    /// Whether one hook at the sender speaks of many repositories (a whole registry's notifications, a Harbor project's). Each service then
+    /// gets the events of its own repository, and a delivery that comes in by a hook's own path, is proven, and has none of them is
+    /// answered 2xx and not kept.
+    fn spans_repositories(&self) -> bool {
+        false
     }
 
     /// The body with everything secret in it blanked, as it may be stored (Gitee's `password`, pipeline variables).

@@ -14,7 +14,8 @@ use crate::secret::Secret;
 use crate::store::Hook;
 use crate::webhook::{Delivery, SecretSet, Verification, WebhookSource, peek, scheme};
 
-/// A sender of `{"repository":..,"of":..}`: a push of the repository `of`, or of `repository` where there is no `of`.
+/// A sender of `{"repository":..,"of":..,"also":[..]}`: a push of the repository `of`, or of `repository` where there is no `of`, and of each of
+/// `also`. The one called `wide` speaks of many repositories, and nothing tells its deliveries apart.
 #[derive(Debug)]
 pub(super) struct Sender {
     pub(super) name: &'static str,
@@ -44,10 +45,12 @@ impl WebhookSource for Sender {
         struct Body {
             repository: String,
             of: Option<String>,
+            #[serde(default)]
+            also: Vec<String>,
         }
         let body: Body = serde_json::from_slice(&delivery.body)
             .map_err(|error| Error::invalid("decode delivery", error.to_string()))?;
-        let repository = Repository { id: None, path: body.of.unwrap_or(body.repository) };
+        let paths = std::iter::once(body.of.unwrap_or(body.repository)).chain(body.also);
         let kind = EventKind::Push(Push {
             action: None,
             git_ref: crate::name::GitRef::parse("refs/heads/main").unwrap(),
@@ -57,15 +60,24 @@ impl WebhookSource for Sender {
             message: None,
             commit: CommitFacts::default(),
         });
-        Ok(vec![Event { repository, actor: None, kind }])
+        let event =
+            |path| Event { repository: Repository { id: None, path }, actor: None, kind: kind.clone() };
+        Ok(paths.map(event).collect())
     }
 
     fn replay_key(&self, delivery: &Delivery) -> ReplayKey {
+        if self.name == "wide" {
+            return ReplayKey::indistinct(delivery);
+        }
         delivery.header("webhook-id").map_or_else(|| ReplayKey::of_body(delivery), ReplayKey::of_signed_id)
     }
 
     fn signs(&self) -> bool {
         self.signs
+    }
+
+    fn spans_repositories(&self) -> bool {
+        self.name == "wide"
     }
 }
 
@@ -74,7 +86,8 @@ fn ingest() -> Ingest {
 }
 
 fn limited(limits: IngestLimits) -> Ingest {
-    let senders = [Sender { name: "signed", signs: true }, Sender { name: "open", signs: false }];
+    let senders =
+        [("signed", true), ("open", false), ("wide", true)].map(|(name, signs)| Sender { name, signs });
     Ingest::new(senders.map(|sender| Arc::new(sender) as Arc<dyn WebhookSource>), limits, [7; 32])
 }
 
@@ -303,6 +316,49 @@ fn a_sender_that_signs_nothing_comes_in_by_its_own_path_only() {
     let of_another = send(&format!("/api/v1/webhook/open/{PATH}"), &push_of("team/web"));
     assert_eq!(of_another.response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(records(&store).len(), 1);
+}
+
+/// A hook of the sender that speaks of many repositories.
+fn wide(hook: Hook) -> Hook {
+    Hook { provider: ProviderName::parse("wide").unwrap(), ..hook }
+}
+
+#[test]
+fn of_a_delivery_of_many_repositories_each_service_gets_its_own_events() {
+    let store = store(&[wide(with_path(hook("app", "team/app", &[1]))), wide(hook("web", "team/web", &[1]))]);
+    let path = format!("/api/v1/webhook/wide/{PATH}");
+    let send = |path: &str, secret: u8, body: &str| take(&store, signed_to(path, "a", &token(secret), body));
+
+    let mixed = r#"{"repository":"team/web","also":["team/app","team/other","team/app"]}"#;
+    assert_eq!(send(&path, 1, mixed).accepted.len(), 1);
+    let record = &records(&store)[0];
+    assert_eq!((record.service.as_str(), record.events.len()), ("app", 2));
+    assert!(record.events.iter().all(|event| event.event.repository.path == "team/app"));
+
+    // What is proven and nobody's is answered so that it is not sent again, and not kept.
+    let others = send(&path, 1, &push_of("team/other"));
+    assert_eq!((others.response.status(), others.accepted.len()), (StatusCode::OK, 0));
+    assert_eq!(others.response.body(), r#"{"status":"ignored","deliveries":[]}"#);
+    // What is not proven is refused, whatever it speaks of; and so is what is nobody's without a path of its own.
+    for (path, secret) in [(path.as_str(), 9), ("/api/v1/webhook/wide", 1)] {
+        let refused = send(path, secret, &push_of("team/other"));
+        assert_eq!(refused.response.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(send("/api/v1/webhook/wide", 1, &push_of("team/web")).accepted.len(), 1);
+    assert_eq!(records(&store).len(), 2);
+}
+
+#[test]
+fn deliveries_that_nothing_tells_apart_all_count_and_of_one_moment_once() {
+    let store = store(&[wide(hook("app", "team/app", &[1]))]);
+    let send = |at: Timestamp| {
+        let request = signed_to("/api/v1/webhook/wide", "a", &token(1), &push_of("team/app"));
+        now(ingest().handle(request, &store, at)).accepted
+    };
+    assert!(matches!(send(at(0))[..], [Accepted::New(_)]));
+    assert!(matches!(send(at(1))[..], [Accepted::New(_)]));
+    assert!(matches!(send(at(1))[..], [Accepted::Duplicate(_)]));
+    assert_eq!(records(&store).len(), 2);
 }
 
 fn begin(method: Method, path: &str, headers: &[(header::HeaderName, &str)]) -> StatusCode {
