@@ -3,6 +3,7 @@
 //! [`layout`] keeps images in one directory on disk, in the OCI image layout, as a [`kiops_core::image::Registry`]; any
 //! OCI client reads that directory, and [`layout::ImageLayout::serve`] answers the pull side of the distribution API from it.
 //! [`oci`] is any registry that speaks the distribution protocol, over HTTP.
+//! [`webhook`] takes the image pushes that registries report.
 //! With the feature `assemble`, `assemble` builds Dockerfiles that execute nothing into any registry, in this process.
 
 #[cfg(feature = "assemble")]
@@ -11,3 +12,4 @@ mod disk;
 pub mod layout;
 mod manifest;
 pub mod oci;
+pub mod webhook;

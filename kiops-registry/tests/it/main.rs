@@ -17,3 +17,4 @@ mod layout;
 mod oci;
 mod serve;
 mod skopeo;
+mod webhook;

@@ -44,7 +44,7 @@ fn copy(options: &[&str], source: &str, target: &Path) -> Option<String> {
 }
 
 /// Pushes an image whose configuration a client can read.
-async fn push_real(layout: &ImageLayout, reference: &str) -> String {
+pub(crate) async fn push_real(layout: &ImageLayout, reference: &str) -> String {
     let (name, word) = reference.rsplit_once(':').unwrap();
     let name = image(name);
     let config = format!(
