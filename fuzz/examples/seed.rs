@@ -1,6 +1,6 @@
 //! Fills `fuzz/corpus`: `fuzz/seed` runs it.
 //!
-//! Webhook targets get the bodies of kiops-git's own tests, and the payloads of real senders where `../shared/corpus` is there. Each body is
+//! Webhook targets get the bodies of kiops-git's and kiops-registry's own tests, and the payloads of real senders where `../shared/corpus` is there. Each body is
 //! also written with every member taken out that its events do not need: what is short is mutated more often, and where it counts.
 #![allow(unused, missing_docs, reason = "the tests' helpers are used for their bodies alone")]
 
@@ -18,6 +18,8 @@ mod gitea;
 mod gitee;
 #[path = "../../kiops-git/tests/it/github.rs"]
 mod github;
+#[path = "../../kiops-registry/tests/it/webhook/deliveries.rs"]
+mod registries;
 #[path = "seed/text.rs"]
 mod text;
 
@@ -45,7 +47,7 @@ fn main() {
     println!("{written} new seeds in fuzz/corpus");
 }
 
-/// Sender, event and body of every delivery that kiops-git's tests make up.
+/// Sender, event and body of every delivery that the tests of both crates make up.
 fn fixtures() -> Vec<(String, String, Vec<u8>)> {
     let plain = json!({
         "repository": "/srv/site.git", "pusher": "ada",
@@ -75,6 +77,9 @@ fn fixtures() -> Vec<(String, String, Vec<u8>)> {
         rows.push((name, "pull_request", gitea::gogs_pull_request()));
         rows.push((name, "create", gitea::ref_event("branch", "main")));
     }
+    let actions = ["push", "pull", "delete"].map(|action| registries::notification(action, action));
+    rows.push(("distribution", "push", json!({"events": actions})));
+    rows.extend(registries::bodies().into_iter().map(|(name, body)| (name, "package", body)));
     let owned = |(name, event, body): (&str, &str, Value)| {
         (name.to_owned(), event.to_owned(), body.to_string().into_bytes())
     };

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderValue};
 use kiops_core::webhook::Delivery;
-use kiops_fuzz::sender::{self, Sender, now, secret, secrets};
+use kiops_fuzz::sender::{self, Sender, now, secrets};
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "webhook-id",
     "webhook-timestamp",
     "webhook-signature",
@@ -21,6 +21,7 @@ const NAMES: [&str; 12] = [
     "x-gogs-signature",
     "x-gitee-token",
     "x-gitee-timestamp",
+    "authorization",
 ];
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -36,7 +37,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         }
     }
     let body = lines.next().unwrap_or_default().to_vec();
-    let repeats = headers.values().any(|value| value.as_bytes() == secret().expose());
+    // As it is, or behind `Bearer `.
+    let known = || secrets().entries().iter().map(|entry| entry.secret.expose());
+    let repeats = headers.values().any(|value| known().any(|secret| value.as_bytes().ends_with(secret)));
     for sender in SENDERS.iter() {
         let source = sender.source();
         let delivery = Delivery::new(source.name(), headers.clone(), body.clone().into());

@@ -17,7 +17,7 @@ use sender::{Sender, now, other_secrets, secrets};
 pub fn webhook(name: &str, data: &[u8]) {
     static SENDERS: LazyLock<Vec<Sender>> = LazyLock::new(sender::all);
     let Some(sender) = SENDERS.iter().find(|sender| sender.name() == name) else {
-        panic!("kiops_git::sources() and fuzz/src/sender.rs have no `{name}` both");
+        panic!("neither crate's sources() and fuzz/src/sender.rs have `{name}` both");
     };
     let Some((&pick, body)) = data.split_first() else { return };
     let (delivery, proven) = sender.delivery(pick, body);

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
+use kiops_core::name::HookId;
 use kiops_core::secret::Secret;
 use kiops_core::webhook::{Delivery, SecretSet, WebhookSource, scheme};
+use kiops_registry::webhook::WebhookConfig;
 use sha2::Sha256;
 
 /// How a sender's deliveries look from outside. Another sender is another row here, a target and an entry in `Cargo.toml`.
@@ -28,6 +30,10 @@ enum Proof {
     Hex(&'static str, &'static str),
     /// The secret itself and a timestamp.
     Gitee,
+    /// The secret itself as `Authorization`.
+    Authorization,
+    /// Nothing but the hook's own path.
+    Path,
 }
 
 const GITHUB: &[&str] = &[
@@ -87,6 +93,10 @@ const BITBUCKET_DC: &[&str] = &[
     "diagnostics:ping",
 ];
 
+const PACKAGES: &[&str] = &["package", "registry_package", "ping", "push"];
+/// Registries whose bodies name their event themselves.
+const NO_HEADER: (&str, &[&str]) = ("X-Kiops-Event", &["push"]);
+
 const KINDS: &[Kind] = &[
     Kind { name: "gitlab", event: ("X-Gitlab-Event", GITLAB), proof: Proof::Standard },
     Kind {
@@ -109,9 +119,20 @@ const KINDS: &[Kind] = &[
     },
     Kind { name: "gitee", event: ("X-Gitee-Event", GITEE), proof: Proof::Gitee },
     Kind { name: "plain", event: ("X-Kiops-Event", &["push"]), proof: Proof::Standard },
+    Kind { name: "acr", event: NO_HEADER, proof: Proof::Path },
+    Kind { name: "azure-acr", event: NO_HEADER, proof: Proof::Authorization },
+    Kind { name: "distribution", event: NO_HEADER, proof: Proof::Authorization },
+    Kind { name: "dockerhub", event: NO_HEADER, proof: Proof::Path },
+    Kind {
+        name: "ghcr",
+        event: ("X-GitHub-Event", PACKAGES),
+        proof: Proof::Hex("X-Hub-Signature-256", "sha256="),
+    },
+    Kind { name: "harbor", event: NO_HEADER, proof: Proof::Authorization },
+    Kind { name: "quay", event: NO_HEADER, proof: Proof::Path },
 ];
 
-/// A sender of kiops-git.
+/// A sender of kiops-git or kiops-registry.
 #[derive(Debug)]
 pub struct Sender {
     kind: &'static Kind,
@@ -130,11 +151,18 @@ enum Style {
     Form,
 }
 
-/// Every sender that kiops-git has and that is described here.
+/// Every sender that kiops-git and kiops-registry have and that is described here.
 pub fn all() -> Vec<Sender> {
+    let registries = WebhookConfig {
+        own_accounts: vec!["robot$kiops".into()],
+        cache_images: vec!["team/layers".into()],
+        ..WebhookConfig::default()
+    };
+    let sources: Vec<_> =
+        kiops_git::sources().into_iter().chain(kiops_registry::webhook::sources(registries)).collect();
     let find = |kind: &'static Kind| {
-        let source = kiops_git::sources().into_iter().find(|source| source.name().as_str() == kind.name)?;
-        Some(Sender { kind, source })
+        let source = sources.iter().find(|source| source.name().as_str() == kind.name)?;
+        Some(Sender { kind, source: Arc::clone(source) })
     };
     KINDS.iter().filter_map(find).collect()
 }
@@ -182,7 +210,15 @@ impl Sender {
         if style == Style::Signed || style == Style::Damaged {
             self.prove(&mut headers, &body, style == Style::Damaged);
         }
-        (Delivery::new(self.source.name(), headers, Bytes::from(body)), style == Style::Signed)
+        let mut delivery = Delivery::new(self.source.name(), headers, Bytes::from(body));
+        if matches!(self.kind.proof, Proof::Path) {
+            delivery.hook = match style {
+                Style::Signed => HookId::parse(PATH).ok(),
+                Style::Damaged => HookId::parse(format!("{PATH}-")).ok(),
+                Style::Unsigned | Style::Form => None,
+            };
+        }
+        (delivery, style == Style::Signed)
     }
 
     fn prove(&self, headers: &mut HeaderMap, body: &[u8], damaged: bool) {
@@ -209,6 +245,14 @@ impl Sender {
                 let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
                 add(header, format!("{prefix}{digits}"));
             }
+            Proof::Authorization => {
+                let text = secret().expose_str().unwrap_or_default();
+                add(
+                    "Authorization",
+                    if damaged { format!("Basic {text}") } else { format!("Bearer {text}") },
+                );
+            }
+            Proof::Path => {}
             Proof::Gitee => {
                 let text = secret().expose_str().unwrap_or_default();
                 add("X-Gitee-Token", if damaged { format!("{text}=") } else { text.to_owned() });
@@ -238,9 +282,13 @@ pub fn secret() -> &'static Secret {
     &SECRET
 }
 
-/// The secrets that a hook has: another one, and the one that proofs are made with.
+/// The unguessable part of a hook's own path.
+const PATH: &str = "0123456789-the-fuzzers-own-path";
+
+/// The secrets that a hook has: another one, the one that proofs are made with, and its own path.
 pub fn secrets() -> &'static SecretSet {
-    static SET: LazyLock<SecretSet> = LazyLock::new(|| SecretSet::new([token(7), secret().clone()]));
+    static SET: LazyLock<SecretSet> =
+        LazyLock::new(|| SecretSet::new([token(7), secret().clone()].into_iter().chain(Secret::new(PATH))));
     &SET
 }
 
