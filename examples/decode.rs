@@ -5,9 +5,9 @@
 //!   | cargo run --example decode
 //! ```
 //!
-//! A line in: `provider`; `headers`, names in any case, a list of values for a repeated one; `body`, or `body_file`
+//! A line in: `provider`, a sender of a Git host or of a registry; `headers`, names in any case, a list of values for a repeated one; `body`, or `body_file`
 //! (relative to the current folder); `secrets`, newest first, whatever the sender's scheme shares (a token, a key,
-//! `whsec_...`), an empty list being none; `now`, RFC 3339, by default the clock. A line out: `verified`, null where no secrets were given;
+//! `whsec_...`, a hook's path), an empty list being none; `hook`, the last part of the path where the delivery came to a path of its own; `now`, RFC 3339, by default the clock. A line out: `verified`, null where no secrets were given;
 //! `error`; `events`, one row each (`kiops_core::event::Columns`), also of a delivery that does not verify.
 
 use std::collections::BTreeMap;
@@ -17,13 +17,15 @@ use std::path::PathBuf;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use kiops_core::event::{Columns, Event};
-use kiops_core::name::ProviderName;
+use kiops_core::name::{HookId, ProviderName};
 use kiops_core::secret::Secret;
 use kiops_core::webhook::{Delivery, SecretSet, WebhookSource};
+use kiops_registry::webhook::WebhookConfig;
 use serde::{Deserialize, Serialize};
 
 fn main() -> io::Result<()> {
-    let sources = kiops_git::sources();
+    let mut sources = kiops_git::sources();
+    sources.extend(kiops_registry::webhook::sources(WebhookConfig::default()));
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line)? > 0 {
@@ -48,6 +50,7 @@ struct Line {
     body: Option<String>,
     body_file: Option<PathBuf>,
     secrets: Option<Vec<String>>,
+    hook: Option<HookId>,
     now: Option<Timestamp>,
 }
 
@@ -83,8 +86,9 @@ fn answer<'s>(line: &[u8], source: impl Fn(&ProviderName) -> Option<&'s dyn Webh
         }
         let provider = ProviderName::parse(&line.provider).map_err(|error| error.to_string())?;
         let source = source(&provider).ok_or_else(|| format!("unknown provider `{provider}`"))?;
-        let delivery =
+        let mut delivery =
             Delivery::new(provider, headers(line.headers)?, body(line.body, line.body_file)?.into());
+        delivery.hook = line.hook;
         if let Some(secrets) = secrets {
             let secrets = SecretSet::new(secrets.into_iter().filter_map(Secret::new));
             let now = line.now.unwrap_or_else(Timestamp::now);

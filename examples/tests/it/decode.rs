@@ -122,6 +122,33 @@ fn a_signature_is_judged_at_the_time_given() {
 }
 
 #[test]
+fn images_that_registries_push_are_rows_as_well() {
+    const PATH: &str = "3fQ9vJ0bK2mX7tZ1-unguessable";
+    let hub = json!({"push_data": {"tag": "v1", "pushed_at": 1}, "repository": {"repo_name": "team/shop"}});
+    let harbor = json!({
+        "type": "PUSH_ARTIFACT", "occur_at": 1, "operator": "ada",
+        "event_data": {"resources": [{"tag": "v1"}, {"tag": "v2"}], "repository": {"repo_full_name": "team/shop"}},
+    });
+    let found = decode(&[
+        json!({"provider": "dockerhub", "body": hub.to_string(), "secrets": [PATH], "hook": PATH}),
+        json!({"provider": "dockerhub", "body": hub.to_string(), "secrets": [PATH]}),
+        json!({"provider": "harbor", "body": harbor.to_string(), "secrets": ["s"], "headers": {"Authorization": "Bearer s"}}),
+        json!({"provider": "dockerhub", "body": hub.to_string(), "hook": "short"}),
+    ]);
+    let verified: Vec<&Value> = found.iter().map(|line| &line["verified"]).collect();
+    assert_eq!(verified, [&json!(true), &json!(false), &json!(true), &Value::Null]);
+    assert_eq!(found[0]["events"][0]["kind"], "image_push");
+    assert_eq!(
+        (&found[0]["events"][0]["image"], &found[0]["events"][0]["repo"]),
+        (&json!("team/shop"), &Value::Null)
+    );
+    let tags: Vec<&Value> =
+        found[2]["events"].as_array().unwrap().iter().map(|row| &row["image_tag"]).collect();
+    assert_eq!(tags, ["v1", "v2"]);
+    assert!(found[3]["error"].as_str().unwrap().contains("hook id"), "{}", found[3]);
+}
+
+#[test]
 fn a_header_given_twice_is_sent_twice() {
     let twice = json!({
         "provider": "gitlab", "headers": {"X-Gitlab-Token": ["a", "a"]}, "body": "{}", "secrets": ["a"],

@@ -84,10 +84,13 @@ fn rewritten(body: &Value) -> Delivery {
     delivery(&[("X-GitHub-Event", "package")], text)
 }
 
+/// A field and its new value.
+type Change<'a> = (&'a str, Value);
+
 #[test]
 fn a_push_is_known_by_what_its_sender_documents() {
     let other = json!("sha256:".to_owned() + &"0".repeat(64));
-    let cases: [(&str, Value, &[(&str, Value)]); 7] = [
+    let cases: [(&str, Value, &[Change<'_>]); 7] = [
         (
             "dockerhub",
             dockerhub(),
