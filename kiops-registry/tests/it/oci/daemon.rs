@@ -13,7 +13,7 @@ use kiops_core::http::{HostRule, HttpService, ReqwestConfig, ReqwestService, Sys
 use kiops_core::image::RegistryCredential;
 use kiops_core::secret::Secret;
 use kiops_registry::oci::{Oci, OciConfig};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Who may do what at a registry.
@@ -73,6 +73,11 @@ fn free_port() -> u16 {
 impl Daemon {
     /// Starts a registry; `None`: something that it needs is not here.
     pub(crate) fn start(auth: Auth) -> Option<Self> {
+        Self::start_with(auth, &json!({}))
+    }
+
+    /// The same with `notifications` as its configuration says them.
+    pub(crate) fn start_with(auth: Auth, notifications: &Value) -> Option<Self> {
         if missing("docker-registry") || (auth == Auth::Htpasswd && missing("htpasswd")) {
             return None;
         }
@@ -112,6 +117,7 @@ impl Daemon {
             "storage": {"filesystem": {"rootdirectory": path("data")}, "delete": {"enabled": true},
                 "maintenance": {"uploadpurging": {"enabled": false}}},
             "http": {"addr": format!("127.0.0.1:{port}"), "secret": "test"}, "auth": auth_config,
+            "notifications": notifications,
         });
         let mut config = config;
         if auth == Auth::Nobody {
@@ -257,7 +263,7 @@ fn token_answer(folder: &Path, asked: &Mutex<Vec<String>>, stream: &TcpStream) -
         "iss": "tokens", "sub": "", "aud": "registry.test", "exp": now + 300, "nbf": now - 10, "iat": now,
         "jti": now.to_string(), "access": access,
     });
-    let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let text = format!("{}.{}", part(&header), part(&claims));
     let input = folder.join(format!("to-sign-{}", asked.lock().unwrap().len()));
     std::fs::write(&input, &text).unwrap();

@@ -2,8 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -13,70 +11,14 @@ use kiops_core::engine::{Ingest, IngestLimits};
 use kiops_core::event::{Event, EventKind, Repository};
 use kiops_core::name::{HookId, ProviderName, ServiceName};
 use kiops_core::store::{Hook, MemoryStore, Page, Store as _};
+use serde_json::json;
 
 use super::deliveries::{HEX, all, names, now, secrets};
 use crate::fixtures::open;
+use crate::oci::daemon::{Auth, Daemon};
 use crate::skopeo::{push_real, skopeo};
 
 const PATH: &str = "3fQ9vJ0bK2mX7tZ1-unguessable";
-
-/// A registry, ended when this is dropped.
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-impl Registry {
-    /// A registry that sends its notifications to this port. Without the program the test is skipped, visibly; on CI that is a failure.
-    fn start(dir: &Path, to: u16) -> Option<Self> {
-        let address = format!("127.0.0.1:{}", free_port());
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {data}}}\nhttp: {{addr: {address}}}\n\
-             notifications:\n  endpoints:\n    - name: kiops\n      url: http://127.0.0.1:{to}/api/v1/webhook/distribution/{PATH}\n      \
-             headers: {{Authorization: [Bearer s3cret]}}\n      timeout: 5s\n      threshold: 3\n      backoff: 1s\n",
-            data = dir.join("data").display(),
-        );
-        let file = dir.join("config.yml");
-        std::fs::write(&file, config).unwrap();
-        let started = Command::new("docker-registry")
-            .arg("serve")
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let child = match started {
-            Ok(child) => child,
-            Err(error) => {
-                assert_ne!(
-                    std::env::var("CI").as_deref(),
-                    Ok("true"),
-                    "docker-registry is needed on CI: {error}"
-                );
-                eprintln!("skipped: no docker-registry on the PATH ({error})");
-                return None;
-            }
-        };
-        let registry = Self { child, address };
-        for _ in 0..400 {
-            if TcpStream::connect(&registry.address).is_ok() {
-                return Some(registry);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("the registry does not listen");
-    }
-}
 
 /// Answers every request with 200 and hands it on.
 fn listen(listener: TcpListener, seen: Sender<Request<Bytes>>) {
@@ -151,12 +93,17 @@ impl Intake {
 
 #[tokio::test]
 async fn a_real_registrys_notifications_become_one_push_an_image() {
-    let dir = tempfile::tempdir().unwrap();
-    let images = dir.path().join("images");
-    let layout = open(&images);
+    let images = tempfile::tempdir().unwrap();
+    let layout = open(images.path());
     let digest = push_real(&layout, "quickstart.local/shop:v1").await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let Some(registry) = Registry::start(dir.path(), listener.local_addr().unwrap().port()) else { return };
+    let endpoint = json!({
+        "name": "kiops", "headers": {"Authorization": ["Bearer s3cret"]}, "timeout": "5s", "threshold": 3, "backoff": "1s",
+        "url": format!("http://{}/api/v1/webhook/distribution/{PATH}", listener.local_addr().unwrap()),
+    });
+    let notifications = json!({"endpoints": [endpoint]});
+    let Some(registry) = Daemon::start_with(Auth::Nobody, &notifications) else { return };
+    let address = format!("127.0.0.1:{}", registry.port);
     let (sender, seen) = channel();
     listen(listener, sender);
     let store = MemoryStore::new();
@@ -170,9 +117,9 @@ async fn a_real_registrys_notifications_become_one_push_an_image() {
     store.put_hook(&hook).await.unwrap();
     let intake = Intake { seen, ingest: Ingest::new(all(), IngestLimits::default(), [7; 32]), store };
 
-    let from = format!("oci:{}:quickstart.local/shop:v1", images.display());
+    let from = format!("oci:{}:quickstart.local/shop:v1", images.path().display());
     let copy = |to: &str| {
-        let target = format!("docker://{}/{to}", registry.address);
+        let target = format!("docker://{}/{to}", address);
         let output = skopeo(&["copy", "--dest-tls-verify=false", &from, &target])?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Some(())
@@ -184,7 +131,7 @@ async fn a_real_registrys_notifications_become_one_push_an_image() {
     let pushed = intake.until(|event| matches!(event.kind, EventKind::ImagePush(_))).await;
     let EventKind::ImagePush(push) = &pushed.kind else { panic!() };
     assert_eq!(names(push), ("team/shop", "v1", digest.as_str()));
-    assert_eq!(push.host.as_deref(), Some(registry.address.as_str()));
+    assert_eq!(push.host.as_deref(), Some(address.as_str()));
     assert_eq!(intake.pushes().await, 1, "layers and the configuration are no images");
 
     // A signature beside it, and a look at it, start nothing.
@@ -192,7 +139,7 @@ async fn a_real_registrys_notifications_become_one_push_an_image() {
     copy(&signature).unwrap();
     let noted = |event: &Event, word: &str| matches!(&event.kind, EventKind::Other(other) if other.note.as_deref().is_some_and(|note| note.contains(word)));
     intake.until(|event| noted(event, "signature")).await;
-    let look = format!("docker://{}/team/shop:v1", registry.address);
+    let look = format!("docker://{}/team/shop:v1", address);
     assert!(skopeo(&["inspect", "--tls-verify=false", &look]).unwrap().status.success());
     intake.until(|event| noted(event, "pull")).await;
     assert_eq!(intake.pushes().await, 1);
