@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use kiops_core::engine::{Driver, Ingest, TriggerApi};
 use kiops_core::service::Service;
 use kiops_core::service::readiness::ReadinessFacts;
@@ -64,10 +64,7 @@ pub fn router(app: App) -> Router {
         .route("/services/{name}/settings", get(services::settings).put(services::put_settings))
         .route("/services/{name}/builds", post(builds::start))
         .route("/services/{name}/trigger", get(trigger::show))
-        .route(
-            "/services/{name}/trigger/key",
-            axum::routing::put(trigger::put_key).delete(trigger::delete_key),
-        )
+        .route("/services/{name}/trigger/key", put(trigger::put_key).delete(trigger::delete_key))
         .route("/services/{name}/deployments", get(deployments::list).post(deployments::create))
         .route("/services/{name}/rollback", post(deployments::rollback))
         .route("/deployments/{id}/approve", post(deployments::approve))
