@@ -122,9 +122,9 @@ fn check(server: &Server, folder: &Path, pushed: &[Pushed], seed: u64) {
             continue;
         }
         let commit = delivery["commit"].as_str().unwrap();
-        let ends: Vec<&str> =
-            by_commit[commit].iter().map(|build| build["state"].as_str().unwrap()).collect();
-        let count = |state| ends.iter().filter(|end| **end == state).count();
+        let ends: Vec<[&Value; 2]> =
+            by_commit[commit].iter().map(|build| [&build["state"], &build["failure"]]).collect();
+        let count = |state| ends.iter().filter(|end| end[0] == state).count();
         let content_builds = pushed.iter().find(|head| head.commit == commit).is_none_or(|head| head.builds);
         assert!(count("succeeded") <= 1, "{commit} succeeded twice; {}", context());
         let expected = if content_builds { count("succeeded") == 1 } else { count("failed") >= 1 };
