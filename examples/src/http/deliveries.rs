@@ -5,7 +5,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 use kiops_core::engine::Command;
 use kiops_core::event::EventKind;
-use kiops_core::name::{BuildId, CommitId, DeliveryId, ProviderName, ServiceName};
+use kiops_core::name::{BuildId, CommitId, DeliveryId, ProviderName, ReleaseId, ServiceName};
 use kiops_core::policy::{Decision, Finding};
 use kiops_core::service::Settings;
 use kiops_core::store::{DeliveryRecord, EventOutcome, EventRecord};
@@ -34,10 +34,12 @@ struct EventJson {
     #[serde(rename = "ref")]
     git_ref: Option<String>,
     commit: Option<CommitId>,
+    image: Option<String>,
     outcome: Option<EventOutcome>,
     reason: Option<String>,
     findings: Vec<FindingJson>,
     builds: Vec<BuildId>,
+    deployments: Vec<ReleaseId>,
 }
 
 /// A finding: typed for programs, rendered for people.
@@ -64,14 +66,22 @@ fn event(record: &EventRecord) -> EventJson {
         EventKind::Pipeline(pipeline) => Some(pipeline.ref_name.clone()),
         _ => None,
     };
+    let image = match &record.event.kind {
+        EventKind::ImagePush(push) => {
+            Some(push.tag.as_ref().map_or_else(|| push.image.clone(), |tag| format!("{}:{tag}", push.image)))
+        }
+        _ => None,
+    };
     EventJson {
         event: Some(record.event.kind.name().to_owned()),
+        image,
         git_ref,
         commit: record.head(),
         outcome: record.outcome(),
         reason: record.reason(),
         findings: record.decision.as_ref().map(findings).unwrap_or_default(),
         builds: record.builds.clone(),
+        deployments: record.releases.clone(),
     }
 }
 
@@ -81,10 +91,12 @@ fn view(record: DeliveryRecord) -> DeliveryJson {
             event: None,
             git_ref: None,
             commit: None,
+            image: None,
             outcome: None,
             reason: Some("the delivery reports nothing".into()),
             findings: Vec::new(),
             builds: Vec::new(),
+            deployments: Vec::new(),
         },
         event,
     );

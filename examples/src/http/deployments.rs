@@ -12,7 +12,7 @@ use kiops_core::name::{
 };
 use kiops_core::problem::Problem;
 use kiops_core::release::{Release, ReleaseState, Revision};
-use kiops_core::service::{Service, Target};
+use kiops_core::service::{Service, Source, Target};
 use kiops_core::{Error, access::Subject};
 use serde::{Deserialize, Serialize};
 
@@ -86,8 +86,8 @@ pub(super) async fn list(
     Ok(Json(List { items, total: listed.total }))
 }
 
-/// `{"build": ID}`, `{"images": {"web": "name:tag@sha256:..."}}` or `{"image": "..."}`; `environment` and `component` where
-/// the service's own or only one is not meant.
+/// `{"build": ID}`, `{"images": {"web": "name:tag@sha256:..."}}` or `{"image": "..."}`, for an image service also none of them: what its
+/// settings name; `environment` and `component` where the service's own or only one is not meant.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeployJson {
@@ -134,6 +134,13 @@ pub(super) async fn create(
                 environment: input.environment,
                 nonce: nonce(),
             }
+        }
+        (None, None, None) if service.source == Source::Image => {
+            let id = app
+                .driver
+                .deploy_ready(&service.name, input.component, input.environment, nonce(), by)
+                .await?;
+            return Ok((StatusCode::ACCEPTED, Json(view(&app, find(&app, id.as_str()).await?).await?)));
         }
         _ => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "name one of `build`, `images` and `image`");

@@ -7,6 +7,7 @@ mod deliveries;
 mod deployments;
 mod guard;
 mod log;
+mod senders;
 mod serve;
 mod services;
 mod trigger;
@@ -15,6 +16,7 @@ mod webhook;
 
 pub use access::{Authenticate, LocalOwner};
 pub use guard::HostPolicy;
+pub use senders::{AnySender, senders};
 pub use serve::{RequestLimits, serve};
 pub use services::is_connected;
 

@@ -37,7 +37,9 @@ use kiops_registry::layout::{ImageLayout, LayoutConfig};
 use kiops_store::{LogFiles, LogFilesConfig, SqliteConfig, SqliteStore, StoreSecrets};
 use tokio::net::TcpListener;
 
-use crate::http::{App, HostPolicy, LocalOwner, RequestLimits, Surroundings, is_connected, router, serve};
+use crate::http::{
+    AnySender, App, HostPolicy, LocalOwner, RequestLimits, Surroundings, is_connected, router, senders, serve,
+};
 
 /// The service's name.
 pub const SERVICE: &str = "site";
@@ -134,8 +136,8 @@ impl Local {
         let driver = Driver::new(store, logs, adapters, rules, Arc::new(SystemClock), driver);
         register(&driver, &place).await?;
 
-        let ingest = Ingest::new(kiops_git::sources(), IngestLimits::default(), random()?)
-            .with_detector(Arc::new(kiops_git::ByHeaders));
+        let ingest =
+            Ingest::new(senders(), IngestLimits::default(), random()?).with_detector(Arc::new(AnySender));
         let app = App {
             driver: driver.clone(),
             ingest: Arc::new(ingest),

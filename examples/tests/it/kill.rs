@@ -122,8 +122,12 @@ fn check(server: &Server, folder: &Path, pushed: &[Pushed], seed: u64) {
             continue;
         }
         let commit = delivery["commit"].as_str().unwrap();
+        let Some(of_commit) = by_commit.get(commit) else {
+            let ids: Vec<&Value> = builds.iter().map(|build| &build["id"]).collect();
+            panic!("nothing was built of {delivery:#}; {} builds: {ids:?}; {}", builds.len(), context());
+        };
         let ends: Vec<[&Value; 2]> =
-            by_commit[commit].iter().map(|build| [&build["state"], &build["failure"]]).collect();
+            of_commit.iter().map(|build| [&build["state"], &build["failure"]]).collect();
         let count = |state| ends.iter().filter(|end| end[0] == state).count();
         let content_builds = pushed.iter().find(|head| head.commit == commit).is_none_or(|head| head.builds);
         assert!(count("succeeded") <= 1, "{commit} succeeded twice; {}", context());
@@ -159,9 +163,11 @@ fn check(server: &Server, folder: &Path, pushed: &[Pushed], seed: u64) {
 fn settle(server: &Server) -> Vec<Value> {
     let until = Instant::now() + Duration::from_secs(120);
     loop {
+        // Each after what makes it: a head that is found meanwhile would be decided, and its build missing.
+        let known = heads_are_known(server);
         let decided = all(server, "deliveries").iter().all(|delivery| !delivery["outcome"].is_null());
         let builds = all(server, "builds");
-        if decided && builds.iter().all(is_over) && heads_are_known(server) {
+        if known && decided && builds.iter().all(is_over) {
             return builds;
         }
         assert!(Instant::now() < until, "something hangs:\n{builds:#?}\n{}", server.output());

@@ -18,6 +18,7 @@ mod faults;
 mod forks;
 mod git;
 mod house;
+mod images;
 mod inside;
 mod kill;
 mod limits;

@@ -120,6 +120,9 @@ pub(super) fn carry_out(
             request(draft, place, origin, images, Some(build.commit().clone()), by)
         }
         Command::DeployImages { component, images, environment, nonce } => {
+            if !Protection::may_request(by) {
+                return Err(forbidden(NO_MEMBER));
+            }
             let place = Place::find(draft.service(), component.as_ref(), environment.as_ref(), &nonce)?;
             let mut images = images;
             complete(draft, &place.lane, &mut images)?;
@@ -249,7 +252,7 @@ fn request(
     by: &Subject,
 ) -> Result<Reply> {
     if !Protection::may_request(by) {
-        return Err(forbidden("deploying needs a member of the project"));
+        return Err(forbidden(NO_MEMBER));
     }
     let Place { lane, release: id } = place;
     if draft.release(&id).is_some() {
@@ -398,6 +401,8 @@ fn approve_fork(
 fn allow(by: &Subject, action: Action) -> Result<()> {
     if may(by, action) { Ok(()) } else { Err(forbidden("this needs a stronger role in the project")) }
 }
+
+const NO_MEMBER: &str = "deploying needs a member of the project";
 
 fn forbidden(why: &str) -> Error {
     Error::new(ErrorKind::Forbidden, "check access", why)

@@ -49,11 +49,15 @@ pub(super) fn decide_delivery(
         let source = Source { delivery: id, repeat: record.repeat, trigger: record.trigger, subject };
         let event = event.clone();
         let builds = follow(draft, &source, &event, scope.as_ref())?;
+        let releases = match event.decision.as_ref().map(|decision| &decision.outcome) {
+            Some(Outcome::Deploy(planned)) => draft.redeploy(planned, &source, &event)?,
+            _ => Vec::new(),
+        };
         if !unbuilt(service, &event).is_empty() {
             draft.report_decision(id);
         }
         if let Some(event) = record.events.get_mut(at) {
-            event.builds = builds;
+            (event.builds, event.releases) = (builds, releases);
             tell(draft, id, record.trigger, &record.events[at]);
         }
     }
@@ -74,6 +78,7 @@ pub(super) fn facts(
     Facts {
         state: scope.map(|scope| draft.ref_state(scope)).unwrap_or_default(),
         tracked: tracked(draft).covered,
+        live: draft.live_images(),
         answers,
         rounds,
         unsigned: !signed,
@@ -113,7 +118,7 @@ pub(super) fn follow(
         }
         Outcome::Skip(skip) => skipped(draft, scope, record, skip, late),
         Outcome::Hold(_) => note(draft, scope, record, late),
-        Outcome::Ask(_) => {}
+        Outcome::Deploy(_) | Outcome::Ask(_) => {}
     }
     Ok(builds)
 }

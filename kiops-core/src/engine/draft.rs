@@ -156,7 +156,7 @@ impl<'a> Draft<'a> {
     pub(super) fn apply_build(&mut self, id: &BuildId, input: BuildInput) -> Result<()> {
         let mut build = self.build(id).cloned().ok_or_else(|| missing("build", id.as_str()))?;
         let executor = build.executor.clone().unwrap_or_default();
-        let was_over = build.is_over();
+        let (was_over, waited) = (build.is_over(), build.state == BuildState::Queued);
         let promoting = build.state == BuildState::Running(Step::Promote);
         let woken = input == BuildInput::Tick;
         let asks = build
@@ -168,6 +168,7 @@ impl<'a> Draft<'a> {
         let executor = build.executor.clone().unwrap_or(executor);
         let ended = !was_over && build.is_over();
         let succeeded = ended && build.state == BuildState::Succeeded;
+        let waits_again = !waited && build.state == BuildState::Queued;
         self.put_build(build);
         if ended && promoting {
             self.drop_work(Effect::Promote { build: id.clone() });
@@ -177,6 +178,9 @@ impl<'a> Draft<'a> {
         }
         if succeeded {
             self.build_succeeded(id)?;
+        }
+        if waits_again {
+            self.give_way(id)?;
         }
         Ok(())
     }

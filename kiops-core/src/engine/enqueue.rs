@@ -284,6 +284,35 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// A build whose run was lost waits again, and what waits gives way to what is newer: otherwise a process that is ended again and
+    /// again would run it again and again, beside the newer one.
+    pub(super) fn give_way(&mut self, id: &BuildId) -> Result<()> {
+        if self.service().settings.auto_ci.supersede == Supersede::Never {
+            return Ok(());
+        }
+        let Some(build) = self.build(id).cloned() else { return Ok(()) };
+        for requester in build.requesters.iter().filter(|by| by.superseded_by.is_none()) {
+            let newer = |other: &&Build| {
+                let is_newer = |by: &Requester| {
+                    by.scope == requester.scope
+                        && by.order > requester.order
+                        && by.superseded_by.is_none()
+                        && !by.late
+                };
+                !other.is_over()
+                    && other.id != build.id
+                    && other.component() == build.component()
+                    && other.requesters.iter().any(is_newer)
+            };
+            let newest = self.builds().filter(newer).max_by_key(|other| other.order);
+            if let Some(by) = newest.map(|newest| newest.id.clone()) {
+                let scope = requester.scope.clone();
+                self.apply_build(id, BuildInput::Supersede { scope, by, running: false })?;
+            }
+        }
+        Ok(())
+    }
+
     fn note_newest(&mut self, scope: &RefKey, component: &Component, build: &BuildId) {
         if matches!(scope, RefKey::Manual(_)) {
             return;

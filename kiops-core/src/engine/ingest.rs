@@ -1,6 +1,6 @@
 //! Taking deliveries in: peek, route, verify, decode, accept, answer. A route of the host's only mounts it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::build::Trigger;
 use crate::error::ErrorKind;
 use crate::event::{Event, Repository};
-use crate::name::{DeliveryId, HookId, ProviderName};
+use crate::name::{DeliveryId, HookId, ProviderName, ServiceName};
 use crate::problem::Problem;
 use crate::secret::Secret;
 use crate::store::{Accepted, DeliveryRecord, EventRecord, Hook, HookRoute, NewDelivery, Store};
@@ -285,7 +285,7 @@ impl Ingest {
                 if source.signs() { verification.verdict.is_verified() } else { delivery.hook.is_some() };
             // Of a delivery that may speak of several, each event is asked below.
             let own = delivery.hook.is_some() && source.spans_repositories();
-            if proven && (own || same_repository(hook, repository.as_ref())) {
+            if proven && (own || speaks_of(delivery, hook, repository.as_ref())) {
                 vouched.push(hook);
             }
         }
@@ -300,11 +300,15 @@ impl Ingest {
             tracing::warn!(provider = %delivery.provider, %error, "delivery verified and not understood");
             Box::new(Problem::from(&error).response())
         })?;
+        let spans = source.spans_repositories();
+        let images = if spans { images_of(store, &vouched).await? } else { BTreeMap::new() };
         // The peek stops at the first repository that it finds: what the events say counts too.
         let is_of = |hook: &Hook, event: &Event| {
-            is_nameless(&event.repository) || same_repository(hook, Some(&event.repository))
+            let runs = |images: &BTreeSet<String>| images.contains(&event.repository.path);
+            is_nameless(&event.repository)
+                || speaks_of(delivery, hook, Some(&event.repository))
+                    && images.get(&hook.service).is_none_or(runs)
         };
-        let spans = source.spans_repositories();
         vouched.retain(|hook| spans || events.iter().all(|event| is_of(hook, event)));
         if vouched.is_empty() {
             return Err(not_vouched(delivery));
@@ -346,6 +350,26 @@ impl Ingest {
         });
         store.accept(new.collect()).await.map_err(|error| unavailable(&error))
     }
+}
+
+/// Of each image service, the paths of its images: a sender that tells it of everything is heard of these only.
+async fn images_of(
+    store: &dyn Store,
+    hooks: &[&Hook],
+) -> Result<BTreeMap<ServiceName, BTreeSet<String>>, Refused> {
+    let mut images = BTreeMap::new();
+    for hook in hooks.iter().filter(|hook| is_nameless(&hook.repository)) {
+        let stored = store.service(&hook.service).await.map_err(|error| unavailable(&error))?;
+        let paths = stored.iter().flat_map(|stored| stored.value.settings.ready_images());
+        images.insert(hook.service.clone(), paths.map(|image| image.name.path().to_owned()).collect());
+    }
+    Ok(images)
+}
+
+/// Whether what a delivery names is of this hook. One of an image service names no repository: its own path alone leads there, and the
+/// service's settings say which images count.
+fn speaks_of(delivery: &Delivery, hook: &Hook, named: Option<&Repository>) -> bool {
+    if is_nameless(&hook.repository) { delivery.hook.is_some() } else { same_repository(hook, named) }
 }
 
 /// A secret of one repository must not start another's build (threats F): by a hook's own path too, the body must name its repository.

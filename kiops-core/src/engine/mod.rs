@@ -10,6 +10,7 @@ mod lanes;
 #[cfg(any(feature = "runtime", test))]
 mod promote;
 mod reconcile;
+mod redeploy;
 mod reply;
 #[cfg(any(feature = "runtime", test))]
 pub(crate) mod report;

@@ -78,8 +78,11 @@ impl Compiled {
             if body.is_empty() {
                 return Err(refuse("it is empty".into()));
             }
-            check_classes(body).map_err(refuse)?;
-            for glob in globs(owner, body).map_err(refuse)? {
+            let globs = globs(owner, body).map_err(refuse)?;
+            if !globs.is_empty() {
+                check_classes(body).map_err(refuse)?;
+            }
+            for glob in globs {
                 let glob = GlobBuilder::new(&glob)
                     .literal_separator(syntax.segments)
                     .backslash_escape(true)

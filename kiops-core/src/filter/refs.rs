@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use regex::{Regex, RegexBuilder};
 use semver::{Version, VersionReq};
 
 use super::compiled::{Compiled, Syntax, Verdict, filter};
@@ -12,6 +13,12 @@ const QUEUE: &str = "gh-readonly-queue/";
 
 /// Says what a version range is; the rest is the range.
 const SEMVER: &str = "semver:";
+
+/// Says what a regular expression is; the rest is the expression.
+const REGEX: &str = "regex:";
+
+/// The most memory that one compiled expression may take, in bytes.
+const REGEX_MEMORY: usize = 256 * 1024;
 
 const BRANCHES: Syntax = Syntax { operation: "parse branch filter", everything: "*", segments: false };
 const TAGS: Syntax = Syntax { operation: "parse tag filter", everything: "*", segments: false };
@@ -32,8 +39,8 @@ impl RefFilter {
     pub fn parse<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Result<Self> {
         let patterns = patterns.into_iter().map(Into::into).collect();
         let compiled = Compiled::new(&BRANCHES, patterns, |_, pattern| {
-            if pattern.starts_with(SEMVER) {
-                return Err("version ranges are for tags".into());
+            if pattern.starts_with(SEMVER) || pattern.starts_with(REGEX) {
+                return Err("version ranges and regular expressions are for tags".into());
             }
             ref_globs(pattern)
         })?;
@@ -65,11 +72,15 @@ impl Default for RefFilter {
 
 filter!(RefFilter);
 
-/// Which tags matter (K05): globs like those for branches, and version ranges: `v*`, `semver:>=1.2, <2`, `!semver:<1`.
+/// Which tags matter (K05, R11), Git's and images': globs like those for branches, version ranges and regular expressions: `v*`,
+/// `semver:>=1.2, <2`, `!semver:<1`, `regex:v[0-9]+-alpine`.
 ///
 /// A range is what the `semver` crate reads: comparisons joined by commas, `^1.2`, `~1.2`, `1.*`, `*`. It looks at the whole tag,
 /// which may begin with one `v`; a tag that is no version of three numbers is in no range. As that crate has it, a
 /// pre-release (`1.3.0-rc.1`) is only in a range that names a pre-release of the same three numbers.
+///
+/// An expression is what the `regex` crate reads, and must match the whole tag. It takes linear time, and one that would take more than
+/// 256 KiB of memory is refused.
 #[derive(Clone)]
 pub struct TagFilter(Arc<Tags>);
 
@@ -77,21 +88,27 @@ struct Tags {
     compiled: Compiled,
     /// Each range, with the number of its pattern.
     ranges: Vec<(usize, VersionReq)>,
+    /// The same for expressions.
+    expressions: Vec<(usize, Regex)>,
 }
 
 impl TagFilter {
     /// Compiles a list of patterns. None at all gives the empty filter, which matches nothing.
     pub fn parse<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Result<Self> {
         let patterns = patterns.into_iter().map(Into::into).collect();
-        let mut ranges = Vec::new();
+        let (mut ranges, mut expressions) = (Vec::new(), Vec::new());
         let compiled = Compiled::new(&TAGS, patterns, |number, pattern| {
+            if let Some(expression) = pattern.strip_prefix(REGEX) {
+                expressions.push((number, whole(expression)?));
+                return Ok(Vec::new());
+            }
             let Some(range) = pattern.strip_prefix(SEMVER) else { return ref_globs(pattern) };
             let range = VersionReq::parse(range.trim())
                 .map_err(|error| format!("no version range: {error} (write `semver:>=1.2, <2`)"))?;
             ranges.push((number, range));
             Ok(Vec::new())
         })?;
-        Ok(Self(Arc::new(Tags { compiled, ranges })))
+        Ok(Self(Arc::new(Tags { compiled, ranges, expressions })))
     }
 
     /// What the list says of a tag, given without `refs/tags/`.
@@ -104,7 +121,14 @@ impl TagFilter {
         let in_range = self.0.ranges.iter().filter_map(|(number, range)| {
             version.as_ref().is_some_and(|version| range.matches(version)).then_some(*number)
         });
-        self.0.compiled.judge(&TAGS, tag, in_range, |_| true, &mut Vec::new())
+        let expressions = self.0.expressions.iter();
+        let matched = expressions.filter_map(|(number, regex)| regex.is_match(tag).then_some(*number));
+        self.0.compiled.judge(&TAGS, tag, in_range.chain(matched), |_| true, &mut Vec::new())
+    }
+
+    /// Whether a version range is what lets a tag in: then tags have an order among them.
+    pub(crate) fn is_range(pattern: &str) -> bool {
+        pattern.starts_with(SEMVER)
     }
 
     /// The pattern that lets a tag in, if one does and none excludes it.
@@ -119,11 +143,24 @@ impl TagFilter {
 
 impl Default for TagFilter {
     fn default() -> Self {
-        Self(Arc::new(Tags { compiled: Compiled::empty(), ranges: Vec::new() }))
+        Self(Arc::new(Tags { compiled: Compiled::empty(), ranges: Vec::new(), expressions: Vec::new() }))
     }
 }
 
 filter!(TagFilter);
+
+/// An expression that must match the whole text.
+fn whole(expression: &str) -> Result<Regex, String> {
+    let compile = |expression: &str| {
+        RegexBuilder::new(expression).size_limit(REGEX_MEMORY).dfa_size_limit(REGEX_MEMORY).build()
+    };
+    // By itself first: `a)|(b` would be one only with our parentheses around it.
+    let compiled = compile(expression).and_then(|_| compile(&format!(r"\A(?:{expression})\z")));
+    compiled.map_err(|error| match error {
+        regex::Error::CompiledTooBig(limit) => format!("it takes more than {limit} bytes compiled"),
+        error => format!("no regular expression: {error}"),
+    })
+}
 
 /// White space is what "main, develop" in one string has, and would never match. Git takes no ASCII one; others are letters to it.
 fn ref_globs(pattern: &str) -> Result<Vec<String>, String> {
@@ -168,6 +205,27 @@ mod tests {
         for branch in ["main", "feature/a/b", "größe", "fix/#12", "日本語"] {
             assert_eq!(branches(&["*"]).matched_by(branch), Some("*"), "{branch}");
         }
+    }
+
+    #[test]
+    fn an_expression_matches_the_whole_tag_or_nothing_and_a_bad_one_is_named() {
+        let filter = tags(&["regex:v[0-9]+(-[a-z]+)?", "!regex:.*-rc"]);
+        assert_eq!(filter.matched_by("v12-alpine"), Some("regex:v[0-9]+(-[a-z]+)?"));
+        assert_eq!(filter.verdict("v12-rc"), Verdict::Excluded("!regex:.*-rc"));
+        for tag in ["xv12", "v12-alpine2", "v"] {
+            assert_eq!(filter.verdict(tag), Verdict::NotMatched, "{tag}");
+        }
+        assert_eq!(tags(&["regex:a|b c"]).matched_by("b c"), Some("regex:a|b c"));
+        for (pattern, reason) in [
+            ("regex:a)|(b", "no regular expression"),
+            ("regex:[", "no regular expression"),
+            ("regex:(?x)a # ", "no regular expression"),
+            (r"regex:\pL{900}", "it takes more than"),
+        ] {
+            let error = TagFilter::parse([pattern]).unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains("pattern `regex:"), "{pattern}: {error}");
+        }
+        assert!(RefFilter::parse(["regex:x"]).unwrap_err().to_string().contains("for tags"));
     }
 
     #[test]

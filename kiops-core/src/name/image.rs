@@ -34,6 +34,13 @@ name!(
     check_image_name
 );
 
+impl Tag {
+    /// `latest`: what an image without a tag and without a digest means.
+    pub fn latest() -> Self {
+        Self("latest".into())
+    }
+}
+
 impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::facts::{Question, RefKey};
 use super::text::{Finding, Saw};
 use crate::access::Trust;
-use crate::name::{BranchName, CommitId, ComponentName, GitRef, GitTag};
+use std::collections::BTreeMap;
+
+use crate::name::{BranchName, CommitId, ComponentName, ContainerName, GitRef, GitTag, PinnedImage};
 
 /// What an event means for a service, with everything that was looked at on the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,8 @@ pub struct Decision {
 pub enum Outcome {
     /// These are built. Never empty.
     Build(Vec<Planned>),
+    /// These are released without a build: images that are there already. Never empty.
+    Deploy(Vec<PlannedRelease>),
     /// It waits for a person.
     Hold(HoldReason),
     /// These must be answered first. Never empty; the outcome of a stored decision is never this.
@@ -52,6 +56,15 @@ pub struct Planned {
     pub trust: Trust,
     /// Whether it is the newest of its scope.
     pub standing: Standing,
+}
+
+/// One release that was decided on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedRelease {
+    /// The component.
+    pub component: ComponentName,
+    /// The image of every container, those that stay as they are too.
+    pub images: BTreeMap<ContainerName, PinnedImage>,
 }
 
 /// Where a head stands among those of its scope.
@@ -117,8 +130,14 @@ pub enum SkipReason {
     ForkNever,
     /// The commit to build cannot be told.
     NoCommit,
-    /// An older head that came after a newer one.
+    /// An older head that came after a newer one; an older version than what is live.
     Late,
+    /// What was pushed is what is live already, or on its way.
+    Unchanged,
+    /// Auto deploy is switched off, so that what was pushed is deployed by hand only.
+    AutoDeployOff,
+    /// The digest to deploy cannot be told.
+    NoImage,
     /// A rule of the host's said no.
     HostRule,
     /// The service lacks something that every build needs (K07).
@@ -136,7 +155,7 @@ impl Decision {
     pub fn questions(&self) -> &[Question] {
         match &self.outcome {
             Outcome::Ask(questions) => questions,
-            Outcome::Build(_) | Outcome::Hold(_) | Outcome::Skip(_) => &[],
+            Outcome::Build(_) | Outcome::Deploy(_) | Outcome::Hold(_) | Outcome::Skip(_) => &[],
         }
     }
 }

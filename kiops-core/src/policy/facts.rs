@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{BranchName, BuildId, CommitId, ComponentName, GitRef, GitTag};
+use crate::name::{
+    BranchName, BuildId, CommitId, ComponentName, ContainerName, Digest, GitRef, GitTag, ImageRef,
+    PinnedImage,
+};
 use crate::provider::{Commit, Comparison};
 
 /// What newer events replace older ones by: event class and ref, or merge-request number. Two forks with the same branch
@@ -120,7 +123,7 @@ impl RefState {
     }
 }
 
-/// What only the provider can say.
+/// What only the provider or a registry can say.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -142,6 +145,11 @@ pub enum Question {
         /// Its id.
         id: CommitId,
     },
+    /// What an image's tag points at now, at its registry.
+    Image {
+        /// The image with its tag.
+        image: ImageRef,
+    },
 }
 
 /// An answer, or that there is none to be had.
@@ -149,11 +157,11 @@ pub enum Question {
 pub struct Answered {
     /// What was asked.
     pub question: Question,
-    /// The answer; `None`: the provider could not say. It is not asked again.
+    /// The answer; `None`: whoever was asked could not say. It is not asked again.
     pub answer: Option<Answer>,
 }
 
-/// What the provider said.
+/// What the provider or a registry said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -164,6 +172,8 @@ pub enum Answer {
     Head(Option<CommitId>),
     /// To [`Question::Commit`]; `None`: there is no such commit.
     Commit(Option<Commit>),
+    /// To [`Question::Image`]; `None`: there is no such tag.
+    Image(Option<Digest>),
 }
 
 /// Everything that a decision may look at besides rules, service and event.
@@ -174,6 +184,8 @@ pub struct Facts {
     pub state: RefState,
     /// The commit up to which the tracked branch is covered, for each component: what a new branch is compared with (E22).
     pub tracked: BTreeMap<ComponentName, CommitId>,
+    /// Of each component, the images that are live in the environment of automatic releases, or on their way there.
+    pub live: BTreeMap<ComponentName, BTreeMap<ContainerName, PinnedImage>>,
     /// Answers so far.
     pub answers: Vec<Answered>,
     /// How many times questions were put; after two, what is not answered stays unknown.

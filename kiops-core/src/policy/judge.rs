@@ -11,7 +11,7 @@ use crate::event::{ChangedFiles, Event, EventKind};
 use crate::filter::PathVerdict;
 use crate::name::{BranchName, CommitId, GitRef, GitTag};
 use crate::provider::Relation;
-use crate::service::{AutoCi, Component, Service, Source, Supersede};
+use crate::service::{AutoCi, Component, GitSource, Service, Source, Supersede};
 
 /// A rule of the host's own: pure, run after ours, its finding stored with the others. It may block, and never unblocks.
 /// Any time that it needs is in the facts.
@@ -48,8 +48,7 @@ pub fn decide(rules: &Rules, service: &Service, event: &Event, facts: &Facts) ->
             judge.questions.dedup();
             Outcome::Ask(judge.questions)
         }
-        Ok(planned) => Outcome::Build(planned),
-        Err(outcome) => outcome,
+        Ok(outcome) | Err(outcome) => outcome,
     };
     Decision { outcome, findings: judge.findings }
 }
@@ -83,14 +82,14 @@ pub(super) struct Judge<'a> {
 pub(super) type Step<T = ()> = Result<T, Outcome>;
 
 impl<'a> Judge<'a> {
-    fn run(&mut self, rules: &Rules) -> Step<Vec<Planned>> {
-        let Source::Git(git) = &self.service.source else {
-            return self.stop(
-                "source",
-                SkipReason::NotRelevant,
-                Saw::text("an image service has nothing to build"),
-            );
-        };
+    fn run(&mut self, rules: &Rules) -> Step<Outcome> {
+        match &self.service.source {
+            Source::Git(git) => self.build(git, rules).map(Outcome::Build),
+            Source::Image => self.redeploy(rules).map(Outcome::Deploy),
+        }
+    }
+
+    fn build(&mut self, git: &GitSource, rules: &Rules) -> Step<Vec<Planned>> {
         let auto_ci = &self.service.settings.auto_ci;
         let candidate = match &self.event.kind {
             EventKind::Push(push) => {
@@ -103,27 +102,8 @@ impl<'a> Judge<'a> {
             }
             EventKind::MergeRequest(request) => self.merge_request(git, request)?,
             EventKind::Pipeline(pipeline) => self.pipeline(git, pipeline)?,
-            EventKind::EmptyPush => {
-                return self.stop("event", SkipReason::NotRelevant, Saw::text("the push names no ref"));
-            }
-            EventKind::Ping => {
-                return self.stop("event", SkipReason::NotRelevant, Saw::text("a ping: the webhook works"));
-            }
-            EventKind::Other(other) => {
-                let why = other.note.as_deref().unwrap_or("builds nothing");
-                return self.stop(
-                    "event",
-                    SkipReason::NotRelevant,
-                    Saw::text(format!("`{}` {why}", other.name)),
-                );
-            }
-            EventKind::ImagePush(_) => {
-                return self.stop(
-                    "event",
-                    SkipReason::NotRelevant,
-                    Saw::text("an image push builds nothing from Git"),
-                );
-            }
+            EventKind::EmptyPush | EventKind::Ping | EventKind::Other(_) => return self.says_nothing(),
+            EventKind::ImagePush(_) => return self.not_relevant("an image push builds nothing from Git"),
         };
         let candidate = self.known_commit(candidate)?;
         self.message_rules(auto_ci, candidate.message.as_deref())?;
@@ -135,6 +115,23 @@ impl<'a> Judge<'a> {
             self.ready()?;
         }
         Ok(planned)
+    }
+
+    /// Ends with what a kind of event that starts nothing anywhere has to say.
+    pub(super) fn says_nothing<T>(&mut self) -> Step<T> {
+        match &self.event.kind {
+            EventKind::EmptyPush => self.not_relevant("the push names no ref"),
+            EventKind::Ping => self.not_relevant("a ping: the webhook works"),
+            EventKind::Other(other) => {
+                let why = other.note.as_deref().unwrap_or("builds nothing");
+                self.not_relevant(format!("`{}` {why}", other.name))
+            }
+            kind => self.not_relevant(format!("{} starts nothing", kind.name())),
+        }
+    }
+
+    pub(super) fn not_relevant<T>(&mut self, text: impl Into<String>) -> Step<T> {
+        self.stop("event", SkipReason::NotRelevant, Saw::text(text))
     }
 
     /// Notes the finding and ends with a skip.
@@ -452,7 +449,7 @@ impl<'a> Judge<'a> {
         self.stop("registry", SkipReason::NotReady, saw)
     }
 
-    fn host_rules(&mut self, rules: &Rules) -> Step {
+    pub(super) fn host_rules(&mut self, rules: &Rules) -> Step {
         for rule in &rules.0 {
             let finding = rule.judge(self.service, self.event, self.facts);
             let blocks = finding.weight == Weight::Block;

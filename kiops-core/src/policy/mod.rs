@@ -2,6 +2,7 @@
 
 mod decision;
 mod facts;
+mod image;
 mod judge;
 mod merge_request;
 mod refs;
@@ -9,7 +10,7 @@ mod refs;
 pub(crate) mod tests;
 mod text;
 
-pub use decision::{Decision, HoldReason, Outcome, Planned, Skip, SkipReason, Standing};
+pub use decision::{Decision, HoldReason, Outcome, Planned, PlannedRelease, Skip, SkipReason, Standing};
 pub use facts::{Answer, Answered, Facts, Question, RefKey, RefState};
 pub use judge::{Rule, Rules, decide};
 pub use text::{Finding, Saw, Weight};

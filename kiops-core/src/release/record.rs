@@ -9,7 +9,8 @@ use super::deployer::{DeployTarget, Revision};
 use super::state::ReleaseState;
 use crate::access::{Approval, Subject};
 use crate::name::{
-    BuildId, CommitId, ComponentName, ContainerName, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
+    BuildId, CommitId, ComponentName, ContainerName, DeliveryId, EnvironmentName, PinnedImage, ReleaseId,
+    ServiceName,
 };
 use crate::service::Timers;
 
@@ -62,6 +63,8 @@ pub enum Origin {
     Build(BuildId),
     /// A build, by hand.
     ByHand(BuildId),
+    /// An image that reached its registry, by itself: what told of it.
+    ImagePush(DeliveryId),
     /// Images, by hand.
     Images,
     /// Going back to an older revision.
@@ -73,13 +76,13 @@ impl Origin {
     pub const fn build(&self) -> Option<&BuildId> {
         match self {
             Self::Build(build) | Self::ByHand(build) => Some(build),
-            Self::Images | Self::Rollback(_) => None,
+            Self::ImagePush(_) | Self::Images | Self::Rollback(_) => None,
         }
     }
 
     /// Whether nobody asked for it by hand: then it never replaces anything newer.
     pub const fn is_automatic(&self) -> bool {
-        matches!(self, Self::Build(_))
+        matches!(self, Self::Build(_) | Self::ImagePush(_))
     }
 }
 

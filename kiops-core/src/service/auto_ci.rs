@@ -22,6 +22,8 @@ pub struct AutoCi {
     pub pipeline: Pipelines,
     /// Calls of other programs: the API trigger (R04).
     pub api: ApiCalls,
+    /// Images that reach a registry: what redeploys an image service (R03).
+    pub image: ImagePushes,
     /// Whether `[skip ci]`, `[ci skip]`, `[no ci]` and `***NO_CI***` in the head commit's message skip the build.
     pub skip_markers: bool,
     /// If set, only commits whose message contains this word are built (R11).
@@ -44,6 +46,7 @@ impl Default for AutoCi {
             merge_request: MergeRequests::default(),
             pipeline: Pipelines::default(),
             api: ApiCalls::default(),
+            image: ImagePushes::default(),
             skip_markers: true,
             keyword: None,
             ignored_actors: Vec::new(),
@@ -97,6 +100,20 @@ pub struct Tags {
 pub struct ApiCalls {
     /// Whether they build. Off by default. The main switch counts too.
     pub enabled: bool,
+}
+
+/// Images that reach a registry (R03). Which tags count is said by each container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImagePushes {
+    /// Whether they redeploy an image service. On by default; the main switch and auto deploy count too.
+    pub enabled: bool,
+}
+
+impl Default for ImagePushes {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// Merge requests (K04).

@@ -10,7 +10,8 @@ mod source;
 mod workload;
 
 pub use auto_ci::{
-    ApiCalls, AutoCi, Deliveries, Forks, MergeRequests, Pipelines, Pushes, Report, Supersede, Tags,
+    ApiCalls, AutoCi, Deliveries, Forks, ImagePushes, MergeRequests, Pipelines, Pushes, Report, Supersede,
+    Tags,
 };
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
@@ -27,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::name::{ComponentName, EnvironmentName, ServiceName};
+use crate::name::{ComponentName, EnvironmentName, ImageRef, ServiceName};
 use crate::stage::Stage;
 
 /// A registered service.
@@ -198,6 +199,18 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// The ready images that its workloads run.
+    pub fn ready_images(&self) -> impl Iterator<Item = &ImageRef> {
+        let workloads = self.components.iter().filter_map(|component| match &component.runs {
+            Some(Target::Workload(workload)) => Some(workload),
+            _ => None,
+        });
+        workloads.flat_map(|workload| &workload.containers).filter_map(|container| match &container.image {
+            ContainerImage::Ready(image) => Some(image),
+            ContainerImage::Built => None,
+        })
     }
 
     /// The component of this name.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rules::{
     Fractions, check_ingress_path, check_mount_path, check_quantity, check_variable, normal_path,
 };
 use crate::error::{Error, Result};
 use crate::event::Repository;
+use crate::filter::TagFilter;
 use crate::name::{BranchName, ContainerName, DnsLabel, ImageRef, ProviderName, SecretName};
 
 /// What a release changes.
@@ -86,6 +87,9 @@ pub struct Container {
     /// Where its image comes from.
     #[serde(default)]
     pub image: ContainerImage,
+    /// Of an image service: which pushed tags redeploy it (R11): `v*`, `semver:>=8.0, <9`, `regex:.*-alpine`. Empty: its image's own tag only.
+    #[serde(default, skip_serializing_if = "TagFilter::is_empty")]
+    pub tags: TagFilter,
     /// The port it listens on.
     #[serde(default)]
     pub port: Option<u16>,
@@ -110,8 +114,15 @@ pub enum ContainerImage {
     /// What the component's build made.
     #[default]
     Built,
-    /// A ready image; a matching push to its tag redeploys it.
+    /// A ready image, as Docker's users write it: `mysql:8.0` is Docker Hub's official one. A push of a tag that its container follows
+    /// redeploys an image service.
+    #[serde(deserialize_with = "familiar")]
     Ready(ImageRef),
+}
+
+fn familiar<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<ImageRef, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    ImageRef::parse_familiar(&text).map_err(serde::de::Error::custom)
 }
 
 /// An environment variable's value.
@@ -145,6 +156,7 @@ impl Workload {
             containers: vec![Container {
                 name: container,
                 image: ContainerImage::Built,
+                tags: TagFilter::default(),
                 port,
                 env: BTreeMap::new(),
                 volumes: Vec::new(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::Trigger;
 use crate::effect::Effect;
 use crate::event::{Event, EventKind, Repository};
-use crate::name::{BuildId, CommitId, DeliveryId, HookId, ProviderName, ServiceName, WorkId};
+use crate::name::{BuildId, CommitId, DeliveryId, HookId, ProviderName, ReleaseId, ServiceName, WorkId};
 use crate::policy::{Answer, Answered, Decision, Outcome, Question};
 use crate::webhook::{ReplayKey, SecretSet};
 
@@ -36,7 +36,8 @@ pub struct Hook {
     pub service: ServiceName,
     /// The sender.
     pub provider: ProviderName,
-    /// The repository: a delivery belongs to it by id where both have one, else by path.
+    /// The repository: a delivery belongs to it by id where both have one, else by path. `Repository::default()`, which names none, for
+    /// an image service: its images may be of many, so that only deliveries by its own path are its.
     pub repository: Repository,
     /// The unguessable part of its own path, where it has one.
     pub hook: Option<HookId>,
@@ -111,6 +112,9 @@ pub struct EventRecord {
     pub decision: Option<Decision>,
     /// The builds that it led to, new or found.
     pub builds: Vec<BuildId>,
+    /// The releases that it led to without a build.
+    #[serde(default)]
+    pub releases: Vec<ReleaseId>,
 }
 
 /// What became of an event, in a word.
@@ -148,7 +152,7 @@ impl EventOutcome {
 impl EventRecord {
     /// An event that nobody has decided on yet.
     pub const fn new(event: Event) -> Self {
-        Self { event, answers: Vec::new(), decision: None, builds: Vec::new() }
+        Self { event, answers: Vec::new(), decision: None, builds: Vec::new(), releases: Vec::new() }
     }
 
     /// The commit that it is about: for an annotated tag the one that the sender or, asked, the provider told; until then the tag
@@ -182,6 +186,7 @@ impl EventRecord {
     pub fn outcome(&self) -> Option<EventOutcome> {
         match &self.decision.as_ref()?.outcome {
             Outcome::Build(_) => Some(EventOutcome::Built),
+            Outcome::Deploy(_) => Some(EventOutcome::Deployed),
             Outcome::Hold(_) => Some(EventOutcome::Held),
             Outcome::Skip(skip) if skip.reason.is_ignored() => Some(EventOutcome::Ignored),
             Outcome::Skip(_) => Some(EventOutcome::Skipped),
@@ -196,6 +201,10 @@ impl EventRecord {
             Outcome::Build(planned) => {
                 let names: Vec<&str> = planned.iter().map(|planned| planned.component.as_str()).collect();
                 format!("builds {}", names.join(", "))
+            }
+            Outcome::Deploy(planned) => {
+                let names: Vec<&str> = planned.iter().map(|planned| planned.component.as_str()).collect();
+                format!("deploys {}", names.join(", "))
             }
             Outcome::Hold(crate::policy::HoldReason::Fork { commit, number }) => {
                 format!("merge request {number} comes from a fork: commit {commit} waits for approval")

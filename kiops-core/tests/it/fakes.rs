@@ -54,6 +54,7 @@ fn container(name: &str) -> Container {
         port: None,
         env: Default::default(),
         volumes: Vec::new(),
+        tags: Default::default(),
         ingress_path: None,
         internal: false,
     }

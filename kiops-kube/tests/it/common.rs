@@ -17,6 +17,7 @@ pub(crate) fn container(name: &str, port: Option<u16>) -> Container {
         port,
         env: Default::default(),
         volumes: Vec::new(),
+        tags: Default::default(),
         ingress_path: None,
         internal: false,
     }

@@ -30,7 +30,9 @@ use kiops_core::service::{Environment, GitSource, Service, Settings, Source, Tar
 use kiops_core::store::Hook;
 use kiops_core::webhook::{SecretSet, scheme};
 use kiops_core::{Error, ErrorKind, Result};
-use kiops_examples::http::{App, Authenticate, HostPolicy, RequestLimits, Surroundings, router, serve};
+use kiops_examples::http::{
+    AnySender, App, Authenticate, HostPolicy, RequestLimits, Surroundings, router, serve,
+};
 use kiops_examples::local::{IMAGE_HOST, LocalSurroundings};
 use kiops_git::plain::LocalGit;
 use kiops_kube::{ManifestDirectory, ManifestDirectoryConfig};
@@ -131,8 +133,8 @@ impl House {
             let driver = Driver::new(store, logs, adapters, Rules::none(), Arc::new(SystemClock), config);
             let surroundings =
                 Around { real: LocalSurroundings::new(driver.clone()), instead: Arc::clone(&facts) };
-            let ingest = Ingest::new(senders::counted(&macs), ingest, [7; 32])
-                .with_detector(Arc::new(kiops_git::ByHeaders));
+            let ingest =
+                Ingest::new(senders::counted(&macs), ingest, [7; 32]).with_detector(Arc::new(AnySender));
             let app = App {
                 driver: driver.clone(),
                 ingest: Arc::new(ingest),

@@ -13,7 +13,7 @@ use kiops_core::webhook::{Delivery, ReplayKey, SecretSet, Verification, WebhookS
 /// Every sender of the quickstart, counting into `macs`.
 pub(super) fn counted(macs: &Arc<AtomicUsize>) -> Vec<Arc<dyn WebhookSource>> {
     let count = |source| Arc::new(Counted { source, macs: Arc::clone(macs) }) as Arc<dyn WebhookSource>;
-    kiops_git::sources().into_iter().map(count).collect()
+    kiops_examples::http::senders().into_iter().map(count).collect()
 }
 
 #[derive(Debug)]
@@ -51,5 +51,13 @@ impl WebhookSource for Counted {
 
     fn signs(&self) -> bool {
         self.source.signs()
+    }
+
+    fn covers_body(&self) -> bool {
+        self.source.covers_body()
+    }
+
+    fn spans_repositories(&self) -> bool {
+        self.source.spans_repositories()
     }
 }

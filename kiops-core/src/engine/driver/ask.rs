@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Driver;
-use crate::access::{Role, Subject};
+use crate::access::{Protection, Role, Subject};
 use crate::build::Trigger;
 use crate::engine::command::Command;
 use crate::engine::reply::Reply;
@@ -130,6 +130,34 @@ impl Driver {
             Error::conflict("build", format!("commit {id} is not in the repository any more"))
                 .with_remedy("try again")
         })
+    }
+
+    /// Releases the images that an image service's settings name, each at what its tag points at now (S22). `None` stands for the only
+    /// component, and for the service's own environment.
+    pub async fn deploy_ready(
+        &self,
+        service: &ServiceName,
+        component: Option<ComponentName>,
+        environment: Option<EnvironmentName>,
+        nonce: String,
+        by: Subject,
+    ) -> Result<ReleaseId> {
+        let known = self.service(service).await?;
+        let target = self.target(&known, component, environment).await?;
+        let component = known.settings.component(&target.component).ok_or_else(|| {
+            Error::not_found("make release", format!("there is no component `{}`", target.component))
+        })?;
+        // Whoever may not deploy learns nothing about images: the engine refuses them.
+        let images = match Protection::may_request(&by) {
+            true => self.shared.ready_images(component).await?,
+            false => BTreeMap::new(),
+        };
+        let (component, environment) = (Some(target.component), Some(target.environment));
+        let command = Command::DeployImages { component, images, environment, nonce };
+        match self.shared.step(service, Input::Command { command, by }, None).await? {
+            Reply::Release(release) => Ok(release),
+            other => Err(Error::internal("make release", format!("unexpected reply {other:?}"))),
+        }
     }
 
     /// Goes back to revision `to`; `None`: to the newest older one whose images differ from what is live.

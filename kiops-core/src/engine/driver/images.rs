@@ -1,10 +1,13 @@
 //! Whether the images that somebody wants to deploy are where they are said to be.
 
+use std::collections::BTreeMap;
+
 use super::Shared;
 use crate::access::{Protection, Subject};
 use crate::engine::command::Command;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{ImageRef, PinnedImage, ServiceName};
+use crate::name::{ContainerName, ImageRef, PinnedImage, ServiceName, Tag};
+use crate::service::{Component, ContainerImage, Target};
 
 const OPERATION: &str = "find image";
 
@@ -57,6 +60,52 @@ impl Shared {
         }
     }
 
+    /// The ready images of a component, each pinned to what its tag points at now.
+    ///
+    /// # Errors
+    /// `Invalid` where the component runs something else than ready images; `Conflict` for an image that is not in its registry, or of a
+    /// host that no registry is registered for; the registry's own where it cannot be asked.
+    pub(super) async fn ready_images(
+        &self,
+        component: &Component,
+    ) -> Result<BTreeMap<ContainerName, PinnedImage>> {
+        let Some(Target::Workload(workload)) = &component.runs else {
+            let text = format!("component `{}` has no containers in the settings", component.name);
+            return Err(
+                Error::invalid("make release", text).with_remedy("give it a workload of ready images")
+            );
+        };
+        let mut images = BTreeMap::new();
+        for container in &workload.containers {
+            let ContainerImage::Ready(image) = &container.image else {
+                let text = format!("container `{}` has no ready image", container.name);
+                return Err(Error::invalid("make release", text)
+                    .with_remedy("give it one in the settings, or name its image with the digest"));
+            };
+            images.insert(container.name.clone(), self.pin(image).await?);
+        }
+        Ok(images)
+    }
+
+    async fn pin(&self, image: &ImageRef) -> Result<PinnedImage> {
+        if let Some(pinned) = image.pinned() {
+            return Ok(pinned);
+        }
+        let image = image.name.tagged(image.tag.clone().unwrap_or_else(Tag::latest));
+        let registry = self.adapters.registry(&image.name).map_err(|error| {
+            Error::conflict(OPERATION, format!("what `{image}` points at cannot be told"))
+                .with_remedy("register a registry for its host, or name the image with its digest")
+                .with_source(error)
+        })?;
+        match registry.resolve(&image).await {
+            Ok(Some(digest)) => Ok(PinnedImage { name: image.name, tag: image.tag, digest }),
+            Ok(None) => {
+                Err(Error::conflict(OPERATION, format!("`{image}` is not in its registry")).with_remedy(PUSH))
+            }
+            Err(error) => Err(not_asked(&image, error)),
+        }
+    }
+
     async fn check_image(&self, image: &PinnedImage, remedy: &'static str) -> Result<()> {
         let Ok(registry) = self.adapters.registry(&image.name) else { return Ok(()) };
         match registry.resolve(&ImageRef::from(image.clone())).await {
@@ -65,7 +114,7 @@ impl Shared {
                 Err(Error::conflict(OPERATION, format!("`{image}` is not in its registry"))
                     .with_remedy(remedy))
             }
-            Err(error) => Err(not_asked(image, error)),
+            Err(error) => Err(not_asked(&ImageRef::from(image.clone()), error)),
         }
     }
 }
@@ -75,7 +124,7 @@ const PUSH: &str = "check name and digest, or push the image first";
 const OTHER_REVISION: &str = "the image was removed: name another revision, or build the commit again";
 
 /// The registry's error for whoever deploys: its 401, 403 and the like are not theirs.
-fn not_asked(image: &PinnedImage, error: Error) -> Error {
+fn not_asked(image: &ImageRef, error: Error) -> Error {
     let (kind, own) = match error.kind() {
         ErrorKind::Unauthorized | ErrorKind::Forbidden => {
             (ErrorKind::Unavailable, "check the registry's credential, then deploy again")

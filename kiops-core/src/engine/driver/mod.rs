@@ -381,7 +381,10 @@ impl Shared {
             let wanted = self.wants(service, &input).await?;
             let view = self.store.view(&wanted).await?;
             match step(&self.rules, &view, input.clone(), self.clock.now())? {
-                Next::Ask(questions) => self.answer_into(&view, &mut input, questions).await?,
+                Next::Ask(questions) => {
+                    let patient = claim.is_some_and(|claim| claim.failures < IMAGE_LOOKS);
+                    self.answer_into(&view, &mut input, questions, patient).await?;
+                }
                 Next::Save(mut stepped) => {
                     if self.host_takes_no_statuses(&view) {
                         stepped.changes.work.retain(|work| !work.effect.is_report());
@@ -475,12 +478,13 @@ impl Shared {
         view: &crate::store::View,
         input: &mut Input,
         questions: Vec<Question>,
+        patient: bool,
     ) -> Result<()> {
         let Input::Decide { answers, rounds, .. } = input else {
             return Err(Error::internal("step", "only a decision asks questions"));
         };
         for question in questions {
-            let answered = self.answer(view.service.as_ref(), question).await;
+            let answered = self.answer_or_wait(view.service.as_ref(), question, patient).await?;
             answers.push(answered);
         }
         *rounds += 1;
@@ -498,6 +502,10 @@ async fn notify(shared: Arc<Shared>) {
         }
     }
 }
+
+/// How often an image that its registry told of and does not have yet is looked for: over some 13 seconds. Registries tell of a push before
+/// everybody can read it, and of an index before its parts (E71).
+const IMAGE_LOOKS: u32 = 6;
 
 /// How long lines wait that could not be written to a log.
 const LOG_WAIT: Duration = Duration::from_secs(1);

@@ -87,36 +87,80 @@ impl Shared {
         self.step(service, input, Some(claim)).await.map(|_| ())
     }
 
-    /// Asks the provider, three times where it fails for reasons that may pass. What it cannot say stays unknown.
+    /// Asks the provider or a registry, three times where they fail for reasons that may pass. What they cannot say stays unknown.
     pub(super) async fn answer(&self, service: Option<&Service>, question: Question) -> Answered {
-        let mut failures = 0;
-        let answer = loop {
-            match self.ask_provider(service, &question).await {
-                Ok(answer) => break Some(answer),
-                Err(error) if error.retry() != Retry::Never && failures < 2 => {
-                    failures += 1;
-                    tokio::time::sleep(super::backoff(failures)).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a question stays unanswered");
-                    break None;
-                }
+        let answer = match self.try_answer(service, &question).await {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::warn!(%error, "a question stays unanswered");
+                None
             }
         };
         Answered { question, answer }
     }
 
-    async fn ask_provider(&self, service: Option<&Service>, question: &Question) -> Result<Answer> {
-        let git = service
-            .and_then(|service| service.source.git())
-            .ok_or_else(|| Error::not_found("ask provider", "the service has no Git source"))?;
-        let provider = self.adapters.provider(&git.provider)?;
+    /// The same; but a digest that may be told later is an error: without it nothing can be decided. `patient`: so is an image that may
+    /// yet come.
+    pub(super) async fn answer_or_wait(
+        &self,
+        service: Option<&Service>,
+        question: Question,
+        patient: bool,
+    ) -> Result<Answered> {
+        match self.try_answer(service, &question).await {
+            Ok(Answer::Image(None)) if patient => {
+                let Question::Image { image } = question else {
+                    return Err(Error::internal("find image", "another question was answered"));
+                };
+                Err(Error::unavailable("find image", format!("`{image}` is not in its registry yet")))
+            }
+            Ok(answer) => Ok(Answered { question, answer: Some(answer) }),
+            Err(error) if error.retry() != Retry::Never && matches!(question, Question::Image { .. }) => {
+                Err(error)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a question stays unanswered");
+                Ok(Answered { question, answer: None })
+            }
+        }
+    }
+
+    async fn try_answer(&self, service: Option<&Service>, question: &Question) -> Result<Answer> {
+        let mut failures = 0;
+        loop {
+            match self.ask_once(service, question).await {
+                Err(error) if error.retry() != Retry::Never && failures < 2 => {
+                    failures += 1;
+                    tokio::time::sleep(super::backoff(failures)).await;
+                }
+                asked => return asked,
+            }
+        }
+    }
+
+    async fn ask_once(&self, service: Option<&Service>, question: &Question) -> Result<Answer> {
+        let git = || {
+            let git = service
+                .and_then(|service| service.source.git())
+                .ok_or_else(|| Error::not_found("ask provider", "the service has no Git source"))?;
+            Ok::<_, Error>((self.adapters.provider(&git.provider)?, &git.repository))
+        };
         Ok(match question {
             Question::Compare { from, to } => {
-                Answer::Compare(provider.compare(&git.repository, from, to).await?)
+                let (provider, repository) = git()?;
+                Answer::Compare(provider.compare(repository, from, to).await?)
             }
-            Question::Head { git_ref } => Answer::Head(provider.head(&git.repository, git_ref).await?),
-            Question::Commit { id } => Answer::Commit(provider.commit(&git.repository, id).await?),
+            Question::Head { git_ref } => {
+                let (provider, repository) = git()?;
+                Answer::Head(provider.head(repository, git_ref).await?)
+            }
+            Question::Commit { id } => {
+                let (provider, repository) = git()?;
+                Answer::Commit(provider.commit(repository, id).await?)
+            }
+            Question::Image { image } => {
+                Answer::Image(self.adapters.registry(&image.name)?.resolve(image).await?)
+            }
         })
     }
 

@@ -489,3 +489,41 @@ proptest::proptest! {
         proptest::prop_assert_eq!(records(&store), []);
     }
 }
+
+/// The hook of an image service: it names no repository.
+fn of_images(provider: &str) -> Hook {
+    let hook = with_path(hook("app", "", &[1]));
+    Hook { provider: ProviderName::parse(provider).unwrap(), repository: Repository::default(), ..hook }
+}
+
+#[test]
+fn an_image_service_is_told_by_its_own_path_only_of_any_image() {
+    let store = store(&[of_images("signed")]);
+    let path = format!("/api/v1/webhook/signed/{PATH}");
+    for (id, image) in [("a", "library/nginx"), ("b", "library/mysql")] {
+        let taken = take(&store, signed_to(&path, id, &token(1), &push_of(image)));
+        assert_eq!((taken.response.status(), taken.accepted.len()), (StatusCode::OK, 1), "{image}");
+    }
+    for (path, secret) in [("/api/v1/webhook/signed", 1), (path.as_str(), 9)] {
+        for named in ["library/nginx", ""] {
+            let taken = take(&store, signed_to(path, "c", &token(secret), &push_of(named)));
+            assert_eq!(taken.response.status(), StatusCode::UNAUTHORIZED, "{path} {named:?}");
+        }
+    }
+    assert_eq!(records(&store).len(), 2);
+}
+
+#[test]
+fn an_image_service_keeps_nothing_of_other_images_that_a_registry_tells_all_of() {
+    let store = store(&[of_images("wide")]);
+    now(store.put_service(&crate::policy::tests::image_service(), None, at(0))).unwrap();
+    let path = format!("/api/v1/webhook/wide/{PATH}");
+    let mixed = r#"{"repository":"team/web","also":["library/mysql","library/nginx","team/app"]}"#;
+    take(&store, signed_to(&path, "a", &token(1), mixed));
+    let images: Vec<_> =
+        records(&store)[0].events.iter().map(|event| event.event.repository.path.clone()).collect();
+    assert_eq!(images, ["library/mysql", "library/nginx"]);
+    let others = take(&store, signed_to(&path, "b", &token(1), &push_of("team/web")));
+    assert_eq!((others.response.status(), others.accepted.len()), (StatusCode::OK, 0));
+    assert_eq!(records(&store).len(), 1);
+}

@@ -7,6 +7,7 @@ mod coverage;
 mod down;
 mod forks;
 mod identity;
+mod images;
 mod ingest;
 mod lanes;
 mod laws;
@@ -202,6 +203,14 @@ impl World {
 
     /// The same with a body of its own: the same body again is a repeat.
     pub(super) fn deliver_as(&mut self, event: Event, body: &str, trigger: Trigger) -> DeliveryId {
+        let id = self.accept(event, body, trigger);
+        let subject = self.subject.clone();
+        self.step(Input::Decide { delivery: id.clone(), answers: Vec::new(), rounds: 0, subject }).unwrap();
+        id
+    }
+
+    /// Takes a delivery in, and decides nothing yet.
+    pub(super) fn accept(&mut self, event: Event, body: &str, trigger: Trigger) -> DeliveryId {
         self.deliveries += 1;
         let key = self.deliveries.to_string();
         let id = DeliveryId::derive([key.as_str()]);
@@ -223,8 +232,6 @@ impl World {
             body: Bytes::new(),
         };
         assert_eq!(now(self.store.accept(vec![delivery])).unwrap(), [Accepted::New(id.clone())]);
-        let subject = self.subject.clone();
-        self.step(Input::Decide { delivery: id.clone(), answers: Vec::new(), rounds: 0, subject }).unwrap();
         id
     }
 

@@ -29,6 +29,47 @@ fn a_build_that_runs_is_left_alone_and_both_are_released_in_order() {
 }
 
 #[test]
+fn a_build_that_waits_again_after_a_restart_gives_way_to_a_newer_one() {
+    let lost = |world: &mut World, build: &BuildId| {
+        let run = world.build(build).run();
+        world.input(build, BuildInput::LostByUs { run }).unwrap();
+    };
+    let mut world = World::new(AUTO);
+    let first = world.pushed(onto(1, 2));
+    world.start_all();
+    lost(&mut world, &first);
+    assert_eq!(world.state(&first), BuildState::Queued, "there is nothing newer");
+    world.start_all();
+    let second = world.pushed(onto(2, 3));
+    world.start_all();
+    lost(&mut world, &second);
+    assert_eq!(world.state(&second), BuildState::Queued, "the newest gives way to nobody");
+    lost(&mut world, &first);
+    assert_eq!(world.state(&first), BuildState::Superseded { by: second.clone() });
+    world.succeed(&second);
+}
+
+#[test]
+fn a_build_that_waits_again_goes_on_where_the_newer_one_failed_or_every_push_is_built() {
+    let mut world = World::new(AUTO);
+    let first = world.pushed(onto(1, 2));
+    world.start_all();
+    let second = world.pushed(onto(2, 3));
+    world.fail(&second);
+    let run = world.build(&first).run();
+    world.input(&first, BuildInput::LostByUs { run }).unwrap();
+    assert_eq!(world.state(&first), BuildState::Queued);
+
+    let mut world = World::new(r#"{"auto_ci":{"supersede":"never"}}"#);
+    let first = world.pushed(onto(1, 2));
+    world.start_all();
+    world.pushed(onto(2, 3));
+    let run = world.build(&first).run();
+    world.input(&first, BuildInput::LostByUs { run }).unwrap();
+    assert_eq!(world.state(&first), BuildState::Queued);
+}
+
+#[test]
 fn running_builds_are_stopped_where_that_is_asked() {
     let mut world = World::new(r#"{"auto_ci":{"supersede":"running"}}"#);
     let first = world.pushed(onto(1, 2));

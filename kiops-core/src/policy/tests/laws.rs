@@ -265,6 +265,9 @@ proptest! {
                 prop_assert!(questions.iter().all(|q| facts.answers.iter().all(|a| a.question != *q)));
             }
             Outcome::Build(planned) => prop_assert!(!planned.is_empty()),
+            Outcome::Deploy(planned) => {
+                prop_assert!(planned.iter().all(|one| !one.images.is_empty()) && !planned.is_empty());
+            }
             Outcome::Hold(_) | Outcome::Skip(_) => {}
         }
         prop_assert!(decision.findings.iter().all(|finding| !finding.to_string().contains(char::is_control)));

@@ -1,6 +1,7 @@
 //! Decisions, rule by rule.
 
 mod files;
+mod images;
 mod laws;
 mod merge_requests;
 mod refs;
@@ -9,10 +10,10 @@ mod standing;
 
 use super::*;
 use crate::event::{
-    Actor, ChangedFiles, CommitFacts, Event, EventKind, FileList, MergeRequest, MergeRequestChange, Pipeline,
-    Push, Repository, TagPush, Tip,
+    Actor, ChangedFiles, CommitFacts, Event, EventKind, FileList, ImagePush, MergeRequest,
+    MergeRequestChange, Pipeline, Push, Repository, TagPush, Tip,
 };
-use crate::name::{BranchName, CommitId, ComponentName, GitRef};
+use crate::name::{BranchName, CommitId, ComponentName, Digest, GitRef, ImageRef, PinnedImage, Tag};
 use crate::provider::{Commit, Comparison, Relation};
 use crate::service::{Service, Settings};
 
@@ -34,6 +35,48 @@ pub(crate) fn bare_service(settings: Settings) -> Service {
     });
     serde_json::from_value(serde_json::json!({"name": "app", "source": source, "settings": settings}))
         .unwrap()
+}
+
+/// The image service of S20: nginx and mysql of Docker Hub in one pod, released to `dev` by themselves.
+pub(crate) fn image_service() -> Service {
+    let settings = serde_json::json!({
+        "deploy": {"auto": true, "environment": "dev"},
+        "components": [{"runs": {"type": "workload", "containers": [
+            {"name": "web", "image": {"ready": "nginx:alpine"}, "port": 80, "ingress_path": "/"},
+            {"name": "db", "image": {"ready": "mysql:8.0"}, "port": 3306, "internal": true,
+             "volumes": [{"path": "/var/lib/mysql", "size": "1Gi"}]},
+        ]}}],
+    });
+    let service = serde_json::json!({"name": "app", "source": {"type": "image"}, "settings": settings});
+    serde_json::from_value(service).unwrap()
+}
+
+/// `image:tag` of Docker Hub reached its registry.
+pub(crate) fn image_push(image: &str, tag: &str) -> Event {
+    let push = ImagePush {
+        image: image.into(),
+        host: Some("docker.io".into()),
+        tag: Some(Tag::parse(tag).unwrap()),
+        ..ImagePush::default()
+    };
+    let actor = Actor { id: None, name: "ada".into() };
+    let repository = Repository { id: None, path: image.into() };
+    Event { repository, actor: Some(actor), kind: EventKind::ImagePush(push) }
+}
+
+/// What does `image` point at?
+pub(crate) fn digest_now(image: &str) -> Question {
+    Question::Image { image: ImageRef::parse_familiar(image).unwrap() }
+}
+
+/// It is at the digest of this number.
+pub(crate) fn is_digest(n: u8) -> Option<Answer> {
+    Some(Answer::Image(Some(Digest::of(&[n]))))
+}
+
+/// `image@digest of this number`, pinned.
+pub(crate) fn pinned(image: &str, n: u8) -> PinnedImage {
+    ImageRef { digest: Some(Digest::of(&[n])), ..ImageRef::parse_familiar(image).unwrap() }.pinned().unwrap()
 }
 
 pub(crate) fn plain() -> Service {
@@ -208,6 +251,15 @@ pub(crate) fn told(n: u8, message: &str) -> Option<Answer> {
 
 pub(crate) fn judged(service: &Service, event: &Event, facts: &Facts) -> Decision {
     decide(&Rules::none(), service, event, facts)
+}
+
+/// What is deployed without a build.
+#[track_caller]
+pub(crate) fn deploys(decision: &Decision) -> &[PlannedRelease] {
+    match &decision.outcome {
+        Outcome::Deploy(planned) => planned,
+        other => panic!("nothing is deployed: {other:?}\n{}", said(decision)),
+    }
 }
 
 /// What is built.
