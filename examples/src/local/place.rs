@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use kiops_core::{Error, ErrorKind, Result};
 
@@ -14,8 +15,12 @@ pub struct Place {
     _lock: File,
 }
 
+/// How long a lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Place {
-    /// Makes the folder where it is missing, and locks it. A second instance is refused.
+    /// Makes the folder where it is missing, and locks it. A second instance is refused, after a moment: a program that an instance was
+    /// about to run when it was killed may hold its lock until it has begun.
     pub fn lock(folder: &Path) -> Result<Self> {
         let operation = "open folder";
         let failed = |error: std::io::Error| disk(operation, folder, error);
@@ -31,7 +36,16 @@ impl Place {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match lock.try_lock() {
+        let until = Instant::now() + PATIENCE;
+        let locked = loop {
+            match lock.try_lock() {
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                tried => break tried,
+            }
+        };
+        match locked {
             Ok(()) => Ok(Self { root, _lock: lock }),
             Err(TryLockError::WouldBlock) => {
                 Err(Error::conflict(operation, format!("another instance works in `{}`", root.display()))
@@ -137,4 +151,24 @@ fn disk(operation: &'static str, path: &Path, error: std::io::Error) -> Error {
         _ => (ErrorKind::Unavailable, "check the disk, then start again"),
     };
     Error::new(kind, operation, format!("`{}`: {error}", path.display())).with_remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_of_in_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Place::lock(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Place::lock(folder.path()));
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+        let held = Place::lock(folder.path()).unwrap();
+        assert_eq!(Place::lock(folder.path()).unwrap_err().kind(), ErrorKind::Conflict);
+        drop(held);
+    }
 }
