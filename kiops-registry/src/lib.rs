@@ -3,12 +3,14 @@
 //! [`layout`] keeps images in one directory on disk, in the OCI image layout, as a [`kiops_core::image::Registry`]; any
 //! OCI client reads that directory, and [`layout::ImageLayout::serve`] answers the pull side of the distribution API from it.
 //! [`oci`] is any registry that speaks the distribution protocol, over HTTP.
+//! [`harbor`] is Harbor: the same, with its projects, robot accounts, scans and webhooks.
 //! [`webhook`] takes the image pushes that registries report.
 //! With the feature `assemble`, `assemble` builds Dockerfiles that execute nothing into any registry, in this process.
 
 #[cfg(feature = "assemble")]
 pub mod assemble;
 mod disk;
+pub mod harbor;
 pub mod layout;
 mod manifest;
 pub mod oci;

@@ -1,9 +1,24 @@
-//! Images and where they are kept: the trait [`Registry`], tags from templates, and credentials as Docker's config file.
+//! Images and where they are kept: the trait [`Registry`] with its capabilities ([`Projects`], [`Scanner`], [`RegistryHooks`]), tags from
+//! templates, and credentials as Docker's config file.
 
 mod credential;
+mod hooks;
+mod listing;
+mod projects;
+mod scanner;
 mod tags;
 
 pub use credential::{RegistryCredential, docker_config_json};
+pub use hooks::{
+    EnsuredPushHook, PushHook, PushHookChange, PushHookDelivery, PushHookFormat, PushHookOutcome,
+    PushHookState, RegistryHooks, WantedPushHook,
+};
+pub use listing::{Listed, Listing};
+pub use projects::{
+    Artifact, ArtifactTag, CreatedProject, ImageRepository, NewProject, NewRobot, Project, Projects, Robot,
+    StorageQuota,
+};
+pub use scanner::{ScanReport, ScanState, Scanner, Vulnerabilities};
 pub use tags::{TagFacts, TagTemplate, tag_from_branch};
 
 use async_trait::async_trait;
@@ -64,6 +79,21 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
 
     /// The credential that others (Kaniko, a kubelet) need to push to or pull from `image`; `None` where none is needed.
     async fn credential(&self, image: &ImageName, access: ImageAccess) -> Result<Option<RegistryCredential>>;
+
+    /// Its projects, where it has such.
+    fn projects(&self) -> Option<&dyn Projects> {
+        None
+    }
+
+    /// Its scanner for vulnerabilities, where it can have one.
+    fn scanner(&self) -> Option<&dyn Scanner> {
+        None
+    }
+
+    /// Its webhooks, where they can be managed.
+    fn hooks(&self) -> Option<&dyn RegistryHooks> {
+        None
+    }
 }
 
 /// What a credential is for.

@@ -95,7 +95,7 @@ impl OciConfig {
     }
 
     /// Where it answers.
-    pub(super) fn base(&self) -> Result<Url> {
+    pub(crate) fn base(&self) -> Result<Url> {
         match (&self.url, self.host.to_ascii_lowercase().as_str()) {
             (Some(url), _) => root(url),
             (None, "docker.io") => root("https://registry-1.docker.io"),
@@ -125,7 +125,7 @@ impl OciConfig {
         Ok(if self.private { rule.private() } else { rule })
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         let mut limits = Limits::default();
         limits.deadline = Duration::from_secs(self.call_seconds.into());
         limits

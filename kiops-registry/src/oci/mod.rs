@@ -16,8 +16,8 @@
 mod blob;
 mod challenge;
 mod config;
-mod said;
-mod token;
+pub(crate) mod said;
+pub(crate) mod token;
 mod upload;
 mod wire;
 
@@ -103,7 +103,7 @@ impl Oci {
     }
 
     /// Refuses the images of other hosts: a name must never mean another registry's image than it says.
-    fn own(&self, image: &ImageName) -> Result<()> {
+    pub(crate) fn own(&self, image: &ImageName) -> Result<()> {
         if image.host().eq_ignore_ascii_case(&self.config.host) {
             return Ok(());
         }

@@ -7,9 +7,11 @@ use kiops_core::image::RegistryCredential;
 use kiops_core::{Error, Result};
 use serde::Deserialize;
 
+use super::token::encoded;
+
 /// Codes and words of an error's body, as the distribution specification has them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(crate) struct Said {
     codes: Vec<String>,
     text: String,
 }
@@ -34,8 +36,8 @@ struct OneError {
 }
 
 impl Said {
-    /// Reads a body; nothing where it is of another kind. A text that repeats the password is left out.
-    pub(super) fn read(body: &[u8], login: Option<&RegistryCredential>) -> Self {
+    /// Reads a body; nothing where it is of another kind. A text that repeats the password, bare or as `Basic` has it, is left out.
+    pub(crate) fn read(body: &[u8], login: Option<&RegistryCredential>) -> Self {
         let Ok(errors) = serde_json::from_slice::<Errors>(body) else { return Self::default() };
         let parts = errors.errors.iter().take(5).map(|error| match error.message.as_str() {
             "" => error.code.clone(),
@@ -43,10 +45,17 @@ impl Said {
         });
         let parts: Vec<String> = parts.chain(errors.details).chain(errors.message).collect();
         let text = parts.join("; ");
-        let password = login.and_then(|login| login.password.expose_str());
-        let text =
-            if password.is_some_and(|password| text.contains(password)) { String::new() } else { text };
+        let shown = login.is_some_and(|login| {
+            let password = login.password.expose_str();
+            password.is_some_and(|password| text.contains(password)) || text.contains(encoded(login).as_str())
+        });
+        let text = if shown { String::new() } else { text };
         Self { codes: errors.errors.into_iter().map(|error| error.code).collect(), text }
+    }
+
+    /// Its words; empty where there are none.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     pub(super) fn has(&self, code: &str) -> bool {
@@ -86,6 +95,8 @@ mod tests {
             Some(&login),
         );
         assert!(said.has("DENIED") && said.text.is_empty());
+        let said = Said::read(br#"{"message":"bad header Basic Ym9iOmh1bnRlcjIy"}"#, Some(&login));
+        assert!(said.text.is_empty());
         assert_eq!(
             Said::read(br#"{"details":"incorrect username or password"}"#, None).text,
             "incorrect username or password"

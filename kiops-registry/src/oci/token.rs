@@ -116,10 +116,7 @@ impl Tokens {
 
     /// The account as `Authorization: Basic`; `None` where there is none.
     pub(super) fn basic(&self) -> Result<Option<HeaderValue>> {
-        let Some(login) = &self.login else { return Ok(None) };
-        let pair = Zeroizing::new([login.username.as_bytes(), b":", login.password.expose()].concat());
-        let encoded = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(&*pair));
-        sensitive(&Zeroizing::new(format!("Basic {}", *encoded))).map(Some)
+        self.login.as_ref().map(basic).transpose()
     }
 
     /// A token as `Authorization: Bearer`: one that is kept, or a new one. Whoever wants the same one waits for it.
@@ -206,6 +203,17 @@ impl Tokens {
         let until = now.checked_add(good_for).unwrap_or(Timestamp::MAX);
         Ok(Kept { value, until })
     }
+}
+
+/// An account as `Authorization: Basic`.
+pub(crate) fn basic(login: &RegistryCredential) -> Result<HeaderValue> {
+    sensitive(&Zeroizing::new(format!("Basic {}", *encoded(login))))
+}
+
+/// An account as `Basic` has it.
+pub(crate) fn encoded(login: &RegistryCredential) -> Zeroizing<String> {
+    let pair = Zeroizing::new([login.username.as_bytes(), b":", login.password.expose()].concat());
+    Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(&*pair))
 }
 
 fn sensitive(text: &str) -> Result<HeaderValue> {
