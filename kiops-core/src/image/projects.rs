@@ -19,17 +19,17 @@ use crate::name::{Digest, ImageName, Tag};
 #[async_trait]
 pub trait Projects: Send + Sync {
     /// Projects whose name contains the text, by name.
-    async fn projects(&self, wanted: &Listing) -> Result<Listed<Project>>;
+    async fn list(&self, wanted: &Listing) -> Result<Listed<Project>>;
 
     /// The project of this name with its quota, or `None`.
-    async fn project(&self, name: &str) -> Result<Option<Project>>;
+    async fn find(&self, name: &str) -> Result<Option<Project>>;
 
     /// Makes a project. One of this name that is there already is left as it is and given back: its quota may be another one than was
     /// asked for. So may a new one's, where the host lets only administrators choose.
     ///
     /// Errors: `Conflict` where it is there and public instead of private, or the other way round, or may not be seen; `Forbidden`
     /// where the account may not make projects.
-    async fn create_project(&self, wanted: &NewProject) -> Result<CreatedProject>;
+    async fn create(&self, wanted: &NewProject) -> Result<CreatedProject>;
 
     /// Makes an account for programs with exactly this right in this one project, and gives its password, which the host shows but
     /// once. Where an account of this name is there already, it gets this right and no other, a time counted from now, and a new

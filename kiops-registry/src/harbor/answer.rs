@@ -50,11 +50,13 @@ impl Answer {
     /// What Harbor says about an error, without any secret that it was sent.
     pub(super) fn said(&self) -> String {
         let said = Said::read(&self.body, self.login.as_ref());
+        let is_shown = |hidden: &str| {
+            // As it is, or as it stood in the body that was sent.
+            let quoted = serde_json::Value::from(hidden).to_string();
+            said.text().contains(hidden) || said.text().contains(quoted.trim_matches('"'))
+        };
         let hidden = self.hidden.as_ref().and_then(Secret::expose_str);
-        if hidden.is_some_and(|hidden| said.text().contains(hidden)) {
-            return String::new();
-        }
-        said.text().to_owned()
+        if hidden.is_some_and(is_shown) { String::new() } else { said.text().to_owned() }
     }
 
     /// The error that it is.

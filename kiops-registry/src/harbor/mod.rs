@@ -9,7 +9,7 @@
 //! async fn prepare(login: RegistryCredential, service: Arc<dyn HttpService>, timer: Arc<dyn Timer>) -> kiops_core::Result<()> {
 //!     let harbor = Harbor::new(HarborConfig::new("harbor.example.com"), Some(login), service, timer)?;
 //!     if let Some(projects) = harbor.projects() {
-//!         projects.create_project(&NewProject { name: "team".into(), public: false, storage_limit: None }).await?;
+//!         projects.create(&NewProject { name: "team".into(), public: false, storage_limit: None }).await?;
 //!     }
 //!     Ok(())
 //! }

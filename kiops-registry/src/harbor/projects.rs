@@ -134,7 +134,7 @@ impl Harbor {
 
 #[async_trait]
 impl Projects for Harbor {
-    async fn projects(&self, wanted: &Listing) -> Result<Listed<Project>> {
+    async fn list(&self, wanted: &Listing) -> Result<Listed<Project>> {
         let Some(text) = searched(&wanted.text.to_ascii_lowercase()) else { return Ok(nothing()) };
         let mut call = self.api.get("list projects", &["projects"]).query("sort", "name");
         if !text.is_empty() {
@@ -145,11 +145,11 @@ impl Projects for Harbor {
         Ok(Listed { items, next: page.next, total: page.total })
     }
 
-    async fn project(&self, name: &str) -> Result<Option<Project>> {
+    async fn find(&self, name: &str) -> Result<Option<Project>> {
         self.project_and_quota("read project", name).await
     }
 
-    async fn create_project(&self, wanted: &NewProject) -> Result<CreatedProject> {
+    async fn create(&self, wanted: &NewProject) -> Result<CreatedProject> {
         let name = project_name(&wanted.name)?;
         let storage_limit = wanted.storage_limit.map(|bytes| {
             i64::try_from(bytes).map_err(|_| {

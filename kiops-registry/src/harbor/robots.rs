@@ -150,5 +150,5 @@ fn age_in_days(robot: &RobotBody, now: Timestamp) -> i64 {
 }
 
 fn end(expires_at: Option<i64>) -> Option<Timestamp> {
-    expires_at.filter(|at| *at > 0).and_then(|at| Timestamp::from_second(at).ok())
+    expires_at.filter(|at| *at > 0).map(|at| Timestamp::from_second(at).unwrap_or(Timestamp::MAX))
 }

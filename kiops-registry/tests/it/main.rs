@@ -13,6 +13,7 @@ mod child;
 mod conformance;
 mod fixtures;
 mod garbage;
+mod harbor;
 mod layout;
 mod oci;
 mod serve;
