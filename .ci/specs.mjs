@@ -12,9 +12,10 @@ const [name, file, recorded, folder] = process.argv.slice(2);
 const host = (await import(`./specs-${name}.mjs`)).default;
 const METHODS = ["get", "put", "post", "delete", "patch"];
 
-// Every operation of a description: its template, in parts, and the names of its query parameters.
-const operations = ({ paths, components }) => {
-  const named = (parameter) => (parameter.$ref ? components.parameters[parameter.$ref.split("/").pop()] : parameter);
+// Every operation of a description, of OpenAPI 3 or Swagger 2: its template, in parts, and the names of its query parameters.
+const operations = ({ paths, components, parameters: shared }) => {
+  const known = components?.parameters ?? shared;
+  const named = (parameter) => (parameter.$ref ? known[parameter.$ref.split("/").pop()] : parameter);
   return Object.entries(paths).flatMap(([template, item]) =>
     METHODS.filter((method) => item[method]).map((method) => {
       const parameters = [...(item.parameters ?? []), ...(item[method].parameters ?? [])].map(named);
