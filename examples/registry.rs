@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example registry -- --username ci --password-env PASSWORD check harbor.example.com/team/api
 //! cargo run --example registry -- --url http://127.0.0.1:5000 tags 127.0.0.1:5000/team/api --contains 1.
+//! cargo run --example registry -- --harbor --username ci --password-env PASSWORD projects harbor.example.com
 //! cargo run --example registry -- --layout kiops-quickstart/layout resolve quickstart.local/site:latest
 //! ```
 //!
@@ -16,7 +17,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kiops_core::image::TagPage;
+use kiops_core::image::{Listing, Scanner, TagPage};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::{Error, Result};
 use serde_json::{Value, json};
@@ -58,6 +59,21 @@ enum Call {
     Blob { image: ImageName, digest: Digest },
     /// Points another tag at what a tag or digest stands for. No layer moves.
     Retag { image: String, tag: Tag },
+    /// The projects of a registry that has such, by name: those whose name contains a text, or all.
+    Projects {
+        /// The registry's host.
+        host: String,
+        /// Only those with this text in their name.
+        #[arg(long, default_value = "")]
+        search: String,
+        /// Where to go on: `next` of the page before.
+        #[arg(long)]
+        after: Option<String>,
+    },
+    /// Asks the registry to look for vulnerabilities in what a tag or digest stands for.
+    Scan { image: String },
+    /// What the registry's last scan of a tag or digest found.
+    ScanReport { image: String },
     /// Removes a tag, or what a digest stands for with all its tags. What is not there is no error.
     Delete { image: String },
 }
@@ -94,6 +110,26 @@ impl Call {
                 connection.open(image.name.host())?.tag(&image.name, &tag, &digest).await?;
                 json!({"image": image.name.tagged(tag), "digest": digest})
             }
+            Self::Projects { host, search, after } => {
+                let registry = connection.open(&host)?;
+                let projects = registry.projects().ok_or_else(|| lacks("list projects", "projects"))?;
+                let mut wanted = Listing::text(search);
+                wanted.after = after;
+                let page = projects.list(&wanted).await?;
+                json!({"host": host, "projects": page.items, "next": page.next, "total": page.total})
+            }
+            Self::Scan { image } => {
+                let (image, digest) = resolved(connection, &image).await?;
+                let registry = connection.open(image.name.host())?;
+                let state = scanner(registry.scanner())?.scan(&image.name, &digest).await?;
+                json!({"image": image, "digest": digest, "state": state})
+            }
+            Self::ScanReport { image } => {
+                let (image, digest) = resolved(connection, &image).await?;
+                let registry = connection.open(image.name.host())?;
+                let report = scanner(registry.scanner())?.report(&image.name, &digest).await?;
+                json!({"image": image, "digest": digest, "report": report})
+            }
             Self::Delete { image } => {
                 let image = ImageRef::parse_familiar(&image)?;
                 connection.open(image.name.host())?.delete(&image).await?;
@@ -102,6 +138,15 @@ impl Call {
         };
         print(&printed)
     }
+}
+
+fn scanner(scanner: Option<&dyn Scanner>) -> Result<&dyn Scanner> {
+    scanner.ok_or_else(|| lacks("scan image", "scanner"))
+}
+
+fn lacks(operation: &'static str, what: &str) -> Error {
+    Error::unsupported(operation, format!("this registry has no {what} that we know of"))
+        .with_remedy("say `--harbor` where it is a Harbor")
 }
 
 /// An image as it was written, and what it stands for now.

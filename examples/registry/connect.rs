@@ -8,17 +8,21 @@ use kiops_core::http::{HostRule, ReqwestConfig, ReqwestService, SystemTimer};
 use kiops_core::image::{Registry, RegistryCredential};
 use kiops_core::secret::Secret;
 use kiops_core::{Error, Result};
+use kiops_registry::harbor::{Harbor, HarborConfig};
 use kiops_registry::layout::{ImageLayout, LayoutConfig};
 use kiops_registry::oci::{Oci, OciConfig};
 
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
     /// A folder with an image layout instead of a registry.
-    #[arg(long, conflicts_with_all = ["url", "username", "password_env", "realm", "redirect"])]
+    #[arg(long, conflicts_with_all = ["url", "username", "password_env", "realm", "redirect", "harbor"])]
     layout: Option<PathBuf>,
     /// Where the registry answers, where that is not `https://` and the image's host: `http://127.0.0.1:5000`.
     #[arg(long)]
     url: Option<String>,
+    /// Whether the registry is a Harbor: then its projects and scans can be reached, too.
+    #[arg(long)]
+    harbor: bool,
     /// The account's name.
     #[arg(long, requires = "password_env")]
     username: Option<String>,
@@ -46,7 +50,13 @@ impl Connection {
         config.realms = self.realm.iter().cloned().map(HostRule::private).collect();
         config.redirects = self.redirect.iter().cloned().map(HostRule::private).collect();
         let service = Arc::new(ReqwestService::new(&ReqwestConfig::default(), config.egress()?)?);
-        Ok(Arc::new(Oci::new(config, self.login(host)?, service, Arc::new(SystemTimer))?))
+        let (login, timer) = (self.login(host)?, Arc::new(SystemTimer));
+        if self.harbor {
+            let mut harbor = HarborConfig::new(host);
+            harbor.registry = config;
+            return Ok(Arc::new(Harbor::new(harbor, login, service, timer)?));
+        }
+        Ok(Arc::new(Oci::new(config, login, service, timer)?))
     }
 
     fn login(&self, host: &str) -> Result<Option<RegistryCredential>> {

@@ -100,7 +100,7 @@ async fn a_harbor_that_is_busy_for_a_moment_is_asked_again() {
     let host = Host::new();
     let asked = AtomicUsize::new(0);
     host.fault(move |_| {
-        let busy = asked.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let busy = asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         busy.then(|| Reply::status(429).header("retry-after", "1"))
     });
     let new = NewProject { name: "shop".into(), public: false, storage_limit: None };
