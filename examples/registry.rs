@@ -5,6 +5,7 @@
 //! cargo run --example registry -- --url http://127.0.0.1:5000 tags 127.0.0.1:5000/team/api --contains 1.
 //! cargo run --example registry -- --harbor --username ci --password-env PASSWORD projects harbor.example.com
 //! cargo run --example registry -- --layout kiops-quickstart/layout resolve quickstart.local/site:latest
+//! cargo run --example registry -- retention harbor.example.com/team/api --keep 10 --tags 'semver:*' --dry-run
 //! ```
 //!
 //! Prints JSON and ends with 0; with 1 and a message where something is wrong, with 2 where the arguments are. The password is named by an
@@ -12,6 +13,8 @@
 
 #[path = "registry/connect.rs"]
 mod connect;
+#[path = "registry/retention.rs"]
+mod retention;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -23,6 +26,7 @@ use kiops_core::{Error, Result};
 use serde_json::{Value, json};
 
 use self::connect::Connection;
+use self::retention::Retention;
 
 /// A registry of images from the command line.
 #[derive(Debug, Parser)]
@@ -76,6 +80,9 @@ enum Call {
     ScanReport { image: String },
     /// Removes a tag, or what a digest stands for with all its tags. What is not there is no error.
     Delete { image: String },
+    /// Removes the tags that no rule keeps: without --keep and --younger-than nothing. Ends with 1 where something stayed that
+    /// was to go.
+    Retention(Retention),
 }
 
 impl Call {
@@ -134,6 +141,12 @@ impl Call {
                 let image = ImageRef::parse_familiar(&image)?;
                 connection.open(image.name.host())?.delete(&image).await?;
                 json!({"image": image, "deleted": true})
+            }
+            Self::Retention(retention) => {
+                let (printed, done) = retention.make(connection).await?;
+                print(&printed)?;
+                let failed = || Error::unavailable("delete tags", "not everything that was to go is gone");
+                return if done { Ok(()) } else { Err(failed()) };
             }
         };
         print(&printed)

@@ -114,6 +114,52 @@ fn a_folder_becomes_an_image_in_a_registry_that_is_tagged_and_removed() {
     assert!(gone.contains("there is no") && gone.contains("look at its tags"), "{gone}");
 }
 
+/// Builds a site that says this word, and says its digest.
+fn version(host: &str, tag: &str, connection: &[&str]) -> String {
+    let site = site();
+    std::fs::write(site.path().join("word"), tag).unwrap();
+    let image = assembled(site.path(), &format!("{host}/team/site:{tag}"), connection);
+    image.rsplit_once('@').unwrap().1.to_owned()
+}
+
+#[test]
+fn old_tags_go_by_version_or_by_the_time_of_their_build_and_what_is_in_use_stays() {
+    let Some(daemon) = daemon() else { return };
+    let (host, url) = (daemon.2.as_str(), format!("http://{}", daemon.2));
+    let (name, connection) = (format!("{host}/team/site"), ["--url", url.as_str()]);
+    let call = |rest: &[&str]| registry(&connection, &[&["retention", &name][..], rest].concat());
+    let tags = || printed(&registry(&connection, &["tags", &name]))["tags"].clone();
+    let digests = ["1.2.0", "1.9.0", "1.10.0", "main-1"].map(|tag| version(host, tag, &connection));
+    printed(&registry(&connection, &["retag", &format!("{name}:1.10.0"), "latest"]));
+
+    // Nothing says what goes.
+    assert_eq!(printed(&call(&[]))["delete"], json!([]));
+    let plan = printed(&call(&["--keep", "1", "--in-use", &digests[0], "--dry-run"]));
+    assert_eq!(plan["delete"], json!([{"image": {"digest": digests[1], "tags": ["1.9.0"]}}]));
+    assert_eq!(tags(), json!(["1.10.0", "1.2.0", "1.9.0", "latest", "main-1"]), "it was only asked");
+    let done = printed(&call(&["--keep", "1", "--in-use", &digests[0]]));
+    assert_eq!((&done["delete"][0]["outcome"], &done["unsupported"]), (&json!("deleted"), &Value::Null));
+    assert_eq!(tags(), json!(["1.10.0", "1.2.0", "latest", "main-1"]));
+
+    let file = daemon.1.path().join("built.json");
+    let now = jiff::Timestamp::now();
+    let built =
+        json!({&digests[0]: "2020-01-01T00:00:00Z", &digests[2]: "2020-01-02T00:00:00Z", &digests[3]: now});
+    std::fs::write(&file, built.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    let rules = ["--built", file, "--younger-than", "30", "--keep-tags", "latest"];
+    let done = printed(&call(&rules));
+    let gone: Vec<&Value> = done["delete"].as_array().unwrap().iter().map(|one| &one["deletion"]).collect();
+    let expected = [
+        json!({"tag": {"tag": "1.10.0", "digest": digests[2]}}),
+        json!({"image": {"digest": digests[0], "tags": ["1.2.0"]}}),
+    ];
+    assert_eq!(gone, expected.iter().collect::<Vec<_>>());
+    assert_eq!(tags(), json!(["latest", "main-1"]));
+    assert_eq!(printed(&call(&rules))["delete"], json!([]), "again there is nothing to do");
+    assert_eq!(registry(&connection, &["retention", &name, "--younger-than", "3"]).status.code(), Some(2));
+}
+
 #[test]
 fn the_same_folder_is_the_same_image_in_a_layout() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

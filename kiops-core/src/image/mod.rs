@@ -1,10 +1,12 @@
 //! Images and where they are kept: the trait [`Registry`] with its capabilities ([`Projects`], [`Scanner`], [`RegistryHooks`]), tags from
-//! templates, and credentials as Docker's config file.
+//! templates, which of them are kept how long, and credentials as Docker's config file.
 
 mod credential;
 mod hooks;
 mod listing;
 mod projects;
+mod referrers;
+mod retention;
 mod scanner;
 mod tags;
 
@@ -17,6 +19,11 @@ pub use listing::{Listed, Listing};
 pub use projects::{
     Artifact, ArtifactTag, CreatedProject, ImageRepository, NewProject, NewRobot, Project, Projects, Robot,
     StorageQuota,
+};
+pub use referrers::{referred_by, referrers_tag};
+pub use retention::{
+    Deletion, ImageUse, KeepReason, Kept, PruneOutcome, PruneReport, Pruned, RetentionFacts, RetentionPlan,
+    RetentionPolicy, TagGroup, TagOrder, plan_retention, prune,
 };
 pub use scanner::{ScanReport, ScanState, Scanner, Vulnerabilities};
 pub use tags::{TagFacts, TagTemplate, tag_from_branch};

@@ -1,10 +1,12 @@
 //! What is kept, and the trait [`Store`] that keeps it: what is atomic, and what survives a crash.
 
 mod memory;
+mod retention;
 mod rows;
 mod view;
 
 pub use memory::MemoryStore;
+pub use retention::image_use;
 pub use rows::{
     Accepted, DeliveryRecord, EventOutcome, EventRecord, Hook, HookRoute, NewDelivery, Quarantined,
     Registered, Stored,

@@ -7,6 +7,7 @@ mod heads;
 mod liars;
 mod log_store;
 mod reports;
+mod retention;
 mod sim;
 mod store;
 mod tidy;
