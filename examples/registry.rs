@@ -5,6 +5,7 @@
 //! cargo run --example registry -- --url http://127.0.0.1:5000 tags 127.0.0.1:5000/team/api --contains 1.
 //! cargo run --example registry -- --harbor --username ci --password-env PASSWORD projects harbor.example.com
 //! cargo run --example registry -- --layout kiops-quickstart/layout resolve quickstart.local/site:latest
+//! cargo run --example registry -- attach harbor.example.com/team/api@sha256:... sbom.spdx.json
 //! cargo run --example registry -- retention harbor.example.com/team/api --keep 10 --tags 'semver:*' --dry-run
 //! ```
 //!
@@ -17,10 +18,11 @@ mod connect;
 mod retention;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kiops_core::image::{Listing, Scanner, TagPage};
+use kiops_core::image::{Attachment, Listing, Referrers, Registry, Scanner, TagPage};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::{Error, Result};
 use serde_json::{Value, json};
@@ -80,6 +82,22 @@ enum Call {
     ScanReport { image: String },
     /// Removes a tag, or what a digest stands for with all its tags. What is not there is no error.
     Delete { image: String },
+    /// Attaches a file to what a tag or digest stands for: a bill of materials, a provenance statement. Again is the same.
+    Attach {
+        image: String,
+        /// The file's media type, which is what it is attached as: `application/vnd.in-toto+json`. Without it, SPDX and CycloneDX are
+        /// known by what they say.
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        file: PathBuf,
+    },
+    /// What is attached to what a tag or digest stands for.
+    Referrers {
+        image: String,
+        /// Only what has this media type.
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+    },
     /// Removes the tags that no rule keeps: without --keep and --younger-than nothing. Ends with 1 where something stayed that
     /// was to go.
     Retention(Retention),
@@ -142,6 +160,24 @@ impl Call {
                 connection.open(image.name.host())?.delete(&image).await?;
                 json!({"image": image, "deleted": true})
             }
+            Self::Attach { image, kind, file } => {
+                let (image, subject) = resolved(connection, &image).await?;
+                let bytes = std::fs::read(&file)
+                    .map_err(|error| Error::invalid("read file", format!("`{}`: {error}", file.display())))?;
+                let attachment = match kind {
+                    Some(kind) => Attachment::new(kind, bytes),
+                    None => Attachment::sbom(bytes)?,
+                };
+                let registry = connection.open(image.name.host())?;
+                let digest = referrers(registry.as_ref())?.attach(&image.name, &subject, &attachment).await?;
+                json!({"image": image.name.at(subject), "digest": digest, "type": attachment.artifact_type})
+            }
+            Self::Referrers { image, kind } => {
+                let (image, subject) = resolved(connection, &image).await?;
+                let registry = connection.open(image.name.host())?;
+                let list = referrers(registry.as_ref())?.list(&image.name, &subject, kind.as_deref()).await?;
+                json!({"image": image.name.at(subject), "referrers": list})
+            }
             Self::Retention(retention) => {
                 let (printed, done) = retention.make(connection).await?;
                 print(&printed)?;
@@ -160,6 +196,12 @@ fn scanner(scanner: Option<&dyn Scanner>) -> Result<&dyn Scanner> {
 fn lacks(operation: &'static str, what: &str) -> Error {
     Error::unsupported(operation, format!("this registry has no {what} that we know of"))
         .with_remedy("say `--harbor` where it is a Harbor")
+}
+
+fn referrers(registry: &dyn Registry) -> Result<&dyn Referrers> {
+    registry
+        .referrers()
+        .ok_or_else(|| Error::unsupported("attach to image", "the registry has no such thing"))
 }
 
 /// An image as it was written, and what it stands for now.

@@ -38,12 +38,18 @@ pub(crate) struct ImageManifest {
     pub(crate) config: Descriptor,
     #[serde(default)]
     pub(crate) layers: Vec<Descriptor>,
+    /// What it is attached to.
+    #[serde(default)]
+    pub(crate) subject: Option<Descriptor>,
 }
 
 /// An image index or Docker manifest list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct ImageIndex {
     pub(crate) manifests: Vec<Descriptor>,
+    /// What it is attached to.
+    #[serde(default)]
+    pub(crate) subject: Option<Descriptor>,
 }
 
 /// A reference to content.
@@ -134,6 +140,14 @@ impl Document {
             Self::Index(index) => (None, &index.manifests),
         };
         config.into_iter().chain(rest).filter(|descriptor| !descriptor.is_foreign())
+    }
+
+    /// What it is attached to. That need not be there.
+    pub(crate) const fn subject(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Manifest(manifest) => manifest.subject.as_ref(),
+            Self::Index(index) => index.subject.as_ref(),
+        }
     }
 
     /// The manifests that an index names; none for an image.

@@ -161,6 +161,43 @@ fn old_tags_go_by_version_or_by_the_time_of_their_build_and_what_is_in_use_stays
 }
 
 #[test]
+fn a_bill_of_materials_is_attached_to_an_image_of_a_registry_and_of_a_layout() {
+    let Some(daemon) = daemon() else { return };
+    let (site, folder) = (site(), tempfile::tempdir().unwrap());
+    let (url, layout) = (format!("http://{}", daemon.2), folder.path().join("images"));
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let sbom = file("sbom.json", r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#);
+    let other = file("provenance.json", "{}");
+    for (name, connection) in [
+        (format!("{}/team/site", daemon.2), ["--url", url.as_str()]),
+        ("registry.local/site".to_owned(), ["--layout", layout.to_str().unwrap()]),
+    ] {
+        let image = assembled(site.path(), &format!("{name}:1"), &connection);
+        let pinned = format!("{name}@{}", image.rsplit_once('@').unwrap().1);
+        let call = |call: &[&str]| registry(&connection, call);
+        let attached = printed(&call(&["attach", &pinned, &sbom]));
+        assert_eq!(attached["image"], pinned.as_str());
+        assert_eq!(printed(&call(&["attach", &pinned, &sbom])), attached, "again is the same");
+        printed(&call(&["attach", &format!("{name}:1"), "--type", "application/vnd.in-toto+json", &other]));
+        let listed = |rest: &[&str]| {
+            printed(&call(&[&["referrers", &pinned][..], rest].concat()))["referrers"].clone()
+        };
+        assert_eq!(listed(&[]).as_array().unwrap().len(), 2);
+        let boms = listed(&["--type", "application/vnd.cyclonedx+json"]);
+        let [bom] = boms.as_array().unwrap().as_slice() else { panic!("{boms}") };
+        assert_eq!(bom["digest"], attached["digest"]);
+        let manifest = printed(&call(&["manifest", &format!("{name}@{}", bom["digest"].as_str().unwrap())]));
+        assert_eq!(manifest["subject"]["digest"], image.rsplit_once('@').unwrap().1);
+        let refused = refused(&call(&["attach", &pinned, &other]));
+        assert!(refused.contains("CycloneDX"), "{refused}");
+    }
+}
+
+#[test]
 fn the_same_folder_is_the_same_image_in_a_layout() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let images = [&one, &other].map(|folder| {

@@ -2,6 +2,7 @@
 
 mod clock;
 mod executor;
+mod provenance;
 mod record;
 mod running;
 mod spec;
@@ -10,6 +11,7 @@ mod state;
 pub(crate) mod tests;
 
 pub use executor::BuildExecutor;
+pub use provenance::{BUILD_TYPE, ProvenanceFacts};
 pub use record::{Build, BuildIdentity, CheckRecord, CheckState, Requester, Trigger};
 pub use spec::{BuildMetadata, BuildOutput, BuildSpec};
 pub use state::{Ask, BuildInput, BuildState, IllegalTransition, LOSSES_OF_OURS, RUNS_LOST, Step};

@@ -1,10 +1,11 @@
 //! Images and where they are kept: the trait [`Registry`] with its capabilities ([`Projects`], [`Scanner`], [`RegistryHooks`]), tags from
-//! templates, which of them are kept how long, and credentials as Docker's config file.
+//! templates, what is attached to images, which of them are kept how long, and credentials as Docker's config file.
 
 mod credential;
 mod hooks;
 mod listing;
 mod projects;
+mod provenance;
 mod referrers;
 mod retention;
 mod scanner;
@@ -20,7 +21,11 @@ pub use projects::{
     Artifact, ArtifactTag, CreatedProject, ImageRepository, NewProject, NewRobot, Project, Projects, Robot,
     StorageQuota,
 };
-pub use referrers::{referred_by, referrers_tag};
+pub use provenance::{
+    BuildDefinition, Builder, IN_TOTO, PROVENANCE_TYPE, Provenance, ProvenanceMetadata, Resource, RunDetails,
+    STATEMENT_TYPE, Statement,
+};
+pub use referrers::{Attachment, Payload, Referrer, Referrers, referred_by, referrers_tag};
 pub use retention::{
     Deletion, ImageUse, KeepReason, Kept, PruneOutcome, PruneReport, Pruned, RetentionFacts, RetentionPlan,
     RetentionPolicy, TagGroup, TagOrder, plan_retention, prune,
@@ -83,6 +88,11 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
     /// Removes what the reference names: a tag alone where there is no digest, the manifest with all its tags where there is one.
     /// What is not there is no error.
     async fn delete(&self, image: &ImageRef) -> Result<()>;
+
+    /// What is attached to images; `None` where the registry keeps no such thing.
+    fn referrers(&self) -> Option<&dyn Referrers> {
+        None
+    }
 
     /// The credential that others (Kaniko, a kubelet) need to push to or pull from `image`; `None` where none is needed.
     async fn credential(&self, image: &ImageName, access: ImageAccess) -> Result<Option<RegistryCredential>>;

@@ -79,7 +79,7 @@ pub(super) async fn find(
         manifest = registry.manifest(name, &child.digest).await.map_err(|e| error(&e))?;
         document = parse(&manifest)?;
     }
-    let Document::Manifest(ImageManifest { config: descriptor, layers }) = document else {
+    let Document::Manifest(ImageManifest { config: descriptor, layers, .. }) = document else {
         return Err(unavailable("its index leads to another index"));
     };
     let bytes = registry.blob(name, &descriptor.digest).await.map_err(|e| error(&e))?;

@@ -14,6 +14,7 @@ mod blobs;
 mod gc;
 mod index;
 mod read;
+mod referrers;
 mod serve;
 
 pub use gc::Collected;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use kiops_core::image::{ImageAccess, Manifest, Registry, RegistryCredential, TagPage};
+use kiops_core::image::{ImageAccess, Manifest, Referrers, Registry, RegistryCredential, TagPage};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::stream::{self, ByteStream};
 use kiops_core::{Error, Result};
@@ -76,6 +77,7 @@ impl LayoutConfig {
 /// - Threads and processes that use one directory through this type exclude each other. Other programs may read it at any
 ///   time; their own writes to `index.json` are kept if none of ours runs at that moment.
 /// - Damage is reported as [`kiops_core::ErrorKind::Corrupt`] with the file's name, never handed out as content.
+/// - What is attached to a manifest is a manifest without a tag, which names that one as its subject. It goes with it.
 /// - Tags belong to an image, and so do manifests; blobs are shared by all images of the layout, so that mounting costs nothing.
 #[derive(Debug, Clone)]
 pub struct ImageLayout {
@@ -264,6 +266,7 @@ impl Inner {
             if let Some(digest) = &image.digest {
                 found.manifests.remove(digest);
                 found.tags.retain(|_, tagged| tagged != digest);
+                self.remove_attached(found, digest);
             } else if let Some(tag) = &image.tag {
                 found.tags.remove(tag);
             }
@@ -384,6 +387,10 @@ impl Registry for ImageLayout {
         }
         let image = image.clone();
         self.change(move |inner| inner.delete(&image)).await
+    }
+
+    fn referrers(&self) -> Option<&dyn Referrers> {
+        Some(self)
     }
 
     async fn credential(&self, _: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {

@@ -127,7 +127,7 @@ pub(super) struct References(Mutex<HashMap<Digest, Arc<Document>>>);
 const REMEMBERED: usize = 4096;
 
 impl References {
-    fn of(&self, inner: &Inner, digest: &Digest, media_type: &str) -> Result<Arc<Document>> {
+    pub(super) fn of(&self, inner: &Inner, digest: &Digest, media_type: &str) -> Result<Arc<Document>> {
         if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest) {
             return Ok(Arc::clone(known));
         }

@@ -1,6 +1,6 @@
 //! The pull side of the OCI distribution API, without any HTTP framework.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use super::read::{BlobStream, images_at};
 use super::{ImageLayout, Inner, TAG_PAGE};
 use crate::disk::blocking;
+use crate::manifest::OCI_INDEX;
 
 /// A response body: nothing, bytes, or the stream of a blob.
 pub enum ServeBody {
@@ -41,8 +42,8 @@ impl std::fmt::Debug for ServeBody {
 }
 
 impl ImageLayout {
-    /// Answers a request below `/v2/`: the ping, GET and HEAD of manifests and blobs, lists of tags. Anything else is refused,
-    /// what would change something with 405. Errors have the specification's JSON form.
+    /// Answers a request below `/v2/`: the ping, GET and HEAD of manifests and blobs, lists of tags and of what is attached. Anything
+    /// else is refused, what would change something with 405. Errors have the specification's JSON form.
     ///
     /// The name in the path is an image's name without its host, as registries have it; a `ns` parameter, which containerd
     /// sends to mirrors, names the host. A blob is only given out where a manifest of that image names it. One byte range of a
@@ -96,6 +97,9 @@ impl ImageLayout {
                 blocking(move || manifest(&inner, &name, &reference)).await
             }
             Route::Tags { name, query } => blocking(move || tags(&inner, &name, &query)).await,
+            Route::Referrers { name, digest, artifact_type } => {
+                blocking(move || referrers(&inner, &name, &digest, artifact_type.as_deref())).await
+            }
             Route::Blob { name, digest } => {
                 let range = headers.get(RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
                 blocking(move || blob(inner, &name, digest, range.as_deref().filter(|_| !head))).await
@@ -111,6 +115,7 @@ enum Route {
     Manifest { name: Name, reference: String },
     Blob { name: Name, digest: String },
     Tags { name: Name, query: Query },
+    Referrers { name: Name, digest: String, artifact_type: Option<String> },
 }
 
 /// An image's name after its host, and the host if the client named one.
@@ -134,13 +139,14 @@ impl Route {
         if rest.is_empty() || rest == "/" {
             return Some(Self::Ping);
         }
-        let (mut query, mut host) = (Query::default(), None);
+        let (mut query, mut host, mut artifact_type) = (Query::default(), None, None);
         for pair in uri.query().unwrap_or_default().split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let slot = match key {
                 "n" => &mut query.n,
                 "last" => &mut query.last,
                 "ns" => &mut host,
+                "artifactType" => &mut artifact_type,
                 _ => continue,
             };
             *slot = Some(decode(value)?);
@@ -154,6 +160,9 @@ impl Route {
         let last = decode(last)?;
         if let Some(path) = before.strip_suffix("/manifests") {
             return Some(Self::Manifest { name: name(path), reference: last });
+        }
+        if let Some(path) = before.strip_suffix("/referrers") {
+            return Some(Self::Referrers { name: name(path), digest: last, artifact_type });
         }
         let path = before.strip_suffix("/blobs")?;
         Some(Self::Blob { name: name(path), digest: last })
@@ -214,6 +223,32 @@ fn tags(inner: &Inner, name: &Name, query: &Query) -> Result<Result<Response<Ser
             LINK,
             &format!("</v2/{}/tags/list?n={limit}&last={last}>; rel=\"next\"", name.path),
         );
+    }
+    Ok(Ok(response))
+}
+
+/// What is attached to a manifest, as an index; an empty one also where there is no such image, as the specification has it.
+fn referrers(
+    inner: &Inner,
+    name: &Name,
+    digest: &str,
+    artifact_type: Option<&str>,
+) -> Result<Result<Response<ServeBody>, Refusal>> {
+    let Ok(subject) = Digest::parse(digest) else {
+        return Ok(Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "this is no sha256 digest")));
+    };
+    let index = inner.index.load()?;
+    let mut attached = BTreeMap::new();
+    for (_, image) in images_at(&index, &name.path, name.host.as_deref()) {
+        let found = inner.attached(image, &subject, artifact_type)?;
+        attached.extend(found.into_iter().map(|one| (one.digest.clone(), one)));
+    }
+    let attached: Vec<_> = attached.into_values().collect();
+    let list = serde_json::json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": attached });
+    let mut response = json(list.to_string());
+    set(&mut response, CONTENT_TYPE, OCI_INDEX);
+    if artifact_type.is_some() {
+        set(&mut response, HeaderName::from_static("oci-filters-applied"), "artifactType");
     }
     Ok(Ok(response))
 }
@@ -370,7 +405,15 @@ mod tests {
                 query: Query { n: Some("3".into()), last: Some("b".into()) }
             })
         );
-        for other in ["/", "/v2x", "/v2/_catalog", "/v2/a", "/v2/a/referrers/sha256:x"] {
+        assert_eq!(
+            route("/v2/a/referrers/sha256:x?artifactType=a%2Fb%2Bjson"),
+            Some(Route::Referrers {
+                name: name("a"),
+                digest: "sha256:x".into(),
+                artifact_type: Some("a/b+json".into())
+            })
+        );
+        for other in ["/", "/v2x", "/v2/_catalog", "/v2/a", "/v2/a/uploads/sha256:x"] {
             assert_eq!(route(other), None, "{other}");
         }
     }

@@ -16,6 +16,7 @@
 mod blob;
 mod challenge;
 mod config;
+mod referrers;
 pub(crate) mod said;
 pub(crate) mod token;
 mod upload;
@@ -27,9 +28,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use kiops_core::http::{HttpClient, HttpService, Timer};
-use kiops_core::image::{ImageAccess, Manifest, Registry, RegistryCredential, TagPage};
+use kiops_core::image::{ImageAccess, Manifest, Referrers, Registry, RegistryCredential, TagPage};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::stream::ByteStream;
 use kiops_core::{Error, ErrorKind, Result};
@@ -53,6 +54,8 @@ pub struct Oci {
     config: OciConfig,
     wire: Arc<Wire>,
     mirrors: Vec<Mirror>,
+    /// Held by whoever changes a list of what is attached.
+    noting: tokio::sync::Mutex<()>,
 }
 
 /// A registry that holds the same images.
@@ -89,7 +92,7 @@ impl Oci {
         });
         let mirrors = mirrors.collect::<Result<_>>()?;
         let wire = Arc::new(Wire::new(client, config.base()?, config.token_places()?, login));
-        Ok(Self { config, wire, mirrors })
+        Ok(Self { config, wire, mirrors, noting: tokio::sync::Mutex::default() })
     }
 
     /// Where it is, and what calls to it may cost.
@@ -135,6 +138,17 @@ impl Oci {
 
     /// Puts a manifest under a reference, and checks what the registry took it for.
     async fn put(&self, image: &ImageName, reference: &str, manifest: &Manifest) -> Result<Digest> {
+        self.put_if(image, reference, manifest, None).await.map(|(digest, _)| digest)
+    }
+
+    /// The same under a condition, where the registry knows such: one that is not met is a `Conflict`. Says what it answered, too.
+    async fn put_if(
+        &self,
+        image: &ImageName,
+        reference: &str,
+        manifest: &Manifest,
+        condition: Option<(HeaderName, HeaderValue)>,
+    ) -> Result<(Digest, HeaderMap)> {
         const OPERATION: &str = "store manifest";
         if manifest.bytes.len() > MANIFEST_MAX {
             let message =
@@ -142,11 +156,14 @@ impl Oci {
             return Err(Error::new(ErrorKind::TooLarge, OPERATION, message));
         }
         let path = format!("manifests/{reference}");
-        let ask = self
+        let mut ask = self
             .wire
             .ask(OPERATION, Method::PUT, image, &path, Scope::push(image))
             .header(header::CONTENT_TYPE, &manifest.media_type)?
             .body(manifest.bytes.clone());
+        if let Some((name, value)) = condition {
+            ask = ask.header_value(name, value);
+        }
         let reply = self.wire.good(ask).await?;
         let digest = manifest.digest();
         match reply.header("docker-content-digest") {
@@ -156,7 +173,7 @@ impl Oci {
                     "something changes what is sent to the registry: look for a proxy in between",
                 ))
             }
-            _ => Ok(digest),
+            _ => Ok((digest, reply.parts.headers)),
         }
     }
 
@@ -404,6 +421,10 @@ impl Registry for Oci {
             },
             (None, None) => Err(Error::invalid("delete manifest", "neither a tag nor a digest is named")),
         }
+    }
+
+    fn referrers(&self) -> Option<&dyn Referrers> {
+        Some(self)
     }
 
     async fn credential(&self, image: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use kiops_core::ErrorKind;
-use kiops_core::image::Registry;
+use kiops_core::image::{Attachment, Registry, TagPage};
 use kiops_core::name::{Digest, ImageRef};
 use serde_json::json;
 
@@ -135,4 +135,55 @@ async fn collecting_beside_pushes_never_breaks_an_image() {
     }
     stop.store(true, Ordering::Relaxed);
     collector.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_attached_stays_with_its_subject_and_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = open_impatient(dir.path());
+    let site = image(SITE);
+    let (one, two) = (push(&layout, SITE, &["one"], "one").await, push(&layout, SITE, &["two"], "two").await);
+    let attach = async |subject: &Digest, word: &str| {
+        let attachment = Attachment::new("application/x", word.to_owned());
+        layout.referrers().unwrap().attach(&site, subject, &attachment).await.unwrap()
+    };
+    let sbom = attach(&one, "sbom of one").await;
+    let signature = attach(&sbom, "signature of that").await;
+    let named = attach(&one, "named").await;
+    layout.tag(&site, &tag("named"), &named).await.unwrap();
+    let others = attach(&two, "sbom of two").await;
+    a_moment().await;
+    assert_eq!(layout.gc().await.unwrap().removed, 0);
+
+    // Any reader of the directory finds it: an entry of the index whose manifest names the subject.
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.path().join("index.json")).unwrap()).unwrap();
+    let entries = index["manifests"].as_array().unwrap();
+    assert!(entries.iter().any(|entry| entry["digest"] == sbom.as_str()));
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(blob_path(&layout, &sbom)).unwrap()).unwrap();
+    assert_eq!(manifest["subject"]["digest"], one.as_str());
+
+    layout.delete(&site.at(one)).await.unwrap();
+    for (digest, stays) in [(&sbom, false), (&signature, false), (&named, true), (&others, true)] {
+        assert_eq!(layout.manifest(&site, digest).await.is_ok(), stays, "{digest}");
+    }
+    a_moment().await;
+    // Two attachments with a content each, and the image's manifest, configuration and layer.
+    assert_eq!(layout.gc().await.unwrap().removed, 7);
+    assert_eq!(layout.referrers().unwrap().list(&site, &two, None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_attachment_stands_in_the_way_of_no_deletion() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = open_impatient(dir.path());
+    let digest = push(&layout, SITE, &["t"], "text").await;
+    let attachment = Attachment::new("application/x", "x");
+    let attached = layout.referrers().unwrap().attach(&image(SITE), &digest, &attachment).await.unwrap();
+    let size = usize::try_from(fs::metadata(blob_path(&layout, &attached)).unwrap().len()).unwrap();
+    fs::write(blob_path(&layout, &attached), " ".repeat(size)).unwrap();
+    let layout = open_impatient(dir.path());
+    layout.delete(&image(SITE).at(digest)).await.unwrap();
+    assert_eq!(layout.tags(&image(SITE), &TagPage::default()).await.unwrap(), []);
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
+use kiops_core::image::{Attachment, Registry as _};
 use kiops_core::name::Digest;
 use kiops_core::stream;
 use kiops_registry::layout::{ImageLayout, ServeBody};
@@ -157,4 +158,43 @@ async fn a_damaged_blob_ends_in_an_error_and_not_in_its_bytes() {
     std::fs::write(blob_path(&layout, &found.digest), "{").unwrap();
     let (response, body) = get(&layout, "/v2/site/manifests/t").await;
     assert_eq!((response.status(), code(&body).as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"));
+}
+
+#[tokio::test]
+async fn what_is_attached_is_served_as_a_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = open(dir.path());
+    let name = "quickstart.local/team/site";
+    let digest = push(&layout, name, &["t"], "layer").await;
+    let attach = async |kind: &str| {
+        let attachment = Attachment::new(kind, format!("{{\"{kind}\":1}}"));
+        layout.referrers().unwrap().attach(&image(name), &digest, &attachment).await.unwrap()
+    };
+    let (sbom, other) = (attach("application/spdx+json").await, attach("application/x").await);
+    let uri = format!("/v2/team/site/referrers/{digest}");
+    let (response, body) = get(&layout, &uri).await;
+    assert_eq!(header(&response, "content-type"), "application/vnd.oci.image.index.v1+json");
+    assert_eq!(header(&response, "oci-filters-applied"), "");
+    let digests = |body: &Bytes| -> Vec<Digest> {
+        let list: serde_json::Value = serde_json::from_slice(body).unwrap();
+        let all = list["manifests"].as_array().unwrap().iter();
+        all.map(|one| Digest::parse(one["digest"].as_str().unwrap()).unwrap()).collect()
+    };
+    let mut all = vec![sbom.clone(), other];
+    all.sort();
+    assert_eq!(digests(&body), all);
+    let (response, body) = get(&layout, &format!("{uri}?artifactType=application%2Fspdx%2Bjson")).await;
+    assert_eq!(header(&response, "oci-filters-applied"), "artifactType");
+    assert_eq!(digests(&body), [sbom.clone()]);
+    let entry: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let (_, manifest) = get(&layout, &format!("/v2/team/site/manifests/{sbom}")).await;
+    assert_eq!(entry["manifests"][0]["size"], manifest.len());
+    assert_eq!(entry["manifests"][0]["artifactType"], "application/spdx+json");
+    // A list that is empty tells a client that lists are kept here; a 404 would say the opposite.
+    for nothing in [format!("/v2/other/referrers/{digest}"), format!("/v2/team/site/referrers/{sbom}")] {
+        let (response, body) = get(&layout, &nothing).await;
+        assert_eq!((response.status(), digests(&body)), (StatusCode::OK, Vec::new()), "{nothing}");
+    }
+    let (response, body) = get(&layout, "/v2/team/site/referrers/latest").await;
+    assert_eq!((response.status(), code(&body).as_str()), (StatusCode::BAD_REQUEST, "DIGEST_INVALID"));
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use super::super::Chaos;
 use crate::error::{Error, Result};
-use crate::image::{ImageAccess, Manifest, Registry, RegistryCredential, TagPage};
+use crate::image::{
+    Attachment, ImageAccess, Manifest, Referrer, Referrers, Registry, RegistryCredential, TagPage,
+};
 use crate::name::{Digest, ImageName, ImageRef, Tag};
 use crate::stream::{ByteStream, collect, once};
 
@@ -162,7 +164,39 @@ impl Registry for FakeRegistry {
         Ok(())
     }
 
+    fn referrers(&self) -> Option<&dyn Referrers> {
+        Some(self)
+    }
+
     async fn credential(&self, _: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {
         self.chaos.around("credential", async { Ok(None) }).await
+    }
+}
+
+#[async_trait]
+impl Referrers for FakeRegistry {
+    async fn attach(&self, image: &ImageName, subject: &Digest, attachment: &Attachment) -> Result<Digest> {
+        self.chaos
+            .around("attach", async {
+                let manifest = attachment.manifest(&self.manifest(image, subject).await?)?;
+                attachment.push_payloads(self, image).await?;
+                self.put_manifest(image, &manifest).await
+            })
+            .await
+    }
+
+    async fn list(
+        &self,
+        image: &ImageName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Referrer>> {
+        let state = self.state();
+        let manifests = state.manifests.iter().filter(|((name, _), _)| name == image);
+        let attached = manifests.filter_map(|(_, manifest)| Referrer::read(manifest));
+        let wanted = attached.filter(|(about, one)| {
+            about == subject && artifact_type.is_none_or(|wanted| one.artifact_type == wanted)
+        });
+        Ok(wanted.map(|(_, referrer)| referrer).collect())
     }
 }

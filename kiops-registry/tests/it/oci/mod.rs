@@ -3,3 +3,4 @@
 pub(crate) mod daemon;
 mod faults;
 mod real;
+mod referrers;

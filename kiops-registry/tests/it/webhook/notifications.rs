@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use kiops_core::engine::{Ingest, IngestLimits};
 use kiops_core::event::{Event, EventKind, Repository};
-use kiops_core::name::{HookId, ProviderName, ServiceName};
+use kiops_core::image::{Attachment, Registry as _};
+use kiops_core::name::{Digest, HookId, ProviderName, ServiceName};
 use kiops_core::store::{Hook, MemoryStore, Page, Store as _};
 use serde_json::json;
 
 use super::deliveries::{HEX, all, names, now, secrets};
-use crate::fixtures::open;
+use crate::fixtures::{image, open};
 use crate::oci::daemon::{Auth, Daemon};
 use crate::skopeo::{push_real, skopeo};
 
@@ -139,6 +140,13 @@ async fn a_real_registrys_notifications_become_one_push_an_image() {
     copy(&signature).unwrap();
     let noted = |event: &Event, word: &str| matches!(&event.kind, EventKind::Other(other) if other.note.as_deref().is_some_and(|note| note.contains(word)));
     intake.until(|event| noted(event, "signature")).await;
+    // What is attached, whose type this registry does not tell, and the list by which it keeps it start nothing either.
+    let (client, shop) = (registry.client(None), image(&format!("{address}/team/shop")));
+    let attachment = Attachment::new("application/vnd.in-toto+json", "{}");
+    let subject = Digest::parse(&digest).unwrap();
+    client.referrers().unwrap().attach(&shop, &subject, &attachment).await.unwrap();
+    intake.until(|event| noted(event, "our own push")).await;
+    intake.until(|event| noted(event, &format!("sha256-{}", subject.hex()))).await;
     let look = format!("docker://{}/team/shop:v1", address);
     assert!(skopeo(&["inspect", "--tls-verify=false", &look]).unwrap().status.success());
     intake.until(|event| noted(event, "pull")).await;

@@ -16,6 +16,7 @@ mod contention;
 mod durability;
 mod fixtures;
 mod manifests;
+mod referrers;
 mod removal;
 mod tags;
 
@@ -57,6 +58,16 @@ checks! { RegistryBench:
         a_tag_that_is_deleted_leaves_the_manifest_and_its_other_tags,
         a_manifest_that_is_deleted_takes_all_its_tags_along,
         what_is_not_there_is_deleted_without_an_error,
+    }
+    referrers {
+        what_is_attached_is_listed_and_reads_back,
+        attaching_again_is_the_same_and_listed_once,
+        what_is_attached_is_found_by_its_type,
+        nothing_is_attached_to_what_is_not_there,
+        attaching_moves_no_tag_and_leaves_the_subject_alone,
+        what_is_attached_at_once_is_all_listed,
+        what_is_attached_can_have_something_attached,
+        what_was_attached_is_listed_after_a_kill,
     }
     contention {
         a_tag_that_moves_is_never_missing,
