@@ -108,7 +108,7 @@ impl OciConfig {
     }
 
     /// Where the account may go for a token.
-    pub(super) fn token_places(&self) -> Result<Egress> {
+    pub(crate) fn token_places(&self) -> Result<Egress> {
         let known = known_realm(&self.host.to_ascii_lowercase()).map(HostRule::parse).transpose()?;
         Ok(Egress::new(
             [self.rule(&self.base()?)?].into_iter().chain(self.realms.iter().cloned()).chain(known),

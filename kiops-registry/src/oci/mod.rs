@@ -19,8 +19,8 @@ mod config;
 mod referrers;
 pub(crate) mod said;
 pub(crate) mod token;
-mod upload;
-mod wire;
+pub(crate) mod upload;
+pub(crate) mod wire;
 
 pub use config::OciConfig;
 

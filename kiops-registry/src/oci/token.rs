@@ -21,7 +21,7 @@ use super::wire::repository;
 
 /// What a token is for, in the words of the distribution's token specification.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Scope(Vec<String>);
+pub(crate) struct Scope(Vec<String>);
 
 impl Scope {
     /// Nothing but to be known.
@@ -29,11 +29,11 @@ impl Scope {
         Self(Vec::new())
     }
 
-    pub(super) fn pull(image: &ImageName) -> Self {
+    pub(crate) fn pull(image: &ImageName) -> Self {
         Self(vec![format!("repository:{}:pull", repository(image))])
     }
 
-    pub(super) fn push(image: &ImageName) -> Self {
+    pub(crate) fn push(image: &ImageName) -> Self {
         Self(vec![format!("repository:{}:pull,push", repository(image))])
     }
 
@@ -42,7 +42,7 @@ impl Scope {
     }
 
     /// Pushing to one and reading another, to take blobs over.
-    pub(super) fn mount(image: &ImageName, from: &ImageName) -> Self {
+    pub(crate) fn mount(image: &ImageName, from: &ImageName) -> Self {
         let (Self(mut scopes), Self(from)) = (Self::push(image), Self::pull(from));
         scopes.extend(from);
         Self(scopes)

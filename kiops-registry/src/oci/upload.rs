@@ -53,7 +53,7 @@ impl Oci {
         if self.blob_size(image, digest).await? == Some(size) {
             return Ok(());
         }
-        let mut content = Content { stream: content, rest: Bytes::new(), left: size, hash: Sha256::new() };
+        let mut content = Content::new(content, size);
         // What is wrong with the content shows before anything is sent, where it fits into a piece.
         let mut session = None;
         let sent = self.send_content(&mut session, image, digest, &mut content).await;
@@ -202,18 +202,22 @@ impl Oci {
 }
 
 /// Content of a known size and digest, as it comes.
-struct Content {
+pub(crate) struct Content {
     stream: ByteStream,
     /// What came with the last piece and did not fit into it.
     rest: Bytes,
     /// How many bytes are to come.
-    left: u64,
+    pub(crate) left: u64,
     hash: Sha256,
 }
 
 impl Content {
+    pub(crate) fn new(stream: ByteStream, size: u64) -> Self {
+        Self { stream, rest: Bytes::new(), left: size, hash: Sha256::new() }
+    }
+
     /// The next `max` bytes, or as many as there are to come. More or fewer than were announced are an error.
-    async fn piece(&mut self, max: usize) -> Result<Bytes> {
+    pub(crate) async fn piece(&mut self, max: usize) -> Result<Bytes> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(max);
         let mut piece = BytesMut::with_capacity(wanted);
         while piece.len() < wanted {
@@ -240,7 +244,7 @@ impl Content {
         Ok(piece.freeze())
     }
 
-    fn check(&self, digest: &Digest) -> Result<()> {
+    pub(crate) fn check(&self, digest: &Digest) -> Result<()> {
         let hash: [u8; 32] = self.hash.clone().finalize().into();
         if Digest::from_sha256(&hash) == *digest {
             return Ok(());

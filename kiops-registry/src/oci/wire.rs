@@ -22,7 +22,7 @@ const ERROR_MAX: usize = 64 * 1024;
 
 /// A registry's interface, and the account that is shown to it.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     client: HttpClient,
     base: Url,
     tokens: Tokens,
@@ -93,7 +93,7 @@ pub(super) struct Reply {
 }
 
 impl Wire {
-    pub(super) fn new(
+    pub(crate) fn new(
         client: HttpClient,
         base: Url,
         places: Egress,
@@ -103,11 +103,11 @@ impl Wire {
         Self { client, base, tokens, way: Mutex::new(Way::Open) }
     }
 
-    pub(super) const fn client(&self) -> &HttpClient {
+    pub(crate) const fn client(&self) -> &HttpClient {
         &self.client
     }
 
-    pub(super) const fn login(&self) -> Option<&RegistryCredential> {
+    pub(crate) const fn login(&self) -> Option<&RegistryCredential> {
         self.tokens.login()
     }
 
@@ -178,6 +178,29 @@ impl Wire {
         if reply.parts.status.is_success() { Ok(reply) } else { Err(self.error(reply).await) }
     }
 
+    /// Asks the registry how it lets callers in, and takes that in. An answer that is no way in is an error.
+    #[cfg(feature = "oci-distribution")]
+    pub(crate) async fn greet(&self) -> Result<()> {
+        let ask = self.ask_root("reach registry");
+        let response = self.once(&ask, None).await?;
+        if response.status().is_success() {
+            *self.way.lock().unwrap_or_else(PoisonError::into_inner) = Way::Open;
+            return Ok(());
+        }
+        if response.status() == StatusCode::UNAUTHORIZED
+            && self.learn(response.headers(), &ask.scope, None).await
+        {
+            return Ok(());
+        }
+        Err(self.error(Reply::of(ask.operation, response)).await)
+    }
+
+    /// Forgets a token that was refused.
+    #[cfg(feature = "oci-distribution")]
+    pub(crate) async fn forget(&self, scope: &Scope, refused: &HeaderValue) {
+        self.tokens.forget(scope, refused).await;
+    }
+
     /// The error that a reply is.
     pub(super) async fn error(&self, reply: Reply) -> Error {
         self.error_and_said(reply).await.0
@@ -188,10 +211,11 @@ impl Wire {
         let body = body.collect(ERROR_MAX).await.unwrap_or_default();
         let said = Said::read(&body, self.login());
         let error = answer_error(operation, &parts, &said, self.client.now());
-        (self.advised(error, &parts), said)
+        (self.advised(error, parts.status), said)
     }
 
-    fn advised(&self, error: Error, parts: &Parts) -> Error {
+    /// The error with what to do about it.
+    pub(crate) fn advised(&self, error: Error, status: StatusCode) -> Error {
         let way = self.way.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (error.kind(), self.login(), way) {
             (ErrorKind::Unauthorized, None, _) => {
@@ -215,14 +239,15 @@ impl Wire {
             (ErrorKind::RateLimited, ..) => error.with_remedy(
                 "give an account, or a mirror: the registry lets nobody read more often just now",
             ),
-            _ if parts.status.is_redirection() => error.with_remedy(
+            _ if status.is_redirection() => error.with_remedy(
                 "the registry has moved, or a proxy leads elsewhere: set the address that it redirects to",
             ),
             _ => error,
         }
     }
 
-    async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
+    /// What is shown for this scope; `None`: nothing.
+    pub(crate) async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
         let way = self.way.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match way {
             Way::Open => Ok(None),
@@ -277,7 +302,7 @@ impl Wire {
 }
 
 /// An image's name at its registry: Docker Hub's own images are below `library`.
-pub(super) fn repository(image: &ImageName) -> Cow<'_, str> {
+pub(crate) fn repository(image: &ImageName) -> Cow<'_, str> {
     let path = image.path();
     match image.host() {
         "docker.io" if !path.contains('/') => format!("library/{path}").into(),

@@ -11,6 +11,8 @@
 mod assemble;
 mod child;
 mod conformance;
+#[cfg(feature = "oci-distribution")]
+mod distribution_client;
 mod fixtures;
 mod garbage;
 mod harbor;

@@ -85,6 +85,7 @@ pub struct RegistryBench {
     registry: Arc<dyn Registry>,
     image: Box<dyn Fn(&str) -> ImageName + Send + Sync>,
     damage: Option<Damage>,
+    deletes: bool,
 }
 
 type Damage = Box<dyn Fn(&Digest) + Send + Sync>;
@@ -96,7 +97,7 @@ impl RegistryBench {
         registry: Arc<dyn Registry>,
         image: impl Fn(&str) -> ImageName + Send + Sync + 'static,
     ) -> Self {
-        Self { registry, image: Box::new(image), damage: None }
+        Self { registry, image: Box::new(image), damage: None, deletes: true }
     }
 
     /// The same with a way to change the stored bytes of a blob or manifest behind the registry's back, keeping their number.
@@ -104,6 +105,14 @@ impl RegistryBench {
     #[must_use]
     pub fn with_damage(mut self, damage: impl Fn(&Digest) + Send + Sync + 'static) -> Self {
         self.damage = Some(Box::new(damage));
+        self
+    }
+
+    /// The same for a registry that deletes nothing: then each of its deletions has to be an error of kind `Unsupported` which says what to
+    /// do, and change nothing.
+    #[must_use]
+    pub const fn without_delete(mut self) -> Self {
+        self.deletes = false;
         self
     }
 
