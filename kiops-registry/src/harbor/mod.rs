@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use http::Method;
 use kiops_core::http::{HttpService, Timer};
 use kiops_core::image::{
-    ImageAccess, Manifest, Projects, Registry, RegistryCredential, RegistryHooks, Scanner, TagPage,
+    ImageAccess, Manifest, Projects, Referrers, Registry, RegistryCredential, RegistryHooks, Scanner, TagPage,
 };
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::stream::ByteStream;
@@ -214,6 +214,10 @@ impl Registry for Harbor {
 
     fn hooks(&self) -> Option<&dyn RegistryHooks> {
         Some(self)
+    }
+
+    fn referrers(&self) -> Option<&dyn Referrers> {
+        self.inner.referrers()
     }
 }
 
