@@ -27,8 +27,9 @@ const ATTACHED_MAX: usize = 10_000;
 /// A list of what is attached, as an image index.
 #[derive(Deserialize)]
 struct Listed {
+    /// Some registries write an empty one as `null`.
     #[serde(default)]
-    manifests: Vec<Value>,
+    manifests: Option<Vec<Value>>,
 }
 
 #[async_trait]
@@ -64,7 +65,10 @@ impl Referrers for Oci {
             },
         };
         // An entry that names no content of ours (another digest's algorithm) can be read by nobody here.
-        let known = entries.into_iter().filter_map(|entry| serde_json::from_value::<Referrer>(entry).ok());
+        let known = entries.into_iter().filter_map(|mut entry| {
+            entry.as_object_mut()?.retain(|_, value| !value.is_null());
+            serde_json::from_value::<Referrer>(entry).ok()
+        });
         // A registry may leave the choice to us.
         let wanted = |one: &Referrer| artifact_type.is_none_or(|kind| one.artifact_type == kind);
         let mut found: Vec<Referrer> = known.filter(wanted).collect();
@@ -93,10 +97,8 @@ impl Noted {
     fn with(mut self, referrer: &Referrer) -> Result<Manifest> {
         let broken = |error: serde_json::Error| Error::internal(ATTACH, error.to_string());
         let entry = serde_json::to_value(referrer).map_err(broken)?;
-        let entries = self.document.entry("manifests").or_insert_with(|| json!([]));
-        if let Some(entries) = entries.as_array_mut() {
-            entries.push(entry);
-        }
+        let entries = [self.entries(), &[entry]].concat();
+        self.document.insert("manifests".into(), entries.into());
         let bytes = serde_json::to_vec(&self.document).map_err(broken)?;
         Ok(Manifest { media_type: OCI_INDEX.into(), bytes: bytes.into() })
     }
@@ -153,8 +155,9 @@ impl Oci {
                 Error::unavailable(LIST, "the registry did not answer as documented")
                     .with_remedy("check that no proxy answers in its place")
             })?;
-            let is_over = listed.manifests.is_empty();
-            all.extend(listed.manifests);
+            let entries = listed.manifests.unwrap_or_default();
+            let is_over = entries.is_empty();
+            all.extend(entries);
             if all.len() > ATTACHED_MAX {
                 let message = format!("more than {ATTACHED_MAX} things are attached to {subject}");
                 return Err(Error::new(ErrorKind::TooLarge, LIST, message));
@@ -178,7 +181,10 @@ impl Oci {
         let bytes = reply.bytes(MANIFEST_MAX).await?;
         let document: Option<Map<String, Value>> = serde_json::from_slice(&bytes).ok();
         // A list has entries; what has layers is an image that somebody gave this tag.
-        match document.filter(|document| document.get("manifests").is_some_and(Value::is_array)) {
+        let is_list = |document: &Map<String, Value>| {
+            document.get("manifests").is_some_and(|entries| entries.is_array() || entries.is_null())
+        };
+        match document.filter(is_list) {
             Some(document) => Ok(Some(Noted { document, tag: known_by })),
             None => {
                 let message = format!("{image}:{tag} is no list of what is attached");

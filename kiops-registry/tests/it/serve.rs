@@ -185,7 +185,7 @@ async fn what_is_attached_is_served_as_a_list() {
     assert_eq!(digests(&body), all);
     let (response, body) = get(&layout, &format!("{uri}?artifactType=application%2Fspdx%2Bjson")).await;
     assert_eq!(header(&response, "oci-filters-applied"), "artifactType");
-    assert_eq!(digests(&body), [sbom.clone()]);
+    assert_eq!(digests(&body), std::slice::from_ref(&sbom));
     let entry: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let (_, manifest) = get(&layout, &format!("/v2/team/site/manifests/{sbom}")).await;
     assert_eq!(entry["manifests"][0]["size"], manifest.len());
