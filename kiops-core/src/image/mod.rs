@@ -1,6 +1,7 @@
-//! Images and where they are kept: the trait [`Registry`] with its capabilities ([`Projects`], [`Scanner`], [`RegistryHooks`]), tags from
+//! Images and where they are kept: the trait [`Registry`] with its capabilities ([`Catalog`], [`Projects`], [`Scanner`], [`RegistryHooks`]), tags from
 //! templates, what is attached to images, which of them are kept how long, and credentials as Docker's config file.
 
+mod catalog;
 mod credential;
 mod hooks;
 mod listing;
@@ -11,6 +12,7 @@ mod retention;
 mod scanner;
 mod tags;
 
+pub use catalog::{Catalog, CatalogImage, CatalogTag};
 pub use credential::{RegistryCredential, docker_config_json};
 pub use hooks::{
     EnsuredPushHook, PushHook, PushHookChange, PushHookDelivery, PushHookFormat, PushHookOutcome,
@@ -96,6 +98,11 @@ pub trait Registry: Send + Sync + std::fmt::Debug {
 
     /// The credential that others (Kaniko, a kubelet) need to push to or pull from `image`; `None` where none is needed.
     async fn credential(&self, image: &ImageName, access: ImageAccess) -> Result<Option<RegistryCredential>>;
+
+    /// What it has to choose from, where it tells more than names.
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        None
+    }
 
     /// Its projects, where it has such.
     fn projects(&self) -> Option<&dyn Projects> {

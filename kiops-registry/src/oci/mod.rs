@@ -13,6 +13,7 @@
 //! }
 //! ```
 
+pub(crate) mod advice;
 mod blob;
 mod challenge;
 mod config;
@@ -174,6 +175,16 @@ impl Oci {
                 ))
             }
             _ => Ok((digest, reply.parts.headers)),
+        }
+    }
+
+    /// The headers of what a reference names, also where the registry says that it was asked too often.
+    pub(crate) async fn manifest_headers(&self, image: &ImageName, reference: &str) -> Result<HeaderMap> {
+        self.own(image)?;
+        let reply = self.wire.send(self.manifest_ask(&self.wire, Method::HEAD, image, reference)?).await?;
+        match reply.status() {
+            200..=299 | 429 => Ok(reply.parts.headers),
+            _ => Err(self.wire.error(reply).await),
         }
     }
 

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::advice;
 use super::challenge::Challenge;
 use super::said::{Said, answer_error};
 use super::wire::repository;
@@ -178,13 +179,12 @@ impl Tokens {
             let error = answer_error(OPERATION, &parts, &said, now);
             return Err(match (parts.status.as_u16(), &self.login) {
                 (401 | 403, Some(_)) => {
-                    Error::new(ErrorKind::Unauthorized, OPERATION, error.message().to_owned()).with_remedy(
-                        "the registry refuses the account: check its user name and its password or token",
-                    )
+                    Error::new(ErrorKind::Unauthorized, OPERATION, error.message().to_owned())
+                        .with_remedy(advice::LOGIN)
                 }
                 (401 | 403, None) => {
                     Error::new(ErrorKind::Unauthorized, OPERATION, error.message().to_owned())
-                        .with_remedy("the registry lets nobody in without an account: give one")
+                        .with_remedy(advice::NO_ACCOUNT)
                 }
                 _ => error,
             });

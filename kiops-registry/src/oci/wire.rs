@@ -13,6 +13,7 @@ use kiops_core::name::ImageName;
 use kiops_core::{Error, ErrorKind, Result};
 use url::Url;
 
+use super::advice;
 use super::challenge::challenges;
 use super::said::{Said, answer_error};
 use super::token::{Realm, Scope, Tokens};
@@ -218,27 +219,17 @@ impl Wire {
     pub(crate) fn advised(&self, error: Error, status: StatusCode) -> Error {
         let way = self.way.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (error.kind(), self.login(), way) {
-            (ErrorKind::Unauthorized, None, _) => {
-                error.with_remedy("give an account: the registry answers this to nobody without one")
-            }
+            (ErrorKind::Unauthorized, None, _) => error.with_remedy(advice::NO_ACCOUNT),
             // The token server took the account, and gave a token that does not suffice.
             (ErrorKind::Unauthorized, Some(_), Way::Bearer(_)) => {
                 let message = error.message().to_owned();
-                Error::new(ErrorKind::Forbidden, error.operation().to_owned(), message).with_remedy(
-                    "the account is known and lacks the right: let it push to, or pull from, this repository",
-                )
+                Error::new(ErrorKind::Forbidden, error.operation().to_owned(), message)
+                    .with_remedy(advice::TOKEN_RIGHT)
             }
-            (ErrorKind::Unauthorized, Some(_), _) => error.with_remedy(
-                "the registry refuses the account: check its user name and its password or token",
-            ),
-            (ErrorKind::Forbidden, ..) => error
-                .with_remedy("the account lacks the right: let it push to, or pull from, this repository"),
-            (ErrorKind::NotFound, ..) => error.with_remedy(
-                "check the image's name; some registries answer so to an account that may not see it",
-            ),
-            (ErrorKind::RateLimited, ..) => error.with_remedy(
-                "give an account, or a mirror: the registry lets nobody read more often just now",
-            ),
+            (ErrorKind::Unauthorized, Some(_), _) => error.with_remedy(advice::LOGIN),
+            (ErrorKind::Forbidden, ..) => error.with_remedy(advice::RIGHT),
+            (ErrorKind::NotFound, ..) => error.with_remedy(advice::NAME),
+            (ErrorKind::RateLimited, ..) => error.with_remedy(advice::LIMIT),
             _ if status.is_redirection() => error.with_remedy(
                 "the registry has moved, or a proxy leads elsewhere: set the address that it redirects to",
             ),

@@ -13,6 +13,7 @@ mod child;
 mod conformance;
 #[cfg(feature = "oci-distribution")]
 mod distribution_client;
+mod dockerhub;
 mod fixtures;
 mod garbage;
 mod harbor;

@@ -131,6 +131,36 @@ async fn a_realm_on_another_host_gets_no_account_unless_it_is_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn alibabas_registries_get_their_tokens_from_their_own_region() {
+    use kiops_registry::acr::{Network, instance, region};
+    for (config, realm) in [
+        (region("cn-hangzhou", Network::Public), "https://dockerauth.cn-hangzhou.aliyuncs.com/auth"),
+        (region("cn-hangzhou", Network::Vpc), "https://dockerauth-vpc.cn-hangzhou.aliyuncs.com/auth"),
+        (
+            instance("shop", "cn-beijing", Network::Public),
+            "https://dockerauth-ee.cn-beijing.aliyuncs.com/auth",
+        ),
+        (region("cn-zhangjiakou", Network::Public), "https://dockerauth-cn-zhangjiakou.aliyuncs.com/auth"),
+    ] {
+        let config = config.unwrap();
+        let host = config.host.clone();
+        let http = answers(move |seen| match seen.path() {
+            "/auth" => Reply::json(r#"{"token":"t","expires_in":300}"#),
+            _ if seen.header("authorization") == "Bearer t" => {
+                Reply::json(r#"{"name":"team/app","tags":["v1","v2"]}"#)
+            }
+            _ => asks_for_token(realm),
+        });
+        let app = image(&format!("{host}/team/app"));
+        let tags = client_of(config.clone(), &http).tags(&app, &TagPage::default()).await.unwrap();
+        assert_eq!(tags, [tag("v1"), tag("v2")], "{host}");
+        let http = answers(|_| asks_for_token("https://dockerauth.cn-shenzhen.aliyuncs.com/auth"));
+        let error = client_of(config, &http).tags(&app, &TagPage::default()).await.unwrap_err();
+        assert_eq!((error.kind(), accounts_sent(&http)), (ErrorKind::Forbidden, Vec::new()), "{host}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_redirect_takes_no_account_along_and_goes_only_where_it_may() {
     let blob = Bytes::from_static(b"layer");
     let digest = Digest::of(&blob);

@@ -1,0 +1,63 @@
+//! As a registry, against a real one in Docker Hub's place.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use kiops_core::ErrorKind;
+use kiops_core::http::{ReqwestConfig, ReqwestService, SystemTimer};
+use kiops_core::image::Registry as _;
+use kiops_core::testing::conformance::registry::RegistryBench;
+use kiops_core::testing::conformance::{self, Subject};
+use kiops_registry::dockerhub::{DockerHub, DockerHubConfig};
+
+use super::login;
+use crate::fixtures::image;
+use crate::oci::daemon::{ALICE, Auth, BOB, Daemon};
+
+fn hub(daemon: &Daemon, account: Option<(&str, &str)>) -> DockerHub {
+    let mut config = DockerHubConfig { registry: daemon.config(), ..DockerHubConfig::default() };
+    config.registry.host = "docker.io".into();
+    let service = ReqwestService::new(&ReqwestConfig::default(), config.egress().unwrap()).unwrap();
+    DockerHub::new(config, account.map(login), Arc::new(service), Arc::new(SystemTimer)).unwrap()
+}
+
+struct Hubs(Mutex<Daemon>);
+
+impl Hubs {
+    fn bench(&self) -> Arc<RegistryBench> {
+        let daemon = self.0.lock().unwrap();
+        let hub = hub(&daemon, daemon.owner());
+        Arc::new(RegistryBench::new(Arc::new(hub), |word| image(&format!("docker.io/conformance/{word}"))))
+    }
+}
+
+#[async_trait]
+impl Subject<RegistryBench> for Hubs {
+    async fn open(&self) -> Arc<RegistryBench> {
+        self.bench()
+    }
+
+    async fn reopen(&self) -> Option<Arc<RegistryBench>> {
+        self.0.lock().unwrap().restart();
+        Some(self.bench())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn docker_hub_keeps_every_promise_of_a_registry() {
+    let Some(daemon) = Daemon::start(Auth::Nobody) else { return };
+    conformance::registry::all(&Hubs(Mutex::new(daemon))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_and_a_missing_right_are_told_in_docker_hubs_words() {
+    let Some(daemon) = Daemon::start(Auth::Token) else { return };
+    let site = image("docker.io/team/site");
+    let wrong = hub(&daemon, Some((ALICE.0, "guess"))).check(&site).await.unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::Unauthorized, "{wrong}");
+    assert!(wrong.remedy().unwrap().contains("Personal access tokens"), "{wrong}");
+    let denied = hub(&daemon, Some(BOB)).check(&site).await.unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::Forbidden, "{denied}");
+    assert!(denied.remedy().unwrap().contains("Read & Write"), "{denied}");
+    hub(&daemon, Some(ALICE)).check(&site).await.unwrap();
+}
