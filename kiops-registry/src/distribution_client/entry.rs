@@ -118,6 +118,11 @@ impl Entry {
         Ok((client, Some(shown)))
     }
 
+    /// Waits before a call is made again.
+    pub(super) async fn pause(&self, time: Duration) {
+        self.wire.client().timer().sleep(time).await;
+    }
+
     /// What was shown is not wanted any longer.
     pub(super) async fn refused(&self, scope: &Scope, shown: Option<&HeaderValue>) {
         self.is_known.store(false, Ordering::Relaxed);

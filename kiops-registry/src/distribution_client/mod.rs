@@ -46,7 +46,7 @@ use crate::oci::wire::repository;
 /// - **Accounts**: tokens are fetched by us, by the rules of [`Oci`](crate::oci::Oci), and handed over; the crate never sees the account of a
 ///   registry that gives tokens, and asks no realm. An account by Basic goes to the registry itself.
 /// - **Content** is checked: a manifest or blob with another digest than asked for is an error.
-/// - **Not done**, with an error of kind `Unsupported`: deleting, mirrors, and whatever else says so. Nothing is tried again, an upload that
+/// - **Not done**, with an error of kind `Unsupported`: deleting, mirrors, and whatever else says so. An upload that
 ///   breaks does not go on, and one that was given up stays at the registry until that forgets it.
 /// - **Weaker than `Oci`**: the crate connects by itself. Redirects and the addresses of names are not held to [`OciConfig::egress`] beyond the
 ///   first call, no proxy is used, and manifests, lists and error texts are read whole, however large, for as long as
@@ -112,54 +112,59 @@ impl DistributionClient {
         Reference::with_digest(self.entry.place().to_owned(), repository(image).into(), digest.to_string())
     }
 
-    /// Calls the crate with what the registry wants to see; once more where it does not want that any longer.
+    /// Calls the crate with what the registry wants to see; once more where it does not want that any longer, and, since the crate tries
+    /// nothing again, a few times where the call failed in passing. All of it within the call's time.
     async fn call<T, F>(&self, call: &Call<'_>, run: impl Fn(Client) -> F + Send + Sync) -> Result<T>
     where
         T: Send,
         F: Future<Output = std::result::Result<T, OciDistributionError>> + Send,
     {
-        let mut tries = if call.once { 1 } else { 2 };
-        loop {
-            tries -= 1;
-            let (client, shown) = self.entry.client(call.image, &call.scope, call.access).await?;
-            let fault = match self.run(call, run(client)).await? {
-                Ok(done) => return Ok(done),
-                Err(fault) => fault,
-            };
-            if fault::is_unauthorized(&fault) {
-                self.refused(call, shown.as_ref()).await;
-                if tries > 0 {
-                    continue;
+        let tries = async {
+            let (mut sent, mut was_refused) = (0, false);
+            loop {
+                let (client, shown) = self.entry.client(call.image, &call.scope, call.access).await?;
+                let fault = match Self::caught(call, run(client)).await? {
+                    Ok(done) => return Ok(done),
+                    Err(fault) => fault,
+                };
+                let is_refused = fault::is_unauthorized(&fault);
+                if is_refused {
+                    self.entry.refused(&call.scope, shown.as_ref()).await;
+                }
+                let error = self.entry.error(call.operation, fault);
+                sent += 1;
+                let again = match error.kind() {
+                    _ if call.once => false,
+                    _ if is_refused => !std::mem::replace(&mut was_refused, true),
+                    ErrorKind::Unavailable => sent < self.config.limits().tries,
+                    _ => false,
+                };
+                if !again {
+                    return Err(error);
+                }
+                if !is_refused {
+                    tracing::debug!(%error, sent, "a call failed in passing and is made again");
+                    self.entry
+                        .pause(self.config.limits().backoff.saturating_mul(2_u32.saturating_pow(sent - 1)))
+                        .await;
                 }
             }
-            return Err(self.entry.error(call.operation, fault));
-        }
+        };
+        tokio::time::timeout(call.time, tries).await.unwrap_or_else(|_| {
+            let message = format!("it took longer than {:?}", call.time);
+            Err(Error::new(ErrorKind::Timeout, call.operation, message))
+        })
     }
 
-    /// Waits for the crate, and for no longer than the call may take.
-    async fn run<T>(
-        &self,
+    /// What the crate gives. It unwraps what registries say in places: see the ADR.
+    async fn caught<T>(
         call: &Call<'_>,
         future: impl Future<Output = std::result::Result<T, OciDistributionError>> + Send,
     ) -> Result<std::result::Result<T, OciDistributionError>> {
-        // The crate unwraps what registries say in places: see the ADR.
-        let future = AssertUnwindSafe(future).catch_unwind();
-        match tokio::time::timeout(call.time, future).await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(_)) => Err(Error::internal(
-                call.operation,
-                "the crate oci-client panicked over the registry's answer",
-            )
-            .with_remedy(fault::USE_OCI)),
-            Err(_) => {
-                let message = format!("it took longer than {:?}", call.time);
-                Err(Error::new(ErrorKind::Timeout, call.operation, message))
-            }
-        }
-    }
-
-    async fn refused(&self, call: &Call<'_>, shown: Option<&HeaderValue>) {
-        self.entry.refused(&call.scope, shown).await;
+        AssertUnwindSafe(future).catch_unwind().await.map_err(|_| {
+            Error::internal(call.operation, "the crate oci-client panicked over the registry's answer")
+                .with_remedy(fault::USE_OCI)
+        })
     }
 
     fn pull<'a>(&self, operation: &'static str, image: &'a ImageName) -> Call<'a> {

@@ -88,6 +88,16 @@ async fn every_status_is_told_by_its_kind_through_the_crate_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_busy_for_a_moment_is_asked_again_through_the_crate_too() {
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let face = open(move |_| match tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 | 1 => Answer::status("503 Service Unavailable"),
+        _ => Answer::status("200 OK").header("content-type", MANIFEST).body("{}"),
+    });
+    client(&face).manifest(&app(&face), &Digest::of(b"{}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_with_another_digest_is_refused_through_the_crate_too() {
     let face = open(|_| Answer::status("200 OK").header("content-type", MANIFEST).body("{}"));
     let error = client(&face).manifest(&app(&face), &Digest::of(b"other")).await.unwrap_err();
