@@ -39,6 +39,26 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many bytes of a layer are read at once.
 const CHUNK: usize = 256 * 1024;
 
+/// What is pushed by itself.
+enum Part<'a> {
+    Layer(&'a Layer),
+    Config(&'a Bytes),
+    Manifest(&'a Manifest),
+    /// What the tag points at from then on.
+    Tag(&'a Tag, &'a Digest),
+}
+
+impl Part<'_> {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Layer(_) => "a layer",
+            Self::Config(_) => "the configuration",
+            Self::Manifest(_) => "the manifest",
+            Self::Tag(..) => "the tag",
+        }
+    }
+}
+
 /// An image with its manifest: nothing of it can change any more.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -89,11 +109,10 @@ impl Builder {
     /// Pushes layers, several at once, then configuration and manifest, and last the tag. Whether to go on is asked before every call that
     /// writes, and within every content that is sent, so that a canceled run sends no more; calls that are under way are waited for.
     pub(super) async fn push(&self, sealed: &Sealed, image: &ImageName, tag: &Tag) -> Result<Digest, Stop> {
-        let registry = self.registries.of(image);
         let of = u32::try_from(sealed.layers.len() + 2).unwrap_or(u32::MAX);
         let mut known = BTreeSet::new();
         let layers = sealed.layers.iter().filter(|layer| known.insert(descriptor(layer).digest));
-        let pushes: Vec<_> = layers.map(|layer| self.push_layer(layer, image)).collect();
+        let pushes: Vec<_> = layers.map(|layer| self.push_part(Part::Layer(layer), image)).collect();
         let mut pushes = streams::iter(pushes).buffer_unordered(AT_ONCE);
         let mut n = 1;
         self.run.step(n, of);
@@ -107,32 +126,28 @@ impl Builder {
             self.run.step(n.min(of), of);
         }
         self.run.step(of - 1, of);
-        let (digest, size) = (Digest::of(&sealed.config), sealed.config.len() as u64);
-        self.run.tick()?;
-        let config = stream::once(sealed.config.clone());
-        registry.put_blob(image, &digest, size, config).await.map_err(|error| push_error(&error))?;
+        self.push_part(Part::Config(&sealed.config), image).await?;
         self.run.step(of, of);
-        self.run.tick()?;
-        let digest =
-            registry.put_manifest(image, &sealed.manifest).await.map_err(|error| push_error(&error))?;
-        self.run.tick()?;
-        registry.tag(image, tag, &digest).await.map_err(|error| push_error(&error))?;
+        self.push_part(Part::Manifest(&sealed.manifest), image).await?;
+        let digest = sealed.digest();
+        self.push_part(Part::Tag(tag, &digest), image).await?;
         Ok(digest)
     }
 
-    /// Pushes a layer, again where that failed in passing: what is there already is not sent twice.
-    async fn push_layer(&self, layer: &Layer, image: &ImageName) -> Result<(), Stop> {
+    /// Pushes a part of an image, again where that failed in passing: what is there already is not sent twice.
+    async fn push_part(&self, part: Part<'_>, image: &ImageName) -> Result<(), Stop> {
         let mut tries = 1;
         loop {
             self.run.tick()?;
-            let error = match self.try_layer(layer, image).await {
+            let error = match self.try_part(&part, image).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             if error.retry() == Retry::Never || tries >= TRIES {
                 return Err(push_error(&error));
             }
-            self.run.line(&format!("The registry did not take a layer, which is sent again: {error}"));
+            let what = part.name();
+            self.run.line(&format!("The registry did not take {what}, which is sent again: {error}"));
             let pause = match error.retry() {
                 Retry::After(seconds) => Duration::from_secs(seconds.into()).min(LONGEST_PAUSE),
                 _ => PAUSE * tries,
@@ -142,6 +157,19 @@ impl Builder {
                 () = self.run.canceled() => return Err(Stop::Canceled),
             }
             tries += 1;
+        }
+    }
+
+    async fn try_part(&self, part: &Part<'_>, image: &ImageName) -> Result<(), Error> {
+        let registry = self.registries.of(image);
+        match part {
+            Part::Layer(layer) => self.try_layer(layer, image).await,
+            Part::Config(config) => {
+                let content = stream::once((*config).clone());
+                registry.put_blob(image, &Digest::of(config), config.len() as u64, content).await
+            }
+            Part::Manifest(manifest) => registry.put_manifest(image, manifest).await.map(drop),
+            Part::Tag(tag, digest) => registry.tag(image, tag, digest).await,
         }
     }
 

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use kiops_core::error::Retry;
 use kiops_core::http::{HttpClient, HttpService, Timer};
 use kiops_core::image::{ImageAccess, Manifest, Referrers, Registry, RegistryCredential, TagPage};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
@@ -165,7 +166,13 @@ impl Oci {
         if let Some((name, value)) = condition {
             ask = ask.header_value(name, value);
         }
-        let reply = self.wire.good(ask).await?;
+        let reply = self.wire.send(ask).await?;
+        if !reply.parts.status.is_success() {
+            let (error, said) = self.wire.error_and_said(reply).await;
+            // distribution 2 does not see a blob while somebody else uploads the same one.
+            let passing = said.has("MANIFEST_BLOB_UNKNOWN");
+            return Err(if passing { error.with_retry(Retry::Maybe) } else { error });
+        }
         let digest = manifest.digest();
         match reply.header("docker-content-digest") {
             Some(said) if said != digest.as_str() => {

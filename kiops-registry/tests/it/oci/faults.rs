@@ -11,7 +11,7 @@ use kiops_core::http::{
     Body, HostRule, HttpService, Reply, ReqwestConfig, ReqwestService, ScriptedHttp, Seen, SystemTimer,
     TestTimer,
 };
-use kiops_core::image::{Registry as _, RegistryCredential, TagPage};
+use kiops_core::image::{Manifest, Registry as _, RegistryCredential, TagPage};
 use kiops_core::name::{Digest, ImageName};
 use kiops_core::secret::Secret;
 use kiops_core::{Error, ErrorKind, stream};
@@ -453,6 +453,21 @@ async fn a_tag_that_is_said_not_to_be_there_and_is_is_removed_all_the_same() {
     client(&http).delete(&app().tagged(tag("v1"))).await.unwrap();
     assert!(*removed.lock().unwrap());
     assert!(http.seen().iter().any(|seen| seen.method == Method::PUT && seen.path().ends_with("/v1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_whose_blob_the_registry_does_not_see_yet_may_be_put_again() {
+    let manifest = Manifest {
+        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+        bytes: Bytes::from_static(b"{}"),
+    };
+    for (code, retry) in [("MANIFEST_BLOB_UNKNOWN", Retry::Maybe), ("MANIFEST_INVALID", Retry::Never)] {
+        let http = answers(move |_| {
+            Reply::status(400).body(format!(r#"{{"errors":[{{"code":"{code}","message":"no"}}]}}"#))
+        });
+        let error = client(&http).put_manifest(&app(), &manifest).await.unwrap_err();
+        assert_eq!(error.retry(), retry, "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
