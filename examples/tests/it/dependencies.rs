@@ -45,6 +45,7 @@ const CORE_DIRECTLY: [&str; 20] = [
     "jiff",
     "memchr",
     "percent-encoding",
+    "regex",
     "semver",
     "serde",
     "serde_json",

@@ -267,6 +267,7 @@ fn request(
         order,
         images,
         commit,
+        told: draft.now,
         subject: by.clone(),
         requested_by: by.label().to_owned(),
     })?;

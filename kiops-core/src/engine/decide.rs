@@ -10,11 +10,12 @@ use crate::access::Subject;
 use crate::build::Trigger;
 use crate::error::Result;
 use crate::event::EventKind;
-use crate::name::{BuildId, CommitId, DeliveryId};
+use crate::name::{BuildId, CommitId, DeliveryId, ImageRef, Tag};
 use crate::notify::DomainEvent;
 use crate::policy::{
     Answered, Facts, Outcome, Planned, Question, RefKey, RefState, Rules, Skip, SkipReason, decide,
 };
+use crate::service::Service;
 use crate::store::{EventOutcome, EventRecord};
 
 /// Decides every event that is not decided yet. Returns what must be answered first; then nothing was changed.
@@ -34,7 +35,10 @@ pub(super) fn decide_delivery(
             continue;
         };
         let (scope, _) = touched(event);
-        let facts = facts(draft, scope.as_ref(), answers.clone(), rounds, record.signed);
+        let facts = Facts {
+            received_at: Some(record.received_at),
+            ..facts(draft, scope.as_ref(), answers.clone(), rounds, record.signed)
+        };
         let decision = decide(rules, service, &event.event, &facts);
         if let Outcome::Ask(asked) = &decision.outcome {
             questions.extend(asked.iter().cloned());
@@ -44,13 +48,16 @@ pub(super) fn decide_delivery(
         if !questions.is_empty() {
             continue;
         }
-        event.answers.clone_from(&answers);
+        event.answers = own_answers(service, event, &answers);
+        if matches!(event.event.kind, EventKind::ImagePush(_)) {
+            event.live = facts.live;
+        }
         event.decision = Some(decision);
         let source = Source { delivery: id, repeat: record.repeat, trigger: record.trigger, subject };
         let event = event.clone();
         let builds = follow(draft, &source, &event, scope.as_ref())?;
         let releases = match event.decision.as_ref().map(|decision| &decision.outcome) {
-            Some(Outcome::Deploy(planned)) => draft.redeploy(planned, &source, &event)?,
+            Some(Outcome::Deploy(planned)) => draft.redeploy(planned, &source, &event, record.received_at)?,
             _ => Vec::new(),
         };
         if !unbuilt(service, &event).is_empty() {
@@ -67,6 +74,22 @@ pub(super) fn decide_delivery(
     Ok(questions.into_iter().collect())
 }
 
+/// The answers that an event's decision may have used: of the images that a delivery speaks of, each event keeps its own.
+fn own_answers(service: &Service, record: &EventRecord, answers: &[Answered]) -> Vec<Answered> {
+    let is_own = |answered: &&Answered| match (&answered.question, &record.event.kind) {
+        (Question::Image { image }, EventKind::ImagePush(push)) => {
+            let pushed = image.name.path() == push.image && image.tag == push.tag;
+            let own = |ready: &ImageRef| {
+                ready.name == image.name && image.tag == Some(ready.tag.clone().unwrap_or_else(Tag::latest))
+            };
+            pushed || service.settings.ready_images().any(own)
+        }
+        (Question::Image { .. }, _) => false,
+        _ => true,
+    };
+    answers.iter().filter(is_own).cloned().collect()
+}
+
 /// What is known of a scope and of the tracked branch.
 pub(super) fn facts(
     draft: &Draft<'_>,
@@ -79,6 +102,7 @@ pub(super) fn facts(
         state: scope.map(|scope| draft.ref_state(scope)).unwrap_or_default(),
         tracked: tracked(draft).covered,
         live: draft.live_images(),
+        received_at: None,
         answers,
         rounds,
         unsigned: !signed,

@@ -232,7 +232,9 @@ impl<'a> Draft<'a> {
         // Only the build that released itself shows its release in its log.
         let build = release.origin.build().filter(|_| release.origin.is_automatic()).cloned();
         let lane = release.lane();
-        let (order, images) = (release.order, release.images.clone());
+        let (order, images, told) = (release.order, release.images.clone(), release.told.clone());
+        let failed = matches!(release.state, ReleaseState::Failed(_)) && release.state != before;
+        let applied = release.revision.is_some();
         if let Some(work) = work.filter(|_| release.state != before) {
             self.drop_work(work);
         }
@@ -247,8 +249,14 @@ impl<'a> Draft<'a> {
                         self.log(build, Stage::Deploy, text);
                     }
                 }
-                ReleaseAsk::NoteLive(revision) => self.note_live(&lane, id, revision, order, &images),
+                ReleaseAsk::NoteLive(revision) => {
+                    self.note_live(&lane, id, revision, order, (&images, &told))
+                }
             }
+        }
+        // What was applied and failed may be what runs now.
+        if let Some(live) = self.lane(&lane).filter(|_| failed && applied).cloned() {
+            self.put_lane(LaneState { unsure: true, ..live });
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::event::{Event, Repository};
 use crate::name::{DeliveryId, HookId, ProviderName, ServiceName};
 use crate::problem::Problem;
 use crate::secret::Secret;
+use crate::service::Source;
 use crate::store::{Accepted, DeliveryRecord, EventRecord, Hook, HookRoute, NewDelivery, Store};
 use crate::webhook::{Delivery, Detector, SecretSet, WebhookSource};
 
@@ -301,13 +302,17 @@ impl Ingest {
             Box::new(Problem::from(&error).response())
         })?;
         let spans = source.spans_repositories();
-        let images = if spans { images_of(store, &vouched).await? } else { BTreeMap::new() };
+        let images = images_of(store, &vouched).await?;
+        vouched.retain(|hook| !is_nameless(&hook.repository) || images.contains_key(&hook.service));
+        if vouched.is_empty() {
+            return Err(not_vouched(delivery));
+        }
         // The peek stops at the first repository that it finds: what the events say counts too.
         let is_of = |hook: &Hook, event: &Event| {
             let runs = |images: &BTreeSet<String>| images.contains(&event.repository.path);
             is_nameless(&event.repository)
                 || speaks_of(delivery, hook, Some(&event.repository))
-                    && images.get(&hook.service).is_none_or(runs)
+                    && (!spans || images.get(&hook.service).is_none_or(runs))
         };
         vouched.retain(|hook| spans || events.iter().all(|event| is_of(hook, event)));
         if vouched.is_empty() {
@@ -352,7 +357,8 @@ impl Ingest {
     }
 }
 
-/// Of each image service, the paths of its images: a sender that tells it of everything is heard of these only.
+/// Of each image service among those whose hook names no repository, the paths of its images: a sender that tells it of everything is
+/// heard of these only.
 async fn images_of(
     store: &dyn Store,
     hooks: &[&Hook],
@@ -360,8 +366,10 @@ async fn images_of(
     let mut images = BTreeMap::new();
     for hook in hooks.iter().filter(|hook| is_nameless(&hook.repository)) {
         let stored = store.service(&hook.service).await.map_err(|error| unavailable(&error))?;
-        let paths = stored.iter().flat_map(|stored| stored.value.settings.ready_images());
-        images.insert(hook.service.clone(), paths.map(|image| image.name.path().to_owned()).collect());
+        if let Some(service) = stored.map(|stored| stored.value).filter(|one| one.source == Source::Image) {
+            let paths = service.settings.ready_images().map(|image| image.name.path().to_owned());
+            images.insert(service.name, paths.collect());
+        }
     }
     Ok(images)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::draft::Draft;
 use crate::access::{Permission, Subject};
 use crate::build::{Build, BuildState, Requester};
@@ -21,6 +23,8 @@ pub(super) struct NewRelease {
     pub(super) order: u64,
     pub(super) images: BTreeMap<ContainerName, PinnedImage>,
     pub(super) commit: Option<CommitId>,
+    /// When the images that change were told of or asked for.
+    pub(super) told: Timestamp,
     pub(super) subject: Subject,
     pub(super) requested_by: String,
 }
@@ -63,7 +67,7 @@ impl Draft<'_> {
                 let order = coming.order.max(by.order);
                 self.put_release(Release { order, ..coming });
             }
-            (None, Some(live)) if is_there(&live.images) => {
+            (None, Some(live)) if !live.unsure && is_there(&live.images) => {
                 let order = live.order.max(by.order);
                 self.put_lane(LaneState { order, ..live });
             }
@@ -102,6 +106,7 @@ impl Draft<'_> {
                 order: requester.order,
                 images,
                 commit: Some(build.commit().clone()),
+                told: self.now,
                 subject: requester.subject.clone(),
                 requested_by: requester.label.clone(),
             })
@@ -166,11 +171,23 @@ impl Draft<'_> {
             let line = format!("Awaiting approval for environment {}", new.environment);
             self.log(build, Stage::Deploy, line);
         }
+        let target = target_of(self.name(), environment, component);
+        let lane = Lane { environment: new.environment, component: new.component };
+        let before = self.lane_images(&lane).unwrap_or_default();
+        let told_of = |container: &ContainerName, image: &PinnedImage| match before.images.get(container) {
+            Some(same) if same == image => before.told.get(container).copied(),
+            _ => Some(new.told),
+        };
+        let told = new
+            .images
+            .iter()
+            .filter_map(|(container, image)| Some((container.clone(), told_of(container, image)?)));
         let release = Release {
             id: new.id,
-            target: target_of(self.name(), environment, component),
+            target,
             origin: new.origin,
             order: new.order,
+            told: told.collect(),
             images: new.images,
             commit: new.commit,
             state,
@@ -196,20 +213,23 @@ impl Draft<'_> {
         release: &ReleaseId,
         revision: Revision,
         order: u64,
-        images: &BTreeMap<ContainerName, PinnedImage>,
+        release_images: (&BTreeMap<ContainerName, PinnedImage>, &BTreeMap<ContainerName, Timestamp>),
     ) {
+        let (images, told) = release_images;
         let before = self.lane(lane).cloned();
         // After a rollback by itself the images are again those of what was live before.
         let rolled_back =
             self.release(release).is_some_and(|release| matches!(release.state, ReleaseState::RolledBack(_)));
         let state = match before {
-            Some(before) if rolled_back => LaneState { revision, ..before },
+            Some(before) if rolled_back => LaneState { revision, unsure: false, ..before },
             _ => LaneState {
                 lane: lane.clone(),
                 release: release.clone(),
                 revision,
                 order,
                 images: images.clone(),
+                told: told.clone(),
+                unsure: false,
             },
         };
         self.put_lane(state);

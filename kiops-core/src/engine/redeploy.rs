@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::draft::Draft;
 use super::enqueue::Source;
 use super::lanes::NewRelease;
 use crate::error::{Error, Result};
-use crate::name::{ComponentName, ContainerName, PinnedImage, ReleaseId};
-use crate::policy::PlannedRelease;
+use crate::name::{ComponentName, ReleaseId};
+use crate::policy::{LiveImages, PlannedRelease};
 use crate::release::{Lane, Origin, ReleaseState};
 use crate::store::EventRecord;
 
@@ -18,10 +20,11 @@ impl Draft<'_> {
         planned: &[PlannedRelease],
         source: &Source<'_>,
         record: &EventRecord,
+        received_at: Timestamp,
     ) -> Result<Vec<ReleaseId>> {
         let deploy = &self.service().settings.deploy;
         let environment = deploy.environment.clone().filter(|_| deploy.auto).ok_or_else(|| {
-            Error::conflict("make release", "auto deploy is off, or names no environment")
+            Error::invalid("make release", "auto deploy is off, or names no environment")
                 .with_remedy("switch it on, or deploy by hand")
         })?;
         let actor = record.event.actor.as_ref();
@@ -45,6 +48,7 @@ impl Draft<'_> {
                     order,
                     images: plan.images.clone(),
                     commit: None,
+                    told: received_at,
                     subject: source.subject.clone(),
                     requested_by: label.clone(),
                 })?;
@@ -54,26 +58,38 @@ impl Draft<'_> {
         Ok(releases)
     }
 
-    /// Of each component, the images that are live in the environment of automatic releases; where another release is on its way
-    /// there, that one's.
-    pub(super) fn live_images(&self) -> BTreeMap<ComponentName, BTreeMap<ContainerName, PinnedImage>> {
+    /// Of each component, what runs in the environment of automatic releases.
+    pub(super) fn live_images(&self) -> BTreeMap<ComponentName, LiveImages> {
         let settings = &self.service().settings;
         let Some(environment) = &settings.deploy.environment else { return BTreeMap::new() };
         let images = |component: &ComponentName| {
-            let lane = Lane { environment: environment.clone(), component: component.clone() };
-            let coming = self
-                .releases()
-                .filter(|release| release.lane() == lane && !release.is_over())
-                .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
-                .max_by_key(|release| release.order);
-            coming
-                .map(|release| release.images.clone())
-                .or_else(|| self.lane(&lane).map(|live| live.images.clone()))
+            self.lane_images(&Lane { environment: environment.clone(), component: component.clone() })
         };
-        settings
-            .components
-            .iter()
-            .filter_map(|component| Some((component.name.clone(), images(&component.name)?)))
-            .collect()
+        let components = settings.components.iter().map(|component| &component.name);
+        components.filter_map(|name| Some((name.clone(), images(name)?))).collect()
+    }
+
+    /// What runs in a lane: the images of the newest release on its way, else what is live. What waits for an approval runs nowhere.
+    pub(super) fn lane_images(&self, lane: &Lane) -> Option<LiveImages> {
+        let newest = |waiting: bool| {
+            self.releases()
+                .filter(|release| release.lane() == *lane && !release.is_over())
+                .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
+                .filter(|release| (release.state == ReleaseState::AwaitingApproval) == waiting)
+                .max_by_key(|release| release.order)
+        };
+        let runs = match (newest(false), self.lane(lane)) {
+            (Some(coming), _) => {
+                let (images, told) = (coming.images.clone(), coming.told.clone());
+                Some(LiveImages { images, told, ..LiveImages::default() })
+            }
+            (None, Some(live)) => {
+                let (images, told) = (live.images.clone(), live.told.clone());
+                Some(LiveImages { images, told, unsure: live.unsure, waiting: None })
+            }
+            (None, None) => None,
+        };
+        let waiting = newest(true).map(|release| release.images.clone());
+        (runs.is_some() || waiting.is_some()).then(|| LiveImages { waiting, ..runs.unwrap_or_default() })
     }
 }

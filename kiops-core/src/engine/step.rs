@@ -154,6 +154,8 @@ pub fn explain(
         answers: event.answers.iter().chain(answers).cloned().collect(),
         rounds,
         unsigned: !delivery.signed,
+        live: event.live.clone(),
+        received_at: Some(delivery.received_at),
         ..Facts::default()
     };
     decide(rules, service, &event.event, &facts)

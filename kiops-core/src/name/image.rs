@@ -161,10 +161,18 @@ impl ImageRef {
     /// Parses what Docker's users write: `nginx` is `docker.io/library/nginx`, `user/app` is `docker.io/user/app`.
     pub fn parse_familiar(value: &str) -> Result<Self, NameError> {
         match value.split_once('/') {
+            Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", path)) => {
+                Self::of_docker_hub(path)
+            }
             Some((host, _)) if is_host(host) => Self::parse(value),
-            Some(_) => Self::parse(&format!("docker.io/{value}")),
-            None => Self::parse(&format!("docker.io/library/{value}")),
+            _ => Self::of_docker_hub(value),
         }
+    }
+
+    /// Official images have no owner in front.
+    fn of_docker_hub(path: &str) -> Result<Self, NameError> {
+        let owner = if path.contains('/') { "" } else { "library/" };
+        Self::parse(&format!("docker.io/{owner}{path}"))
     }
 
     /// The pinned form, if there is a digest.

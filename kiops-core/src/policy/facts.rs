@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{
@@ -184,14 +185,30 @@ pub struct Facts {
     pub state: RefState,
     /// The commit up to which the tracked branch is covered, for each component: what a new branch is compared with (E22).
     pub tracked: BTreeMap<ComponentName, CommitId>,
-    /// Of each component, the images that are live in the environment of automatic releases, or on their way there.
-    pub live: BTreeMap<ComponentName, BTreeMap<ContainerName, PinnedImage>>,
+    /// Of each component, what runs in the environment of automatic releases.
+    pub live: BTreeMap<ComponentName, LiveImages>,
+    /// When the event was told of; `None`: now.
+    pub received_at: Option<Timestamp>,
     /// Answers so far.
     pub answers: Vec<Answered>,
     /// How many times questions were put; after two, what is not answered stays unknown.
     pub rounds: u8,
     /// Whether the sender's signature covers the event. What an unsigned body claims is confirmed first.
     pub unsigned: bool,
+}
+
+/// What runs of a component.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LiveImages {
+    /// The images that are live, or on their way.
+    pub images: BTreeMap<ContainerName, PinnedImage>,
+    /// When each was told of or asked for, where that is known.
+    pub told: BTreeMap<ContainerName, Timestamp>,
+    /// The images of a release that waits for an approval.
+    pub waiting: Option<BTreeMap<ContainerName, PinnedImage>>,
+    /// Whether a release of other images failed since: what runs may be those.
+    pub unsure: bool,
 }
 
 /// How a question stands.

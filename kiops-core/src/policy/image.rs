@@ -11,7 +11,7 @@ use super::text::Saw;
 use crate::event::{EventKind, ImagePush};
 use crate::filter::TagFilter;
 use crate::name::{ComponentName, ContainerName, Digest, ImageRef, PinnedImage, Tag};
-use crate::service::{Container, ContainerImage, Target};
+use crate::service::{Component, Container, ContainerImage, Target};
 
 /// A container that follows the image that was pushed.
 struct Follower<'a> {
@@ -35,10 +35,12 @@ impl<'a> Judge<'a> {
         self.switches(auto_ci, "image", auto_ci.image.enabled)?;
         let (followers, tag) = self.followers(push)?;
         self.auto_deploy()?;
-        let mut pushed: Vec<(&ComponentName, &ContainerName, PinnedImage)> = Vec::new();
+        let (mut pushed, mut missing) = (Vec::new(), None);
         for follower in &followers {
-            if let Some(image) = self.tag_now(&follower.image.name.tagged(tag.clone()))? {
-                pushed.push((follower.component, &follower.container.name, image));
+            match self.tag_now(&follower.image.name.tagged(tag.clone())) {
+                Ok(Some(image)) => pushed.push((follower.component, &follower.container.name, image)),
+                Ok(None) => {}
+                Err(why) => missing = Some(why),
             }
         }
         if let Some((_, _, image)) = pushed.first() {
@@ -46,7 +48,7 @@ impl<'a> Judge<'a> {
         }
         let mut planned = Vec::new();
         for component in &self.service.settings.components {
-            let mut images: BTreeMap<_, _> = pushed
+            let images: BTreeMap<_, _> = pushed
                 .iter()
                 .filter(|(of, ..)| **of == component.name)
                 .map(|(_, container, image)| ((*container).clone(), image.clone()))
@@ -54,25 +56,31 @@ impl<'a> Judge<'a> {
             if images.is_empty() || self.is_live(&component.name, &images) {
                 continue;
             }
-            let Some(Target::Workload(workload)) = &component.runs else { continue };
-            for container in &workload.containers {
-                if !images.contains_key(&container.name)
-                    && let Some(image) = self.kept(&component.name, container)?
-                {
-                    images.insert(container.name.clone(), image);
+            match self.with_kept(component, images) {
+                Ok(images) => planned.push(PlannedRelease { component: component.name.clone(), images }),
+                Err(why) => {
+                    self.note(
+                        "image",
+                        Saw::text(format!("component `{}` stays as it is: {why}", component.name)),
+                    );
+                    missing = Some(why);
                 }
             }
-            planned.push(PlannedRelease { component: component.name.clone(), images });
         }
         if !self.questions.is_empty() {
             return Ok(planned);
         }
-        if planned.is_empty() {
-            let saw = Saw::text("the image that is live, or on its way, has this digest already");
-            return self.stop("digest", SkipReason::Unchanged, saw);
+        match missing {
+            Some(why) if planned.is_empty() => self.stop("image", SkipReason::NoImage, Saw::text(why)),
+            None if planned.is_empty() => {
+                let saw = Saw::text("the image that is live, or on its way, has this digest already");
+                self.stop("digest", SkipReason::Unchanged, saw)
+            }
+            _ => {
+                self.host_rules(rules)?;
+                Ok(planned)
+            }
         }
-        self.host_rules(rules)?;
-        Ok(planned)
     }
 
     /// The containers that follow this image by this tag.
@@ -124,6 +132,11 @@ impl<'a> Judge<'a> {
                 older = Some(format!("container `{name}` runs `{live}`, a newer version than `{tag}`"));
                 continue;
             }
+            if self.was_told_later(&follower) {
+                older =
+                    Some(format!("container `{name}` runs what was told of, or asked for, after this push"));
+                continue;
+            }
             let (what_name, pattern) = (format!("tag of container `{name}`,"), pattern.to_owned());
             self.pass("tag", Saw::Matched { what_name, name: tag.to_string(), pattern });
             followers.push(follower);
@@ -147,10 +160,19 @@ impl<'a> Judge<'a> {
         pattern: &str,
         tag: &Tag,
     ) -> Option<&'a Tag> {
-        let live = self.facts.live.get(component)?.get(&follower.container.name)?;
+        let live = self.facts.live.get(component)?.images.get(&follower.container.name)?;
         let live = live.tag.as_ref().filter(|_| live.name == follower.image.name)?;
-        let newer = TagFilter::is_range(pattern) && version(live.as_str())? > version(tag.as_str())?;
-        newer.then_some(live)
+        // One that is not followed any more stands in the way of none.
+        let counts =
+            TagFilter::is_range(pattern) && follower.container.tags.matched_by(live.as_str()).is_some();
+        (counts && version(live.as_str())? > version(tag.as_str())?).then_some(live)
+    }
+
+    /// Whether what runs came after this push: its delivery waited for a registry, and is no news any more (E57).
+    fn was_told_later(&self, follower: &Follower<'_>) -> bool {
+        let told =
+            self.facts.live.get(follower.component).and_then(|live| live.told.get(&follower.container.name));
+        matches!((told, self.facts.received_at), (Some(told), Some(received)) if *told > received)
     }
 
     fn auto_deploy(&mut self) -> Step {
@@ -163,25 +185,22 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// The image that a tag points at now; `None`: that was asked for.
-    fn tag_now(&mut self, image: &ImageRef) -> Step<Option<PinnedImage>> {
+    /// The image that a tag points at now; `None`: that was asked for. The error says why it cannot be told.
+    fn tag_now(&mut self, image: &ImageRef) -> Result<Option<PinnedImage>, String> {
         let question = Question::Image { image: image.clone() };
-        let why = match self.facts.know(&question) {
+        match self.facts.know(&question) {
             Known::Answer(Answer::Image(Some(digest))) => {
-                return Ok(ImageRef { digest: Some(digest.clone()), ..image.clone() }.pinned());
+                Ok(ImageRef { digest: Some(digest.clone()), ..image.clone() }.pinned())
             }
             Known::Open => {
                 self.questions.push(question);
-                return Ok(None);
+                Ok(None)
             }
-            Known::Answer(_) => format!("`{image}` is not in its registry"),
-            Known::Unanswered => {
-                format!(
-                    "the registry did not say what `{image}` is: look at its credential, then send the event again"
-                )
-            }
-        };
-        self.stop("digest", SkipReason::NoImage, Saw::text(why))
+            Known::Answer(_) => Err(format!("`{image}` is not in its registry")),
+            Known::Unanswered => Err(format!(
+                "the registry did not say what `{image}` is: look at its credential, then send the event again"
+            )),
+        }
     }
 
     fn says_digest(&mut self, push: &ImagePush, now: &Digest) {
@@ -195,35 +214,53 @@ impl<'a> Judge<'a> {
     }
 
     fn is_live(&self, component: &ComponentName, images: &BTreeMap<ContainerName, PinnedImage>) -> bool {
-        let live = self.facts.live.get(component);
+        let Some(live) = self.facts.live.get(component) else { return false };
+        // What waits for an approval is what the service would run next.
+        let runs = match &live.waiting {
+            Some(waiting) => waiting,
+            None if live.unsure => return false,
+            None => &live.images,
+        };
         images.iter().all(|(container, image)| {
-            live.and_then(|live| live.get(container))
-                .is_some_and(|live| live.name == image.name && live.digest == image.digest)
+            runs.get(container).is_some_and(|runs| runs.name == image.name && runs.digest == image.digest)
         })
     }
 
-    /// The image of a container that was not pushed: what is live, or else what its tag points at. `None`: that was asked for.
-    fn kept(&mut self, component: &ComponentName, container: &Container) -> Step<Option<PinnedImage>> {
-        let live = self.facts.live.get(component).and_then(|live| live.get(&container.name));
+    /// The images of all containers: these, and of those that were not pushed what is live, or else what their tags point at. The error
+    /// says which cannot be told.
+    fn with_kept(
+        &mut self,
+        component: &Component,
+        mut images: BTreeMap<ContainerName, PinnedImage>,
+    ) -> Result<BTreeMap<ContainerName, PinnedImage>, String> {
+        let Some(Target::Workload(workload)) = &component.runs else { return Ok(images) };
+        for container in &workload.containers {
+            if !images.contains_key(&container.name)
+                && let Some(image) = self.kept(&component.name, container)?
+            {
+                images.insert(container.name.clone(), image);
+            }
+        }
+        Ok(images)
+    }
+
+    fn kept(
+        &mut self,
+        component: &ComponentName,
+        container: &Container,
+    ) -> Result<Option<PinnedImage>, String> {
         let ContainerImage::Ready(image) = &container.image else {
-            let text = format!("container `{}` has no image: an image service builds none", container.name);
-            return self.stop("image", SkipReason::NotReady, Saw::text(text));
+            return Err(format!("container `{}` has no image: an image service builds none", container.name));
         };
         if let Some(pinned) = image.pinned() {
             return Ok(Some(pinned));
         }
-        if let Some(live) = live.filter(|live| follows(container, image, live)) {
-            return Ok(Some(live.clone()));
+        let live = self.facts.live.get(component).and_then(|live| live.images.get(&container.name));
+        match live.filter(|live| live.name == image.name) {
+            Some(live) => Ok(Some(live.clone())),
+            None => self.tag_now(&image.name.tagged(own_tag(image))),
         }
-        self.tag_now(&image.name.tagged(own_tag(image)))
     }
-}
-
-/// Whether what is live is what the settings may have meant.
-fn follows(container: &Container, image: &ImageRef, live: &PinnedImage) -> bool {
-    let by_pattern = |tag: &Tag| container.tags.matched_by(tag.as_str()).is_some();
-    let same_tag = live.tag.as_ref() == Some(&own_tag(image));
-    live.name == image.name && (same_tag || live.tag.as_ref().is_some_and(by_pattern))
 }
 
 fn own_tag(image: &ImageRef) -> Tag {

@@ -27,6 +27,9 @@ pub struct Release {
     pub order: u64,
     /// The image of every container.
     pub images: BTreeMap<ContainerName, PinnedImage>,
+    /// When each container's image was told of or asked for.
+    #[serde(default)]
+    pub told: BTreeMap<ContainerName, Timestamp>,
     /// The commit, where the images were built from one.
     pub commit: Option<CommitId>,
     /// Where it stands.
@@ -108,6 +111,12 @@ pub struct LaneState {
     pub order: u64,
     /// Its images.
     pub images: BTreeMap<ContainerName, PinnedImage>,
+    /// When each was told of or asked for.
+    #[serde(default)]
+    pub told: BTreeMap<ContainerName, Timestamp>,
+    /// Whether a later release was applied and failed, and nothing went back: then the runtime may have that one's images.
+    #[serde(default)]
+    pub unsure: bool,
 }
 
 impl Release {

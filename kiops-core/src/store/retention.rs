@@ -150,6 +150,8 @@ mod tests {
             release: release.id.clone(),
             revision: release.revision.unwrap(),
             order: release.order,
+            told: BTreeMap::new(),
+            unsure: false,
             images: release.images.clone(),
         }
     }

@@ -1,5 +1,7 @@
 //! Rows as they are stored.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::build::Trigger;
 use crate::effect::Effect;
 use crate::event::{Event, EventKind, Repository};
-use crate::name::{BuildId, CommitId, DeliveryId, HookId, ProviderName, ReleaseId, ServiceName, WorkId};
-use crate::policy::{Answer, Answered, Decision, Outcome, Question};
+use crate::name::{
+    BuildId, CommitId, ComponentName, DeliveryId, HookId, ProviderName, ReleaseId, ServiceName, WorkId,
+};
+use crate::policy::{Answer, Answered, Decision, LiveImages, Outcome, Question};
 use crate::webhook::{ReplayKey, SecretSet};
 
 /// Something with the version under which it was read.
@@ -115,6 +119,9 @@ pub struct EventRecord {
     /// The releases that it led to without a build.
     #[serde(default)]
     pub releases: Vec<ReleaseId>,
+    /// Of an image push, what ran when it was decided.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub live: BTreeMap<ComponentName, LiveImages>,
 }
 
 /// What became of an event, in a word.
@@ -152,7 +159,14 @@ impl EventOutcome {
 impl EventRecord {
     /// An event that nobody has decided on yet.
     pub const fn new(event: Event) -> Self {
-        Self { event, answers: Vec::new(), decision: None, builds: Vec::new(), releases: Vec::new() }
+        Self {
+            event,
+            answers: Vec::new(),
+            decision: None,
+            builds: Vec::new(),
+            releases: Vec::new(),
+            live: BTreeMap::new(),
+        }
     }
 
     /// The commit that it is about: for an annotated tag the one that the sender or, asked, the provider told; until then the tag

@@ -71,7 +71,8 @@ const BY_ID: &str = hooks!(
 const COUNT_REACH: &str = "\
     UPDATE hook SET reach = max( \
         (SELECT sum(other.secrets) FROM hook AS other \
-         WHERE other.provider = hook.provider AND other.path = hook.path), \
+         WHERE other.provider = hook.provider AND other.path = hook.path \
+           AND (hook.path <> '' OR other.service = hook.service)), \
         coalesce((SELECT sum(other.secrets) FROM hook AS other \
          WHERE other.provider = hook.provider AND other.repository_id = hook.repository_id), 0)) \
     WHERE service IN (SELECT service FROM hook WHERE provider = ?1 AND path = ?3 \

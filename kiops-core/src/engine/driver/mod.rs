@@ -38,7 +38,7 @@ use crate::name::{ProviderName, ServiceName};
 use crate::notify::DomainEvent;
 use crate::policy::{Question, Rules};
 use crate::queue::Limits;
-use crate::store::{Claim, ClaimRequest, Store};
+use crate::store::{Claim, ClaimRequest, Store, View};
 
 /// How the driver works. Every duration is in real time of its clock.
 #[derive(Debug, Clone)]
@@ -375,15 +375,29 @@ impl Shared {
     /// Loads, steps and saves until nobody else was faster. `answer` gives answers to what the step asks.
     async fn step(&self, service: &ServiceName, input: Input, claim: Option<&Claim>) -> Result<Reply> {
         let lock = self.lock(service);
-        let _one_at_a_time = lock.lock().await;
+        let mut one_at_a_time = Some(lock.lock().await);
         let mut input = input;
+        let mut asked: Option<View> = None;
         for _ in 0..50 {
+            if one_at_a_time.is_none() {
+                one_at_a_time = Some(lock.lock().await);
+            }
             let wanted = self.wants(service, &input).await?;
             let view = self.store.view(&wanted).await?;
+            // What registries said goes with what was known then: a tag may have moved since somebody else decided.
+            if asked
+                .take_if(|before| before.ledger != view.ledger || before.service != view.service)
+                .is_some()
+            {
+                forget_images(&mut input);
+            }
             match step(&self.rules, &view, input.clone(), self.clock.now())? {
                 Next::Ask(questions) => {
                     let patient = claim.is_some_and(|claim| claim.failures < IMAGE_LOOKS);
+                    // A silent host keeps nobody else from the service; saving finds out what changed meanwhile.
+                    drop(one_at_a_time.take());
                     self.answer_into(&view, &mut input, questions, patient).await?;
+                    asked = Some(view);
                 }
                 Next::Save(mut stepped) => {
                     if self.host_takes_no_statuses(&view) {
@@ -421,7 +435,7 @@ impl Shared {
     }
 
     /// Whether the service's host is one that cannot be told of builds: a plain repository.
-    fn host_takes_no_statuses(&self, view: &crate::store::View) -> bool {
+    fn host_takes_no_statuses(&self, view: &View) -> bool {
         let git = view.service.as_ref().and_then(|service| service.source.git());
         let provider = git.and_then(|git| self.adapters.providers.get(&git.provider));
         provider.is_some_and(|provider| provider.statuses().is_none())
@@ -475,7 +489,7 @@ impl Shared {
 
     async fn answer_into(
         &self,
-        view: &crate::store::View,
+        view: &View,
         input: &mut Input,
         questions: Vec<Question>,
         patient: bool,
@@ -483,9 +497,19 @@ impl Shared {
         let Input::Decide { answers, rounds, .. } = input else {
             return Err(Error::internal("step", "only a decision asks questions"));
         };
-        for question in questions {
-            let answered = self.answer_or_wait(view.service.as_ref(), question, patient).await?;
-            answers.push(answered);
+        let asks_images = questions.iter().any(|question| matches!(question, Question::Image { .. }));
+        let asking = async {
+            for question in questions {
+                answers.push(self.answer_or_wait(view.service.as_ref(), question, patient).await?);
+            }
+            Ok::<(), Error>(())
+        };
+        if asks_images {
+            // They are asked again later, without end: a registry that says nothing must not hold the driver.
+            let late = |_| Error::unavailable("find image", "the registry did not answer in time");
+            tokio::time::timeout(IMAGE_WAIT, asking).await.map_err(late)??;
+        } else {
+            asking.await?;
         }
         *rounds += 1;
         Ok(())
@@ -502,6 +526,20 @@ async fn notify(shared: Arc<Shared>) {
         }
     }
 }
+
+/// Lets go of what registries said, so that they are asked anew.
+fn forget_images(input: &mut Input) {
+    if let Input::Decide { answers, rounds, .. } = input {
+        let before = answers.len();
+        answers.retain(|answered| !matches!(answered.question, Question::Image { .. }));
+        if answers.len() < before {
+            *rounds = 0;
+        }
+    }
+}
+
+/// How long registries are waited for while a delivery is decided.
+const IMAGE_WAIT: Duration = Duration::from_secs(15);
 
 /// How often an image that its registry told of and does not have yet is looked for: over some 13 seconds. Registries tell of a push before
 /// everybody can read it, and of an index before its parts (E71).

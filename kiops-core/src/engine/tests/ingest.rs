@@ -499,6 +499,7 @@ fn of_images(provider: &str) -> Hook {
 #[test]
 fn an_image_service_is_told_by_its_own_path_only_of_any_image() {
     let store = store(&[of_images("signed")]);
+    now(store.put_service(&crate::policy::tests::image_service(), None, at(0))).unwrap();
     let path = format!("/api/v1/webhook/signed/{PATH}");
     for (id, image) in [("a", "library/nginx"), ("b", "library/mysql")] {
         let taken = take(&store, signed_to(&path, id, &token(1), &push_of(image)));
@@ -526,4 +527,13 @@ fn an_image_service_keeps_nothing_of_other_images_that_a_registry_tells_all_of()
     let others = take(&store, signed_to(&path, "b", &token(1), &push_of("team/web")));
     assert_eq!((others.response.status(), others.accepted.len()), (StatusCode::OK, 0));
     assert_eq!(records(&store).len(), 1);
+}
+
+#[test]
+fn a_git_service_whose_hook_names_no_repository_hears_of_no_other_repository() {
+    let store = store(&[of_images("signed")]);
+    now(store.put_service(&crate::policy::tests::plain(), None, at(0))).unwrap();
+    let path = format!("/api/v1/webhook/signed/{PATH}");
+    let taken = take(&store, signed_to(&path, "a", &token(1), &push_of("somebody/else")));
+    assert_eq!(taken.response.status(), StatusCode::UNAUTHORIZED, "{:?}", taken.accepted);
 }

@@ -26,7 +26,8 @@ fn running() -> Facts {
 fn live(images: &[(&str, PinnedImage)]) -> Facts {
     let images = images.iter().map(|(name, image)| (ContainerName::parse(name).unwrap(), image.clone()));
     let mut facts = Facts::default();
-    facts.live.insert(ComponentName::default(), images.collect());
+    let live = LiveImages { images: images.collect(), ..LiveImages::default() };
+    facts.live.insert(ComponentName::default(), live);
     facts
 }
 
@@ -216,4 +217,25 @@ fn a_host_rule_may_stop_a_redeployment() {
     let facts = answered(running(), digest_now("nginx:alpine"), is_digest(2));
     let decision = decide(&rules, &image_service(), &image_push("library/nginx", "alpine"), &facts);
     assert_eq!(skips(&decision), SkipReason::HostRule);
+}
+
+#[test]
+fn a_version_that_is_no_longer_followed_stands_in_the_way_of_none() {
+    // 9.0.0 was live when somebody went back to the line of 8.
+    let service = following(&["semver:<9"]);
+    let facts = live(&[("web", pinned("nginx:9.0.0", 1)), ("db", pinned("mysql:8.0", 1))]);
+    let facts = answered(facts, digest_now("nginx:8.4.1"), is_digest(2));
+    let decision = judged(&service, &image_push("library/nginx", "8.4.1"), &facts);
+    assert!(matches!(decision.outcome, Outcome::Deploy(_)), "{}", said(&decision));
+}
+
+#[test]
+fn official_images_are_followed_however_docker_hub_is_named() {
+    for name in ["docker.io/nginx:alpine", "index.docker.io/library/nginx:alpine"] {
+        let mut service = image_service();
+        containers(&mut service)[0].image =
+            serde_json::from_value(serde_json::json!({"ready": name})).unwrap();
+        let decision = judged(&service, &image_push("library/nginx", "alpine"), &running());
+        assert!(matches!(decision.outcome, Outcome::Ask(_)), "{name}: {}", said(&decision));
+    }
 }

@@ -41,6 +41,7 @@ pub(crate) fn pending() -> Release {
         },
         origin: Origin::Build(BuildId::derive(["b"])),
         order: 1,
+        told: BTreeMap::new(),
         images: images("new"),
         commit: None,
         state: ReleaseState::Pending,

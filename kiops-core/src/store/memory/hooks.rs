@@ -72,7 +72,7 @@ impl Sender {
     /// Lets a hook join or leave every group that it belongs to.
     fn change(&mut self, hook: &Arc<Hook>, how: fn(&mut Group, &Arc<Hook>)) {
         let Self { by_path, by_id, by_hook, repositories } = self;
-        regroup(by_path, hook.repository.path.clone(), hook, how, Some(&mut *repositories));
+        regroup(by_path, path_of(hook), hook, how, Some(&mut *repositories));
         if let Some(id) = &hook.repository.id {
             regroup(by_id, id.clone(), hook, how, Some(repositories));
         }
@@ -117,6 +117,14 @@ impl Group {
     fn leave(&mut self, hook: &Arc<Hook>) {
         self.hooks.retain(|other| other.service != hook.service);
         self.secrets -= hook.secrets.len();
+    }
+}
+
+/// What a hook shares with others of its path. One that names no repository shares it with none; no repository has such a path.
+fn path_of(hook: &Hook) -> String {
+    match hook.repository.path.as_str() {
+        "" => format!("\0{}", hook.service),
+        path => path.to_owned(),
     }
 }
 
@@ -200,5 +208,23 @@ mod tests {
             let found = routes.hooks.iter().map(|hook| hook.service.to_string()).collect::<Vec<_>>();
             prop_assert_eq!((found, routes.most_secrets), one_by_one(&plain, &route));
         }
+    }
+
+    #[test]
+    fn hooks_that_name_no_repository_are_no_repository_together() {
+        let mut hooks = Hooks::default();
+        for at in 0..50 {
+            let hook = Hook {
+                service: ServiceName::parse(format!("s{at}")).unwrap(),
+                provider: ProviderName::parse("ghcr").unwrap(),
+                repository: Repository::default(),
+                hook: Some(HookId::parse(format!("0123456789abcdef-{at}")).unwrap()),
+                secrets: SecretSet::new([Secret::new("s3cret").unwrap()]),
+            };
+            hooks.put(&hook);
+        }
+        let provider = ProviderName::parse("ghcr").unwrap();
+        let routes = hooks.routes(&HookRoute { provider, hook: None, repository: None });
+        assert_eq!(routes.most_secrets, 1, "MACs that every request to this sender costs");
     }
 }

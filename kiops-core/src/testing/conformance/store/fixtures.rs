@@ -192,6 +192,7 @@ pub(super) fn release(service: &str, n: u64, state: ReleaseState) -> Release {
         },
         origin: Origin::Build(build(service, n, BuildState::Succeeded).id),
         order: n,
+        told: std::collections::BTreeMap::new(),
         images: [(container(), image())].into(),
         commit: Some(commit(n)),
         state,
@@ -215,6 +216,8 @@ pub(super) fn live(service: &str, n: u64) -> LaneState {
         release: ReleaseId::derive([service, &n.to_string()]),
         revision: Revision(n),
         order: n,
+        told: std::collections::BTreeMap::new(),
+        unsure: false,
         images: [(container(), image())].into(),
     }
 }
