@@ -23,6 +23,8 @@ struct World {
     inner: FakeRegistry,
     image: ImageName,
     trouble: Mutex<Arc<Trouble>>,
+    /// A manifest that is there and is not given out.
+    withheld: Mutex<Option<Digest>>,
 }
 
 impl std::fmt::Debug for World {
@@ -52,7 +54,9 @@ fn newest(n: u32) -> RetentionPolicy {
 impl World {
     fn new() -> Self {
         let image = ImageName::parse("h.io/team/app").unwrap();
-        Self { inner: FakeRegistry::new(Chaos::none()), image, trouble: Mutex::new(Arc::new(|_| None)) }
+        let trouble: Arc<Trouble> = Arc::new(|_| None);
+        let inner = FakeRegistry::new(Chaos::none());
+        Self { inner, image, trouble: Mutex::new(trouble), withheld: Mutex::default() }
     }
 
     /// Five images, `v1` the oldest, and another tag at `v2`'s.
@@ -100,6 +104,9 @@ impl Registry for World {
         self.inner.resolve(image).await
     }
     async fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest> {
+        if self.withheld.lock().unwrap().as_ref() == Some(digest) {
+            return Err(Error::not_found("read manifest", "it is not given out"));
+        }
         self.inner.manifest(image, digest).await
     }
     async fn put_manifest(&self, image: &ImageName, manifest: &Manifest) -> Result<Digest> {
@@ -299,4 +306,34 @@ async fn facts_tell_what_indexes_hold_also_those_that_only_run() {
     assert!(plan.digests().contains(&below));
     let kept: Vec<&str> = plan.keep.iter().map(|kept| kept.tag.as_str()).collect();
     assert_eq!(kept, ["v1", "sbom"]);
+}
+
+#[tokio::test]
+async fn what_a_manifest_says_oddly_hides_nothing_that_it_names() {
+    let (world, _) = World::with_five();
+    let at = |name: &str| world.inner.tagged(&world.image, &tag(name)).unwrap();
+    let (subject, child) = (at("v1"), at("v2"));
+    let odd = [
+        format!(r#"{{"manifests":null,"subject":{{"digest":"{subject}"}}}}"#),
+        format!(r#"{{"manifests":[{{"size":1}},{{"mediaType":null,"digest":"{child}"}}],"subject":7}}"#),
+    ];
+    let [attached, index] =
+        [0, 1].map(|n| world.inner.push(&world.image, &tag(&format!("odd{n}")), odd[n].as_str()));
+    let facts = RetentionFacts::read(&world, &world.image, ImageUse::default()).await.unwrap();
+    assert_eq!(facts.holds[&subject], BTreeSet::from([attached]));
+    assert_eq!(facts.holds[&index], BTreeSet::from([child]));
+}
+
+#[tokio::test]
+async fn of_what_is_there_and_cannot_be_read_no_plan_is_made() {
+    let (world, used) = World::with_five();
+    let one = world.inner.tagged(&world.image, &tag("v1")).unwrap();
+    *world.withheld.lock().unwrap() = Some(one.clone());
+    let error = RetentionFacts::read(&world, &world.image, used.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // What is named by an index and was never pushed is nothing to wait for.
+    *world.withheld.lock().unwrap() = None;
+    let index = format!(r#"{{"manifests":[{{"digest":"{}"}}]}}"#, Digest::of(b"never pushed"));
+    world.inner.push(&world.image, &tag("index"), &index);
+    RetentionFacts::read(&world, &world.image, used).await.unwrap();
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Registry, TagPage, referred_by};
@@ -61,8 +62,11 @@ impl RetentionFacts {
             }
             match registry.manifest(image, &digest).await {
                 Ok(manifest) => open.extend(facts.note(&digest, &manifest.bytes)),
-                // It went meanwhile, or an index names a platform that nobody pushed.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // It went meanwhile, or an index names a platform that nobody pushed. What is there and is not given out may hold others.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        && (!there.contains(&digest)
+                            || registry.resolve(&image.at(digest.clone())).await?.is_none()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -75,31 +79,29 @@ impl RetentionFacts {
         Ok(facts)
     }
 
-    /// Notes what a manifest names: the platforms of an index, the subject of what is attached. Says which indexes are below it.
+    /// Notes what a manifest names: the platforms of an index, the subject of what is attached. Says what below it may be an index.
     fn note(&mut self, digest: &Digest, manifest: &[u8]) -> Vec<Digest> {
+        // What one part of a manifest does not say in the usual form must not hide what the others name.
         #[derive(Deserialize)]
         struct Named {
             #[serde(default)]
-            manifests: Vec<Content>,
+            manifests: Value,
             #[serde(default)]
-            subject: Option<Content>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Content {
-            #[serde(default)]
-            media_type: String,
-            digest: String,
+            subject: Value,
         }
         // A manifest of another form names no other one.
         let Ok(named) = serde_json::from_slice::<Named>(manifest) else { return Vec::new() };
-        if let Some(subject) = named.subject.and_then(|subject| Digest::parse(subject.digest).ok()) {
+        let digest_of = |content: &Value| Digest::parse(content.get("digest")?.as_str()?).ok();
+        if let Some(subject) = digest_of(&named.subject) {
             self.holds.entry(subject).or_default().insert(digest.clone());
         }
         let mut indexes = Vec::new();
-        for child in named.manifests {
-            let Ok(content) = Digest::parse(child.digest) else { continue };
-            if child.media_type.contains("index") || child.media_type.contains("manifest.list") {
+        for child in named.manifests.as_array().into_iter().flatten() {
+            let Some(content) = digest_of(child) else { continue };
+            let media_type = child.get("mediaType").and_then(Value::as_str).unwrap_or_default();
+            if ["index", "manifest.list"].iter().any(|word| media_type.contains(word))
+                || media_type.is_empty()
+            {
                 indexes.push(content.clone());
             }
             self.holds.entry(digest.clone()).or_default().insert(content);

@@ -73,6 +73,8 @@ pub enum KeepReason {
     Deployed,
     /// A build that is not over made it.
     Building,
+    /// It is made of this manifest, among others, which is in use.
+    Holds(Digest),
     /// This pattern of [`RetentionPolicy::keep`] matches it.
     Matches(String),
     /// It is in no group.
@@ -98,6 +100,7 @@ impl fmt::Display for KeepReason {
         match self {
             Self::Deployed => f.write_str("it is deployed, is about to be, or a rollback wants it"),
             Self::Building => f.write_str("a build that is not over made it"),
+            Self::Holds(digest) => write!(f, "{digest} is a part of it, and in use"),
             Self::Matches(pattern) => write!(f, "`{pattern}` keeps it"),
             Self::NoGroup => f.write_str("it is in no group"),
             Self::NoLimit => f.write_str("its group has no limit"),
@@ -113,12 +116,14 @@ impl fmt::Display for KeepReason {
 
 /// Decides which tags of an image go.
 ///
-/// - A digest that is deployed, or that a running build made, keeps all its tags.
+/// - A digest that is deployed, or that a running build made, keeps all its tags. So does an index of which it is a part: registries
+///   collect what no index names any more.
 /// - What is younger than its group's days, or among the newest of its group, stays; so does what is of unknown age wherever its
 ///   age would count.
 /// - A manifest with one tag that stays is kept whole; only its other tags go. So is what a manifest that stays is made of: the
 ///   platforms of an index, and what is attached to it.
-/// - What is attached by a tag (`sha256-<digest>`, `sha256-<digest>.sig`) goes and stays with what it is about.
+/// - What is attached by a tag (`sha256-<digest>`, `sha256-<digest>.sig`) goes and stays with what it is about. Where there is no tag
+///   of another form, what they are about may be in another repository, and all of them stay.
 ///
 /// The same arguments give the same plan. Once it is carried out, another one at the same time deletes nothing more.
 pub fn plan_retention(policy: &RetentionPolicy, facts: &RetentionFacts, now: Timestamp) -> RetentionPlan {
@@ -184,11 +189,23 @@ struct Judge<'a> {
     /// The place of every digest in its groups, from 0 for the newest.
     ranks: BTreeMap<(usize, &'a Digest), usize>,
     tagged: BTreeSet<&'a Digest>,
+    /// What is made of something that is in use, and of what.
+    holders: BTreeMap<&'a Digest, &'a Digest>,
+    /// Whether the images are here, and not only what is attached to them.
+    has_images: bool,
 }
 
 impl<'a> Judge<'a> {
     fn new(policy: &'a RetentionPolicy, facts: &'a RetentionFacts, now: Timestamp) -> Self {
-        Self { policy, facts, now, ranks: ranks(policy, facts), tagged: facts.tags.values().collect() }
+        Self {
+            policy,
+            facts,
+            now,
+            ranks: ranks(policy, facts),
+            tagged: facts.tags.values().collect(),
+            holders: holders(facts),
+            has_images: ordinary(facts).next().is_some(),
+        }
     }
 
     /// What keeps a tag of any kind.
@@ -199,6 +216,9 @@ impl<'a> Judge<'a> {
         }
         if used.building.contains(digest) {
             return Some(KeepReason::Building);
+        }
+        if let Some(part) = self.holders.get(digest) {
+            return Some(KeepReason::Holds((*part).clone()));
         }
         let pattern = self.policy.keep.matched_by(tag.as_str())?;
         Some(KeepReason::Matches(pattern.to_owned()))
@@ -247,12 +267,13 @@ impl<'a> Judge<'a> {
             return Ok(reason);
         }
         match kept.get(digest) {
-            _ if kept.contains_key(&subject) => return Ok(KeepReason::PartOf(subject)),
+            _ if kept.contains_key(&subject) && subject != *digest => return Ok(KeepReason::PartOf(subject)),
             Some(Why::PartOf(parent)) => return Ok(KeepReason::PartOf(parent.clone())),
             Some(Why::Tag) | None => {}
         }
-        // What is tagged and does not stay goes.
-        let is_gone = self.tagged.contains(&subject) || self.facts.absent.contains(&subject);
+        // What is tagged and does not stay goes. What is about itself is an image that somebody gave such a tag.
+        let is_tagged = self.tagged.contains(&subject) && subject != *digest;
+        let is_gone = is_tagged || (self.has_images && self.facts.absent.contains(&subject));
         if is_gone && !kept.contains_key(digest) && self.policy.limits_anything() {
             return Err(Goes::With(subject));
         }
@@ -285,6 +306,27 @@ impl<'a> Judge<'a> {
             if open.is_empty() {
                 return kept;
             }
+        }
+    }
+}
+
+/// Every manifest that is made, at whatever depth, of one that is in use.
+fn holders(facts: &RetentionFacts) -> BTreeMap<&Digest, &Digest> {
+    let used = &facts.used;
+    let mut found: BTreeMap<&Digest, &Digest> = BTreeMap::new();
+    loop {
+        let before = found.len();
+        for (holder, held) in &facts.holds {
+            let part = held.iter().find_map(|part| match found.get(part) {
+                Some(deeper) => Some(*deeper),
+                None => (used.deployed.contains(part) || used.building.contains(part)).then_some(part),
+            });
+            if let Some(part) = part {
+                found.entry(holder).or_insert(part);
+            }
+        }
+        if found.len() == before {
+            return found;
         }
     }
 }

@@ -47,9 +47,10 @@ pub enum PruneOutcome {
 
 /// Carries a plan out: reads the tags anew, and right before each deletion looks whether its tags still point where they did.
 ///
-/// What has changed since the plan was made is left alone: a tag that moved, a digest that got another tag. A failure stops nothing
+/// What has changed since the plan was made is left alone: a tag that moved, a digest that had another tag when this began. A failure stops nothing
 /// else. May be repeated: what is gone is [`PruneOutcome::Gone`]. Between a look and the deletion that follows it a tag can still
-/// move, since registries have no call that does both; a release of an old digest in that moment is nothing that a registry knows
+/// move, since registries have no call that does both, and between the beginning and the deletion another one can come to point at the
+/// same digest; a release of an old digest in that moment is nothing that a registry knows
 /// of. So plan and prune in one go, and leave `days` long enough for whoever rolls back.
 ///
 /// What only indexes named, and layers, are the registry's own garbage to collect.

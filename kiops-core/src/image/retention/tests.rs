@@ -148,6 +148,40 @@ fn what_is_attached_by_a_tag_goes_with_what_it_is_about() {
 }
 
 #[test]
+fn an_index_stays_with_a_platform_that_is_in_use() {
+    let tags = [("v2", 9), ("v1", 1), ("v0", 5)];
+    let mut facts = facts(&tags, &[(9, 9), (1, 1), (5, 1)]);
+    // An index in the index of `v1` has what is deployed.
+    facts.holds.insert(digest(1), [digest(2), digest(3)].into());
+    facts.holds.insert(digest(2), [digest(4)].into());
+    facts.holds.insert(digest(5), [digest(3)].into());
+    facts.used.deployed.insert(digest(4));
+    let plan = plan_retention(&limits(vec![group(&["*"], Some(1), None)]), &facts, day(100));
+    assert_eq!(gone(&plan), ["v0"]);
+    assert_eq!(reason(&plan, "v1"), &KeepReason::Holds(digest(4)));
+}
+
+#[test]
+fn signatures_of_images_that_are_elsewhere_stay() {
+    let signature = format!("{}.sig", referrers_tag(&digest(1)).unwrap());
+    let policy = limits(vec![group(&["*"], Some(0), None)]);
+    let mut facts = facts(&[(signature.as_str(), 2)], &[]);
+    facts.absent.insert(digest(1));
+    let plan = plan_retention(&policy, &facts, day(100));
+    assert_eq!((gone(&plan), reason(&plan, &signature)), (vec![], &KeepReason::AboutUnknown(digest(1))));
+    facts.tags.insert(tag("v1"), digest(3));
+    assert_eq!(gone(&plan_retention(&policy, &facts, day(100))), [signature.as_str()]);
+}
+
+#[test]
+fn an_image_that_is_tagged_as_if_about_itself_is_not_taken_for_its_own_attachment() {
+    let name = referrers_tag(&digest(1)).unwrap().to_string();
+    let facts = facts(&[(name.as_str(), 1), ("v1", 2)], &[]);
+    let plan = plan_retention(&limits(vec![group(&["*"], Some(0), None)]), &facts, day(100));
+    assert_eq!((gone(&plan), reason(&plan, &name)), (vec![], &KeepReason::AboutUnknown(digest(1))));
+}
+
+#[test]
 fn a_policy_says_what_it_does_not_know() {
     let parsed = serde_json::from_str::<RetentionPolicy>(r#"{"groups": [{"tags": "*", "newset": 3}]}"#);
     assert!(parsed.unwrap_err().to_string().contains("newset"));
@@ -222,6 +256,7 @@ proptest! {
         for digest in facts.used.deployed.iter().chain(&facts.used.building) {
             prop_assert!(plan.delete.iter().all(|deletion| deletion.digest() != digest));
             prop_assert!(facts.holds.get(digest).into_iter().flatten().all(|held| !gone.contains(held)));
+            prop_assert!(facts.holds.iter().all(|(holder, held)| !held.contains(digest) || !gone.contains(holder)));
         }
         for kept in &plan.keep {
             prop_assert!(!gone.contains(&kept.digest), "{} stays and goes", kept.digest);
