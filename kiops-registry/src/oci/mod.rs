@@ -202,7 +202,9 @@ impl Oci {
         let first = || self.wire.ask(OPERATION, Method::GET, image, "tags/list", Scope::pull(image));
         let mut ask = Some(first().query("n", "1000"));
         while let Some(next) = ask.take() {
-            let Some(reply) = or_none(self.wire.good(next).await)? else { break };
+            let answer = self.wire.good(next).await;
+            // An image that is not there has no tags; a page that is not there was promised by the one before.
+            let Some(reply) = (if all.is_empty() { or_none(answer)? } else { Some(answer?) }) else { break };
             let more = next_page(&reply.parts.headers);
             let bytes = reply.bytes(8 << 20).await?;
             let page: Tags = serde_json::from_slice(&bytes).map_err(|_| {

@@ -1,5 +1,6 @@
 //! What is attached to images: by the registry's own list, or by the tag that stands for one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -142,7 +143,7 @@ impl Oci {
             Some(kind) => Some(first()?.query("artifactType", kind)),
             None => Some(first()?),
         };
-        let mut all: Vec<Value> = Vec::new();
+        let (mut all, mut known) = (Vec::<Value>::new(), BTreeSet::new());
         while let Some(next) = ask.take() {
             let reply = self.wire.send(next).await?;
             match reply.status() {
@@ -156,14 +157,15 @@ impl Oci {
                     .with_remedy("check that no proxy answers in its place")
             })?;
             let entries = listed.manifests.unwrap_or_default();
-            let is_over = entries.is_empty();
+            let before = known.len();
+            known.extend(entries.iter().map(|entry| entry["digest"].as_str().unwrap_or_default().to_owned()));
             all.extend(entries);
             if all.len() > ATTACHED_MAX {
                 let message = format!("more than {ATTACHED_MAX} things are attached to {subject}");
                 return Err(Error::new(ErrorKind::TooLarge, LIST, message));
             }
             if let Some(query) = more {
-                if is_over {
+                if known.len() == before {
                     return Err(Error::unavailable(LIST, "the registry's list never ends"));
                 }
                 ask = Some(first()?.queries(&query));

@@ -412,6 +412,18 @@ async fn pages_of_tags_that_never_end_are_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_of_tags_that_breaks_off_is_an_error_and_not_a_shorter_list() {
+    let http = answers(|seen| match seen.url.contains("last=a") {
+        true => Reply::status(404),
+        false => Reply::json(r#"{"tags":["a"]}"#).header("link", "</v2/x?last=a>; rel=\"next\""),
+    });
+    let error = client(&http).tags(&app(), &TagPage::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    let nothing = answers(|_| Reply::status(404));
+    assert_eq!(client(&nothing).tags(&app(), &TagPage::default()).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn images_of_another_host_are_refused_before_anything_is_asked() {
     let http = answers(|_| Reply::status(200));
     let other = image("docker.io/library/alpine");

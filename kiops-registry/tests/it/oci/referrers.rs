@@ -188,9 +188,10 @@ async fn a_registrys_own_list_is_read_page_by_page_and_filtered_where_it_was_not
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_never_ends_and_one_that_is_none_are_refused() {
-    for body in [r#"{"manifests":[]}"#, "<html>"] {
+    let same = json!({"manifests": [entry(1, SBOM)]}).to_string();
+    for body in [r#"{"manifests":[]}"#, "<html>", &same].map(str::to_owned) {
         let http = scripted(move |seen| {
-            let reply = || Reply::json(body).header("link", "</v2/x?page=2>; rel=\"next\"");
+            let reply = || Reply::json(body.clone()).header("link", "</v2/x?page=2>; rel=\"next\"");
             seen.path().contains("/referrers/").then(reply)
         });
         let error = client(&http).list(&app(), &subject(), None).await.unwrap_err();
