@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kiops_core::http::{HttpService, Timer};
-use kiops_core::image::{Catalog, ImageAccess, Manifest, Registry, RegistryCredential, TagPage};
+use kiops_core::image::{Catalog, ImageAccess, Manifest, Referrers, Registry, RegistryCredential, TagPage};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::stream::ByteStream;
 use kiops_core::{Error, ErrorKind, Result};
@@ -188,5 +188,9 @@ impl Registry for DockerHub {
 
     fn catalog(&self) -> Option<&dyn Catalog> {
         Some(self)
+    }
+
+    fn referrers(&self) -> Option<&dyn Referrers> {
+        self.inner.referrers()
     }
 }

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use kiops_core::ErrorKind;
 use kiops_core::http::{ReqwestConfig, ReqwestService, SystemTimer};
-use kiops_core::image::Registry as _;
+use kiops_core::image::{Attachment, Registry as _};
 use kiops_core::testing::conformance::registry::RegistryBench;
 use kiops_core::testing::conformance::{self, Subject};
 use kiops_registry::dockerhub::{DockerHub, DockerHubConfig};
 
 use super::login;
-use crate::fixtures::image;
+use crate::fixtures::{image, push};
 use crate::oci::daemon::{ALICE, Auth, BOB, Daemon};
 
 fn hub(daemon: &Daemon, account: Option<(&str, &str)>) -> DockerHub {
@@ -47,6 +47,17 @@ impl Subject<RegistryBench> for Hubs {
 async fn docker_hub_keeps_every_promise_of_a_registry() {
     let Some(daemon) = Daemon::start(Auth::Nobody) else { return };
     conformance::registry::all(&Hubs(Mutex::new(daemon))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_docker_hub_take_attachments_as_those_of_any_registry() {
+    let Some(daemon) = Daemon::start(Auth::Nobody) else { return };
+    let (hub, site) = (hub(&daemon, None), image("docker.io/team/site"));
+    let subject = push(&hub, site.as_str(), &["v1"], "text").await;
+    let referrers = hub.referrers().unwrap();
+    let attached =
+        referrers.attach(&site, &subject, &Attachment::new("application/x", "text")).await.unwrap();
+    assert_eq!(referrers.list(&site, &subject, None).await.unwrap()[0].digest, attached);
 }
 
 #[tokio::test(flavor = "multi_thread")]
