@@ -17,6 +17,7 @@ mod disk;
 pub mod distribution_client;
 pub mod dockerhub;
 pub mod harbor;
+mod interface;
 pub mod layout;
 mod manifest;
 pub mod oci;

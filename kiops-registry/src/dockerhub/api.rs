@@ -13,13 +13,14 @@ use kiops_core::error::{Retry, without_text};
 use kiops_core::http::{Body, Egress, HttpClient, HttpService, Idempotent, Timer, status_error};
 use kiops_core::image::RegistryCredential;
 use kiops_core::{Error, ErrorKind, Result};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::limit::RateLimit;
 use super::{DockerHubConfig, words};
+use crate::interface::SEGMENT;
 
 /// The interface with one account, or with none. The account is shown to the route that gives tokens only.
 #[derive(Debug)]
@@ -41,9 +42,6 @@ struct Kept {
 
 /// Of a token that does not say how long it is good for.
 const DEFAULT_SECONDS: u64 = 300;
-
-/// What stays as it is in a segment of a path, or in a parameter (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[derive(Deserialize)]
 struct Given {

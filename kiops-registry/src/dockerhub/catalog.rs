@@ -1,7 +1,6 @@
 //! Docker Hub's repositories and tags, to choose from.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use kiops_core::image::{Catalog, CatalogImage, CatalogTag, Listed, Listing};
 use kiops_core::name::{Digest, ImageName, Tag};
 use kiops_core::{Error, ErrorKind, Result};
@@ -9,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::DockerHub;
+use crate::interface::{moment, one_line};
 
 /// What Docker Hub gives a page at most.
 const PAGE_MAX: u64 = 100;
@@ -76,7 +76,7 @@ impl RepositoryBody {
             description: one_line(&self.description.unwrap_or_default()),
             private: self.is_private.unwrap_or(false),
             pulls: self.pull_count.and_then(|pulls| u64::try_from(pulls).ok()),
-            updated_at: moment(self.last_updated),
+            updated_at: moment(self.last_updated.as_deref()),
         })
     }
 }
@@ -96,7 +96,7 @@ impl TagBody {
             digest: self.digest.and_then(|digest| Digest::parse(digest).ok()),
             size: self.full_size.and_then(|size| u64::try_from(size).ok()),
             platforms,
-            pushed_at: moment(self.tag_last_pushed.or(self.last_updated)),
+            pushed_at: moment(self.tag_last_pushed.or(self.last_updated).as_deref()),
         })
     }
 }
@@ -253,15 +253,6 @@ fn namespace_name(name: &str) -> Result<&str> {
     let message = format!("`{}` cannot be a namespace", name.escape_debug());
     Err(Error::invalid("list repositories", message)
         .with_remedy("write a user's or an organisation's name; official images are in `library`"))
-}
-
-/// A text on one line, of at most 200 characters.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect::<String>().trim().to_owned()
-}
-
-fn moment(text: Option<String>) -> Option<Timestamp> {
-    text?.parse().ok().filter(|when: &Timestamp| when.as_second() > 0)
 }
 
 #[cfg(test)]

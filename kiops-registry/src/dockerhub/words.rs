@@ -4,6 +4,8 @@ use kiops_core::ErrorKind;
 use kiops_core::image::RegistryCredential;
 use serde::Deserialize;
 
+use crate::oci::said::repeats;
+
 pub(super) const LOGIN: &str = "check the user name and its access token: one that works is made under Account settings, Personal access tokens; \
     with two factors or single sign-on a password does not do";
 
@@ -44,8 +46,7 @@ pub(super) fn said(body: &[u8], login: Option<&RegistryCredential>) -> String {
     let detail = words.detail.as_ref().and_then(serde_json::Value::as_str).map(str::to_owned);
     let parts: Vec<String> = [words.message, detail, words.text].into_iter().flatten().collect();
     let text = parts.join("; ");
-    let password = login.and_then(|login| login.password.expose_str());
-    if password.is_some_and(|password| text.contains(password)) { String::new() } else { text }
+    if repeats(&text, login) { String::new() } else { text }
 }
 
 #[cfg(test)]

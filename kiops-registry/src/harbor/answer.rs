@@ -106,21 +106,3 @@ pub(super) fn login_remedy(login: Option<&RegistryCredential>) -> &'static str {
         }
     }
 }
-
-/// When something happened, in Harbor's form; nothing for what never did, which it writes as a day of the year 1.
-pub(super) fn moment(text: Option<&str>) -> Option<Timestamp> {
-    text?.parse().ok().filter(|when: &Timestamp| when.as_second() > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_never_happened_has_no_time() {
-        assert_eq!(moment(Some("0001-01-01T00:00:00.000Z")), None);
-        assert_eq!(moment(Some("2024-05-01T12:00:00.123Z")).unwrap().as_second(), 1_714_564_800);
-        assert_eq!(moment(Some("soon")), None);
-        assert_eq!(moment(None), None);
-    }
-}

@@ -6,7 +6,7 @@ use kiops_core::http::{Body, Egress, HostRule, HttpClient, HttpService, Idempote
 use kiops_core::image::{Listed, Listing, RegistryCredential};
 use kiops_core::secret::Secret;
 use kiops_core::{Error, Result};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::HarborConfig;
 use super::answer::Answer;
+use crate::interface::SEGMENT;
 use crate::oci::token::basic;
 
 /// What Harbor gives a page at most.
@@ -249,9 +250,6 @@ impl<'a> Call<'a> {
         self.good().await?.read()
     }
 }
-
-/// What stays as it is in a segment of a path, or in a parameter (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A repository's name as a segment of a path has it: Harbor wants its slashes encoded twice (`a%252Fb`), the second time by [`Api::call`].
 pub(super) fn repository_segment(name: &str) -> String {

@@ -6,8 +6,8 @@ use kiops_core::image::{Artifact, ArtifactTag, Listed, Listing};
 use kiops_core::name::{Digest, Tag};
 use serde::Deserialize;
 
-use super::answer::moment;
 use super::{Harbor, Place};
+use crate::interface::moment;
 
 #[derive(Deserialize)]
 struct ArtifactBody {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::answer::moment;
 use super::{Harbor, project_name};
+use crate::interface::moment;
 
 const ENSURE: &str = "set up webhook";
 const READ: &str = "read webhook";

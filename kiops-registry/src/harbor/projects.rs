@@ -10,8 +10,8 @@ use kiops_core::name::ImageName;
 use kiops_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use super::answer::moment;
 use super::{Harbor, project_name};
+use crate::interface::moment;
 
 const CREATE: &str = "create project";
 

@@ -8,7 +8,8 @@ use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Harbor;
-use super::answer::{Answer, moment};
+use super::answer::Answer;
+use crate::interface::moment;
 
 const OPERATION: &str = "set up robot account";
 const NEEDS: &str = "the role Project Admin, or for a robot List, Read, Create and Update of Robot Account";

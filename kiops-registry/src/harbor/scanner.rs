@@ -10,8 +10,8 @@ use kiops_core::{Error, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::answer::moment;
 use super::{Harbor, Place};
+use crate::interface::{moment, one_line};
 
 /// An artifact, as far as it tells of scans.
 #[derive(Deserialize)]
@@ -87,12 +87,13 @@ impl Scanned {
         };
         let state = state_of(&overview.scan_status);
         let is_done = state == ScanState::Done;
-        let scanner = overview.scanner.map(|scanner| format!("{} {}", scanner.name, scanner.version));
+        let scanner =
+            overview.scanner.map(|scanner| one_line(&format!("{} {}", scanner.name, scanner.version)));
         ScanReport {
             state,
             // A report without counts is not one without findings.
             found: overview.summary.filter(|_| is_done).map(Vulnerabilities::from),
-            scanner: scanner.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
+            scanner: scanner.filter(|name| !name.is_empty()),
             started_at: moment(overview.start_time.as_deref()),
             ended_at: moment(overview.end_time.as_deref()).filter(|_| !state.is_under_way()),
         }

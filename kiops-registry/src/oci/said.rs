@@ -45,11 +45,7 @@ impl Said {
         });
         let parts: Vec<String> = parts.chain(errors.details).chain(errors.message).collect();
         let text = parts.join("; ");
-        let shown = login.is_some_and(|login| {
-            let password = login.password.expose_str();
-            password.is_some_and(|password| text.contains(password)) || text.contains(encoded(login).as_str())
-        });
-        let text = if shown { String::new() } else { text };
+        let text = if repeats(&text, login) { String::new() } else { text };
         Self { codes: errors.errors.into_iter().map(|error| error.code).collect(), text }
     }
 
@@ -61,6 +57,14 @@ impl Said {
     pub(super) fn has(&self, code: &str) -> bool {
         self.codes.iter().any(|said| said.eq_ignore_ascii_case(code))
     }
+}
+
+/// Whether a text has the account's password, bare or as `Basic` has it.
+pub(crate) fn repeats(text: &str, login: Option<&RegistryCredential>) -> bool {
+    login.is_some_and(|login| {
+        let password = login.password.expose_str();
+        password.is_some_and(|password| text.contains(password)) || text.contains(encoded(login).as_str())
+    })
 }
 
 /// The error that an answer is.

@@ -48,7 +48,7 @@ async fn a_scan_goes_from_not_scanned_over_queued_and_running_to_its_report() {
     set(json!({
         "scan_status": "Success", "severity": "Critical",
         "start_time": "2024-05-01T12:00:00Z", "end_time": "2024-05-01T12:01:00Z",
-        "scanner": {"name": "Trivy", "vendor": "Aqua Security", "version": "v0.51.2"},
+        "scanner": {"name": "Trivy", "vendor": "Aqua Security", "version": "v0.51.2\r\n\u{1b}"},
         "summary": {"total": 10, "fixable": 4, "summary": {"Critical": 1, "High": 2, "Medium": 3, "Low": 3, "Unknown": 1}},
     }));
     let done = report(&harbor).await.unwrap();
