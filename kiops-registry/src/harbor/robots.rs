@@ -85,7 +85,7 @@ impl Harbor {
             Error::not_found(OPERATION, format!("there is no project `{project}`"))
                 .with_remedy("make it first")
         })?;
-        if let Some(found) = self.find_robot(body.project_id, &wanted.name).await? {
+        if let Some(found) = self.find_robot(project, body.project_id, &wanted.name).await? {
             return self.renewed(project, &found, wanted).await;
         }
         let days = wanted.days.map_or(-1, |days| i64::from(days.get()));
@@ -99,7 +99,7 @@ impl Harbor {
             return Ok(Robot { credential, expires_at: end(made.expires_at), created: true });
         }
         // Somebody was faster, or an answer was lost on its way.
-        match self.find_robot(body.project_id, &wanted.name).await? {
+        match self.find_robot(project, body.project_id, &wanted.name).await? {
             Some(found) => self.renewed(project, &found, wanted).await,
             None => Err(answer
                 .error()
@@ -107,12 +107,14 @@ impl Harbor {
         }
     }
 
-    async fn find_robot(&self, project_id: u64, name: &str) -> Result<Option<RobotBody>> {
+    async fn find_robot(&self, project: &str, project_id: u64, name: &str) -> Result<Option<RobotBody>> {
         let query = format!("Level=project,ProjectID={project_id}");
         let list = || self.api.get(OPERATION, &["robots"]).query("q", &query).needs(NEEDS);
         let robots: Vec<RobotBody> = self.api.every("the project's list of robots", list).await?;
-        // No name can have a `+` of its own.
-        let is_it = |robot: &RobotBody| robot.name.rsplit_once('+').is_some_and(|(_, own)| own == name);
+        // No name can have a `+` of its own. Whatever the list holds, another project's account is never touched.
+        let is_it = |robot: &RobotBody| {
+            robot.name.rsplit_once('+').is_some_and(|(of, own)| own == name && of.ends_with(project))
+        };
         Ok(robots.into_iter().find(is_it))
     }
 

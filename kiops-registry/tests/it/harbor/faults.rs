@@ -237,6 +237,19 @@ async fn a_robot_without_a_secret_is_no_robot() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_robot_of_another_project_is_never_taken_for_ours() {
+    let http = ScriptedHttp::answering(|seen| match (seen.method.as_str(), seen.path()) {
+        ("POST", _) => Reply::status(201).body(r#"{"id":2,"name":"robot$team+kiops","secret":"s"}"#),
+        (_, path) if path.ends_with("/robots") => Reply::json(r#"[{"id":1,"name":"robot$shop+kiops"}]"#),
+        _ => Reply::json(r#"{"project_id":7,"name":"team"}"#),
+    });
+    let harbor = harbor(&http);
+    let robot = NewRobot { name: "kiops".into(), access: ImageAccess::Push, days: None };
+    assert!(harbor.projects().unwrap().ensure_robot("team", &robot).await.unwrap().created);
+    assert!(http.seen().iter().all(|seen| seen.method != "PUT"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
