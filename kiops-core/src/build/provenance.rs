@@ -29,8 +29,9 @@ pub struct ProvenanceFacts {
     pub repository: Option<String>,
     /// The images that the Dockerfile stands on, as far as the executor tells.
     pub bases: Vec<PinnedImage>,
-    /// Build arguments whose values are nobody's business: they are named, and no more.
-    pub secret_args: BTreeSet<String>,
+    /// Build arguments whose values everybody who can pull may read. Of the others the names are told: a token for one stage is in no
+    /// image's history, and would be here.
+    pub public_args: BTreeSet<String>,
 }
 
 impl ProvenanceFacts {
@@ -41,7 +42,7 @@ impl ProvenanceFacts {
             versions: BTreeMap::new(),
             repository: None,
             bases: Vec::new(),
-            secret_args: BTreeSet::new(),
+            public_args: BTreeSet::new(),
         }
     }
 }
@@ -51,8 +52,7 @@ impl Build {
     /// give the same statement.
     ///
     /// No value of a secret is in it: records have none. Of build secrets only the ids are there, which the Dockerfile shows as well,
-    /// and not where the values are kept. Build arguments are there with their values, as they are in the image's own history, except
-    /// those that the facts call secret: of these the names.
+    /// and not where the values are kept. Build arguments are there by name, and those that the facts call public with their values.
     ///
     /// # Errors
     /// `Conflict` for a build that has not succeeded or whose image was thrown away, `Invalid` where `builder` is no URI.
@@ -69,8 +69,8 @@ impl Build {
         let spec = &self.spec;
         let repository = public(facts.repository.as_deref().unwrap_or(&spec.repository.path));
         let secrets: Vec<&String> = spec.secrets.keys().collect();
-        let (secret_args, args): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            spec.build_args.iter().partition(|(name, _)| facts.secret_args.contains(*name));
+        let (args, hidden_args): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            spec.build_args.iter().partition(|(name, _)| facts.public_args.contains(*name));
         let external = [
             ("provider", json!(spec.provider)),
             ("repository", json!(repository)),
@@ -80,7 +80,7 @@ impl Build {
             ("dockerfile", json!(spec.dockerfile)),
             ("target", json!(spec.target)),
             ("buildArgs", json!(args)),
-            ("secretBuildArgs", json!(secret_args.keys().collect::<Vec<_>>())),
+            ("otherBuildArgs", json!(hidden_args.keys().collect::<Vec<_>>())),
             ("secrets", json!(secrets)),
         ];
         let internal = [
@@ -139,7 +139,11 @@ fn public(repository: &str) -> String {
             url.set_fragment(None);
             url.into()
         }
-        _ => repository.to_owned(),
+        // What git takes without a scheme (`user:token@host:path`) may have an account too.
+        _ => {
+            let path = repository.split(['?', '#']).next().unwrap_or_default();
+            path.rsplit_once('@').map_or(path, |(_, rest)| rest).to_owned()
+        }
     }
 }
 
@@ -168,7 +172,7 @@ mod tests {
     fn facts() -> ProvenanceFacts {
         let mut facts = ProvenanceFacts::new("https://ci.example.com/builders/main");
         facts.versions.insert("kiops".into(), "0.1.0".into());
-        facts.secret_args.insert("KEY".into());
+        facts.public_args.insert("VERSION".into());
         let base = format!("docker.io/library/nginx:alpine@{}", Digest::of(b"base"));
         facts.bases.push(ImageRef::parse(&base).unwrap().pinned().unwrap());
         facts
@@ -197,7 +201,7 @@ mod tests {
                             "context": "web",
                             "dockerfile": "Dockerfile",
                             "buildArgs": {"VERSION": "1.2"},
-                            "secretBuildArgs": ["KEY"],
+                            "otherBuildArgs": ["KEY"],
                             "secrets": ["npm"],
                         },
                         "internalParameters": {
@@ -228,6 +232,10 @@ mod tests {
     fn no_secret_and_no_account_is_in_a_statement() {
         let text = String::from_utf8(built().provenance(&facts()).unwrap().to_json().unwrap()).unwrap();
         assert!(!text.contains("hunter22") && !text.contains(REAL) && !text.contains("ada:"), "{text}");
+        let mut build = built();
+        build.spec.repository.path = "oauth2:glpat-x@git.example.com/team/app.git?token=glpat-x".into();
+        let text = String::from_utf8(build.provenance(&facts()).unwrap().to_json().unwrap()).unwrap();
+        assert!(!text.contains("glpat-x") && text.contains("git.example.com/team/app.git"), "{text}");
     }
 
     #[test]

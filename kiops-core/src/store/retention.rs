@@ -39,10 +39,18 @@ pub async fn image_use(store: &dyn Store, back: usize) -> Result<ImageUse> {
         }
     }
     let mut page = Page::first(PAGE);
+    let (mut live, mut made) = (BTreeSet::new(), BTreeMap::<_, BTreeSet<Digest>>::new());
     loop {
         let builds = store.builds(None, page).await?;
         for build in &builds.items {
-            let Some(digest) = &build.digest else { continue };
+            let what = (build.service().clone(), build.component().clone(), build.commit().clone());
+            let Some(digest) = &build.digest else {
+                if !build.is_over() {
+                    live.insert(what);
+                }
+                continue;
+            };
+            made.entry(what).or_default().insert(digest.clone());
             if !build.is_over() {
                 used.building.insert(digest.clone());
             } else if let Some(at) = build.finished_at {
@@ -51,9 +59,12 @@ pub async fn image_use(store: &dyn Store, back: usize) -> Result<ImageUse> {
             }
         }
         if !next(&mut page, builds.items.len()) {
-            return Ok(used);
+            break;
         }
     }
+    // A build that goes on may just be pushing what an earlier one of its commit made, and tells its digest at its end only.
+    used.building.extend(live.iter().filter_map(|what| made.remove(what)).flatten());
+    Ok(used)
 }
 
 async fn of_service(store: &dyn Store, name: &ServiceName, back: usize, used: &mut ImageUse) -> Result<()> {
@@ -258,5 +269,18 @@ mod tests {
         assert_eq!(used.building, of(&["b", "c"]));
         let digest = |content: &str| image(content).digest;
         assert_eq!(used.built, [(digest("a"), at(100)), (digest("b"), at(70))].into());
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_build_of_the_commit_made_is_in_use_while_another_one_goes_on() {
+        let mut done = started(queued());
+        finish(&mut done, success(), 5);
+        let mut again = started(queued());
+        again.identity.nonce = "again".into();
+        again.id = again.identity.id();
+        assert_eq!(again.digest, None);
+        let digest = done.digest.clone().unwrap();
+        let used = image_use(&store(vec![done, again], Vec::new(), Vec::new()).await, 1).await.unwrap();
+        assert_eq!(used.building, [digest].into());
     }
 }
