@@ -33,7 +33,7 @@ const NETWORK: [&str; 21] = [
 ];
 
 /// Everything that kiops-core pulls in when no feature is on, besides what its own dependencies need.
-const CORE_DIRECTLY: [&str; 20] = [
+const CORE_DIRECTLY: [&str; 21] = [
     "aho-corasick",
     "async-trait",
     "base64",

@@ -22,6 +22,7 @@ fn settings_are_given_back_as_they_were_put() {
     changed["auto_ci"]["push"]["branches"] = json!(["main", "feature/*", "!feature/old/**"]);
     changed["auto_ci"]["tag"] = json!({"enabled": true, "patterns": ["v*"]});
     changed["auto_ci"]["keyword"] = json!("deploy");
+    changed["auto_ci"]["schedule"] = json!([{"cron": "30 2 * * mon-FRI", "time_zone": "Europe/Berlin"}]);
     changed["components"][0]["watch_path"] = json!(["src/**", "!src/**/*.md"]);
     changed["components"][0]["build_args"] = json!({"VERSION": "ünïcode \" \\ \u{1f680}"});
     changed["image"]["tags"] = json!(["latest", "{branch}"]);
@@ -57,6 +58,7 @@ fn a_mistake_in_settings_is_refused_by_its_field() {
     let before = house.get(PATH);
     let long = "a".repeat(1025);
     let many = vec!["main"; 101];
+    let nightly = &json!({"cron": "0 2 * * *"});
     for (settings, says) in [
         (json!({"typo": 1}), "`typo`"),
         (json!({"auto_ci": {"push": {"branch": ["main"]}}}), "auto_ci.push"),
@@ -66,6 +68,18 @@ fn a_mistake_in_settings_is_refused_by_its_field() {
         (json!({"auto_ci": {"push": {"branches": [long]}}}), "auto_ci.push.branches"),
         (json!({"auto_ci": {"tag": {"patterns": many}}}), "auto_ci.tag.patterns"),
         (json!({"auto_ci": {"supersede": "always"}}), "auto_ci.supersede"),
+        (json!({"auto_ci": {"schedule": [nightly, {"cron": "0 24 * * *"}]}}), "auto_ci.schedule[1]"),
+        (
+            json!({"auto_ci": {"schedule": [{"cron": "0 24 * * *"}]}}),
+            "hour `24`: `24` is none (write hours from 0 to 23",
+        ),
+        (json!({"auto_ci": {"schedule": [{"cron": "0 0 30 2 *"}]}}), "no day is ever `30 2 *`"),
+        (
+            json!({"auto_ci": {"schedule": [{"cron": "0 0 * * *", "time_zone": "Mars"}]}}),
+            "there is no `Mars`",
+        ),
+        (json!({"auto_ci": {"schedule": [{"time_zone": "UTC"}]}}), "auto_ci.schedule[0]"),
+        (json!({"auto_ci": {"schedule": vec![nightly; 11]}}), "auto_ci.schedule: 11 are more than 10"),
         (json!({"components": [{"watch_path": ["src/{a"]}]}), "components[0].watch_path"),
         (json!({"components": [{"path": "../elsewhere"}]}), "components.main.path"),
         (json!({"components": [{"dockerfile": "a/../../b"}]}), "components.main.dockerfile"),

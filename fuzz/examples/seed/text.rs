@@ -62,6 +62,14 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     ] {
         add("rate_limit", answer);
     }
+    for schedule in [
+        "UTC\n*/15 * * * *",
+        "Europe/Berlin\n30 2 * * mon-fri",
+        "Australia/Lord_Howe\n0,30 1-3 1-7,31 jan,apr-oct/3 0-7/2",
+        "America/New_York\n59 23 29 2 */3",
+    ] {
+        add("schedule", &format!("\0\0\0\0 12x{schedule}"));
+    }
     for headers in [
         "id-1\n1800000000\nv1,K3p1c2lnbmF0dXJl v1a,x\n\n\n\n\n\n\n\n\n\n{}",
         "\n\n\ntoken\nuuid\n\n\n\n\n\n\n\n{}",

@@ -105,7 +105,16 @@ pub(super) fn carry_out(
     match command {
         Command::Build { component, git_ref, commit, trigger, nonce } => {
             allow(by, Action::Build)?;
-            build(draft, component.as_ref(), &git_ref, &commit, trigger, &nonce, by)
+            let names: Vec<ComponentName> =
+                draft.service().settings.components.iter().map(|known| known.name.clone()).collect();
+            if let Some(wanted) = component.as_ref().filter(|wanted| !names.contains(wanted)) {
+                return Err(missing("component", wanted.as_str()));
+            }
+            let names =
+                names.into_iter().filter(|name| component.as_ref().is_none_or(|wanted| wanted == name));
+            let scope = RefKey::Manual(nonce.clone());
+            let wanted = Wanted { scope, git_ref: &git_ref, commit: &commit, trigger, nonce: &nonce };
+            build(draft, names.collect(), &wanted, by)
         }
         Command::CancelBuild { build } => {
             allow(by, Action::Build)?;
@@ -147,41 +156,43 @@ pub(super) fn carry_out(
     }
 }
 
-fn build(
+/// A commit that is to be built, whatever filters say.
+pub(super) struct Wanted<'a> {
+    pub(super) scope: RefKey,
+    pub(super) git_ref: &'a GitRef,
+    pub(super) commit: &'a Commit,
+    pub(super) trigger: Trigger,
+    /// Tells it from every other. Not empty: it is a build of its own.
+    pub(super) nonce: &'a str,
+}
+
+pub(super) fn build(
     draft: &mut Draft<'_>,
-    component: Option<&ComponentName>,
-    git_ref: &GitRef,
-    commit: &Commit,
-    trigger: Trigger,
-    nonce: &str,
+    components: Vec<ComponentName>,
+    wanted: &Wanted<'_>,
     by: &Subject,
 ) -> Result<Reply> {
-    let names: Vec<ComponentName> =
-        draft.service().settings.components.iter().map(|known| known.name.clone()).collect();
-    if let Some(wanted) = component.filter(|wanted| !names.contains(wanted)) {
-        return Err(missing("component", wanted.as_str()));
-    }
     let mut builds = Vec::new();
-    for name in names.into_iter().filter(|name| component.is_none_or(|wanted| wanted == name)) {
+    for component in components {
         let planned = Planned {
-            component: name,
-            commit: commit.id.clone(),
-            git_ref: git_ref.clone(),
-            scope: RefKey::Manual(nonce.to_owned()),
-            branch: git_ref.branch().cloned(),
-            tag: git_ref.tag().cloned(),
+            component,
+            commit: wanted.commit.id.clone(),
+            git_ref: wanted.git_ref.clone(),
+            scope: wanted.scope.clone(),
+            branch: wanted.git_ref.branch().cloned(),
+            tag: wanted.git_ref.tag().cloned(),
             merge_request: None,
             trust: Trust::Trusted,
             standing: Standing::Newest,
         };
         let mut metadata = draft.metadata_of(&planned);
-        fill(&mut metadata, commit);
+        fill(&mut metadata, wanted.commit);
         let asked = Asked {
-            trigger,
+            trigger: wanted.trigger,
             delivery: None,
             subject: by,
             label: by.label().to_owned(),
-            nonce: nonce.to_owned(),
+            nonce: wanted.nonce.to_owned(),
             metadata,
         };
         builds.push(draft.enqueue_asked(&planned, asked)?);

@@ -36,9 +36,10 @@ impl Draft<'_> {
         for requester in build.requesters.iter().filter(|by| !by.late) {
             let Some(scope) = build.ref_of(requester) else { continue };
             let mut state = self.ref_state(&scope);
-            // An older build that ends late must not take back what a newer one covers; what was built by hand counts where
-            // its place is known.
-            let known = !matches!(requester.scope, RefKey::Manual(_)) || state.has_decided(build.commit());
+            // An older build that ends late must not take back what a newer one covers; what was built by hand or by the clock
+            // counts where its place is known.
+            let by_ref = !matches!(requester.scope, RefKey::Manual(_) | RefKey::Schedule);
+            let known = by_ref || state.has_decided(build.commit());
             if known && !state.is_covered_past(build.component(), build.commit()) {
                 state.covered.insert(build.component().clone(), build.commit().clone());
                 self.put_ref(scope, state);

@@ -14,6 +14,7 @@ mod redeploy;
 mod reply;
 #[cfg(any(feature = "runtime", test))]
 pub(crate) mod report;
+mod schedule;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use command::Command;
 pub use ingest::{Ingest, IngestLimits, Intake, Refused, Taken};
 pub use reconcile::orphans;
 pub use reply::Reply;
+pub use schedule::ScheduledHead;
 pub use step::{Input, Next, Stepped, explain, step};
 #[cfg(feature = "runtime")]
 pub use trigger::new_trigger_key;

@@ -6,6 +6,7 @@ use super::command::{self, Command};
 use super::decide::decide_delivery;
 use super::draft::Draft;
 use super::reply::Reply;
+use super::schedule::{self, ScheduledHead};
 use crate::access::Subject;
 use crate::build::BuildInput;
 use crate::error::Result;
@@ -48,6 +49,11 @@ pub enum Input {
         release: ReleaseId,
         /// What.
         input: ReleaseInput,
+    },
+    /// A schedule of the service may be due.
+    Scheduled {
+        /// The tracked branch's newest commit, where one was due and it was looked up.
+        head: Option<Box<ScheduledHead>>,
     },
     /// Somebody wants something.
     Command {
@@ -105,6 +111,7 @@ pub fn step(rules: &Rules, view: &View, input: Input, now: Timestamp) -> Result<
             draft.apply_release(&release, input)?;
             Reply::Done
         }
+        Input::Scheduled { head } => schedule::look(&mut draft, head.as_deref())?,
         Input::Command { command, by } => command::carry_out(&mut draft, rules, command, &by)?,
     };
     draft.advance_lanes()?;

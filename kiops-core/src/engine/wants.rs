@@ -84,6 +84,10 @@ pub fn wants(service: &ServiceName, input: &Input, primary: &Primary) -> Wants {
             _ => None,
         }));
     }
+    if let Input::Scheduled { head } = input {
+        wants.refs.insert(RefKey::Schedule);
+        wants.commits.extend(head.iter().map(|head| head.commit.id.clone()));
+    }
     if let Input::Command { command, .. } = input {
         if let Command::Build { commit, .. } = command {
             wants.commits.insert(commit.id.clone());

@@ -10,6 +10,7 @@ use crate::name::{
     PinnedImage,
 };
 use crate::provider::{Commit, Comparison};
+use crate::service::Schedule;
 
 /// What newer events replace older ones by: event class and ref, or merge-request number. Two forks with the same branch
 /// name have different numbers (E59); a tag named like a branch is another class (E52).
@@ -26,6 +27,8 @@ pub enum RefKey {
     Manual(String),
     /// No ref: the mark that a service's heads were listed before.
     Listed,
+    /// What a service's schedules ask for, and the mark up to when they were looked at.
+    Schedule,
 }
 
 impl RefKey {
@@ -47,6 +50,7 @@ impl std::fmt::Display for RefKey {
             Self::MergeRequest(number) => write!(f, "mr:{number}"),
             Self::Manual(nonce) => write!(f, "manual:{nonce}"),
             Self::Listed => f.write_str("listed"),
+            Self::Schedule => f.write_str("schedule"),
         }
     }
 }
@@ -75,6 +79,18 @@ pub struct RefState {
     /// How many times the newest head changed: what tells a head from the same head some pushes ago.
     #[serde(default)]
     pub moves: u64,
+    /// Of [`RefKey::Schedule`] alone: up to when the schedules were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Looked>,
+}
+
+/// Up to when a service's schedules were looked at. What was due until then was built, or is not wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The moment.
+    pub at: Timestamp,
+    /// At which schedules. Others are new, and nothing of them was missed.
+    pub schedules: Vec<Schedule>,
 }
 
 impl RefState {

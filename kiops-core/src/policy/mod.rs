@@ -11,6 +11,6 @@ pub(crate) mod tests;
 mod text;
 
 pub use decision::{Decision, HoldReason, Outcome, Planned, PlannedRelease, Skip, SkipReason, Standing};
-pub use facts::{Answer, Answered, Facts, LiveImages, Question, RefKey, RefState};
+pub use facts::{Answer, Answered, Facts, LiveImages, Looked, Question, RefKey, RefState};
 pub use judge::{Rule, Rules, decide};
 pub use text::{Finding, Saw, Weight};

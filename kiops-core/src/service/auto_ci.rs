@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Schedule;
 use crate::filter::{RefFilter, TagFilter};
 
 /// Auto CI: the switch, and each trigger with its filter (K03-K06, K10, K31).
@@ -24,6 +25,9 @@ pub struct AutoCi {
     pub api: ApiCalls,
     /// Images that reach a registry: what redeploys an image service (R03).
     pub image: ImagePushes,
+    /// When the newest commit of the tracked branch is built by the clock, changed or not, at most 10; none by default. The main
+    /// switch counts too; filters, markers and the keyword do not. An image service has nothing to build.
+    pub schedule: Vec<Schedule>,
     /// Whether `[skip ci]`, `[ci skip]`, `[no ci]` and `***NO_CI***` in the head commit's message skip the build.
     pub skip_markers: bool,
     /// If set, only commits whose message contains this word are built (R11).
@@ -34,6 +38,11 @@ pub struct AutoCi {
     pub supersede: Supersede,
     /// What the Git host is told of builds.
     pub report: Report,
+}
+
+impl AutoCi {
+    /// The most schedules of a service.
+    pub const SCHEDULES: usize = 10;
 }
 
 impl Default for AutoCi {
@@ -47,6 +56,7 @@ impl Default for AutoCi {
             pipeline: Pipelines::default(),
             api: ApiCalls::default(),
             image: ImagePushes::default(),
+            schedule: Vec::new(),
             skip_markers: true,
             keyword: None,
             ignored_actors: Vec::new(),

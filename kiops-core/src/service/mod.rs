@@ -6,6 +6,7 @@ mod environment;
 pub mod readiness;
 mod repo_config;
 mod rules;
+mod schedule;
 mod source;
 mod workload;
 
@@ -17,6 +18,7 @@ pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
 pub use repo_config::RepoConfig;
 pub use rules::{Fractions, check_quantity, normal_path};
+pub use schedule::Schedule;
 pub use source::{Component, GitSource, ImageTarget, Source};
 pub use workload::{
     Container, ContainerImage, EnvValue, ExistingKind, GitFile, Target, VolumeMount, Workload,
@@ -179,6 +181,14 @@ impl Settings {
             )
             .with_remedy("switch both triggers off, or set deliveries to `webhook` and create the webhook"));
         }
+        if self.auto_ci.schedule.len() > AutoCi::SCHEDULES {
+            let (found, most) = (self.auto_ci.schedule.len(), AutoCi::SCHEDULES);
+            return Err(Error::invalid(
+                "check settings",
+                format!("auto_ci.schedule: {found} are more than {most}"),
+            )
+            .with_remedy("put several times into one: `0 6,18 * * *`"));
+        }
         if self.deploy.auto && self.deploy.environment.is_none() {
             return refuse("deploy: auto is on and no environment is named".into());
         }
@@ -255,6 +265,17 @@ mod tests {
             assert!(error.to_string().contains("come by webhook only"), "{error}");
             assert!(error.remedy().unwrap().contains("switch both triggers off"));
         }
+    }
+
+    #[test]
+    fn a_service_has_ten_schedules_at_most() {
+        let mut settings = Settings::default();
+        settings.auto_ci.schedule = vec![Schedule::parse("0 2 * * *", "UTC").unwrap(); 10];
+        settings.validate().unwrap();
+        settings.auto_ci.schedule.push(Schedule::parse("0 3 * * *", "UTC").unwrap());
+        let error = settings.validate().unwrap_err();
+        assert!(error.to_string().contains("auto_ci.schedule: 11 are more than 10"), "{error}");
+        assert!(error.remedy().is_some());
     }
 
     #[test]

@@ -104,7 +104,8 @@ pub struct Readiness {
 /// One prerequisite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadinessItem {
-    /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `runtime`, `webhook` or `polling`, `dockerfile`.
+    /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `runtime`, `webhook` or `polling`, `dockerfile`,
+    /// `schedule`.
     pub name: &'static str,
     /// Whether Auto CI needs it, or it is only advised.
     pub required: bool,
@@ -164,6 +165,9 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
             met(found, "found", "add a Dockerfile, or let the Build Wizard write one"),
         ));
     }
+    if !service.settings.auto_ci.schedule.is_empty() {
+        items.push(item("schedule", false, scheduled(service)));
+    }
     Readiness { ready: items.iter().all(|item| item.met || !item.required), items }
 }
 
@@ -203,6 +207,19 @@ fn polling(facts: &ReadinessFacts) -> Result<String, String> {
         "heads are listed every {} s: pushes and tags are found, merge requests and pipelines are not",
         every.as_secs_f64()
     ))
+}
+
+fn scheduled(service: &Service) -> Result<String, String> {
+    let schedules: Vec<String> = service.settings.auto_ci.schedule.iter().map(ToString::to_string).collect();
+    match &service.source {
+        Source::Image => Err("an image service has nothing to build: take the schedules away".into()),
+        Source::Git(_) if !service.settings.auto_ci.enabled => {
+            Err("nothing is built while Auto CI is off, and nothing made up for: switch it on".into())
+        }
+        Source::Git(git) => {
+            Ok(format!("the newest commit of {} is built at {}", git.branch, schedules.join(", ")))
+        }
+    }
 }
 
 fn owner(owner: Option<CredentialOwner>, no: &str) -> Result<String, String> {
@@ -296,6 +313,29 @@ mod tests {
         };
         assert!(message(Some(Duration::from_secs(30))).contains("found when heads are listed"));
         assert_eq!(message(None), "create the webhook with its secret");
+    }
+
+    #[test]
+    fn schedules_say_when_they_build_or_why_they_do_not() {
+        let settings = |more: &str| {
+            format!(
+                r#"{{"image":{{"name":"h.io/app"}},"auto_ci":{{{more}"schedule":[{{"cron":"0 2 * * *"}}]}}}}"#
+            )
+        };
+        let message = |service: &Service| {
+            let report = readiness(service, &ReadinessFacts::local());
+            assert!(report.ready, "it is only advised");
+            let item = report.items.into_iter().find(|item| item.name == "schedule").unwrap();
+            (item.met, item.message)
+        };
+        let mut one = service(&settings(""));
+        assert_eq!(message(&one), (true, "the newest commit of main is built at 0 2 * * * (UTC)".into()));
+        let (met, off) = message(&service(&settings(r#""enabled":false,"#)));
+        assert!(!met && off.contains("switch it on"), "{off}");
+        one.source = Source::Image;
+        let (met, image) = message(&one);
+        assert!(!met && image.contains("take the schedules away"), "{image}");
+        assert!(!missing(&service(WHOLE), &ReadinessFacts::local()).contains(&"schedule"));
     }
 
     #[test]

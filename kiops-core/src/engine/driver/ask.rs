@@ -101,7 +101,7 @@ impl Driver {
     }
 
     /// The newest commit of a ref, or a given one that the ref has: hosts show the commits of forks in every repository of their network.
-    async fn commit_at(
+    pub(super) async fn commit_at(
         &self,
         git: &GitSource,
         git_ref: &GitRef,

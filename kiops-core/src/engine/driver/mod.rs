@@ -2,6 +2,7 @@
 
 mod adapters;
 mod ask;
+mod clock;
 mod follow;
 mod heads;
 mod held;
@@ -247,6 +248,7 @@ impl Driver {
         let (mut starting, mut keeping) = (JoinSet::new(), JoinSet::new());
         starting.spawn(schedule::run(Arc::clone(shared)));
         starting.spawn(tidy::run(Arc::clone(shared)));
+        starting.spawn(clock::run(self.clone()));
         if let Some(every) = shared.config.heads {
             starting.spawn(heads::run(self.clone(), every));
         }

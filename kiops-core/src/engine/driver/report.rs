@@ -312,6 +312,6 @@ fn git_ref(scope: RefKey) -> Option<GitRef> {
     match scope {
         RefKey::Branch(branch) => Some(GitRef::Branch(branch)),
         RefKey::Tag(tag) => Some(GitRef::Tag(tag)),
-        RefKey::MergeRequest(_) | RefKey::Manual(_) | RefKey::Listed => None,
+        RefKey::MergeRequest(_) | RefKey::Manual(_) | RefKey::Listed | RefKey::Schedule => None,
     }
 }

@@ -13,6 +13,7 @@ mod lanes;
 mod laws;
 mod logs;
 mod order;
+mod schedule;
 mod tags;
 mod wakes;
 

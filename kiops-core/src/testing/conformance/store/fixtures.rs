@@ -16,11 +16,11 @@ use crate::name::{
     BranchName, BuildId, CommitId, ComponentName, ContainerName, DeliveryId, Digest, EnvironmentName, GitRef,
     ImageName, PinnedImage, ProviderName, ReleaseId, RepoId, ServiceName, Tag,
 };
-use crate::policy::{Decision, Outcome, RefKey, RefState, Skip, SkipReason};
+use crate::policy::{Decision, Looked, Outcome, RefKey, RefState, Skip, SkipReason};
 use crate::queue::{LimitName, Slot};
 use crate::release::{DeployTarget, Lane, LaneState, Origin, Release, ReleaseState, Revision};
 use crate::secret::Secret;
-use crate::service::{Environment, GitSource, Service, Settings, Source, Target, Timers, Workload};
+use crate::service::{Environment, GitSource, Schedule, Service, Settings, Source, Target, Timers, Workload};
 use crate::stage::Progress;
 use crate::store::{
     Changes, Claim, ClaimRequest, Claims, DeliveryRecord, EventRecord, Hook, NewDelivery, Store, View, Wants,
@@ -284,6 +284,12 @@ pub(super) fn decided_at(heads: &[CommitId]) -> RefState {
         state.note(head, false);
     }
     state
+}
+
+/// The mark that a schedule was looked at then.
+pub(super) fn looked_at(at: Timestamp) -> RefState {
+    let schedules = vec![Schedule::parse("30 2 * * mon-fri", "Europe/Berlin").expect("a schedule")];
+    RefState { looked: Some(Looked { at, schedules }), ..RefState::default() }
 }
 
 /// Changes that change nothing.

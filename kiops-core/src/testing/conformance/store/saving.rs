@@ -2,9 +2,10 @@
 
 use super::fixtures::{
     at, branch, build, changes, claims, commit, conflict, decided_at, delivery, environment, lane, live,
-    name, release, service, skipped, slot, view, with_shop, work,
+    looked_at, name, release, service, skipped, slot, view, with_shop, work,
 };
 use crate::build::{Build, BuildState, Step};
+use crate::policy::RefKey;
 use crate::queue::{LimitName, Slot, Waiting};
 use crate::release::ReleaseState;
 use crate::service::Settings;
@@ -33,7 +34,7 @@ pub async fn what_is_saved_is_seen_by_the_next_view(subject: &dyn Subject<dyn St
         order: 5,
         builds: vec![queued.clone()],
         releases: vec![pending.clone()],
-        refs: vec![(branch("main"), decided_at(&[commit(1)]))],
+        refs: vec![(branch("main"), decided_at(&[commit(1)])), (RefKey::Schedule, looked_at(at(7)))],
         lanes: vec![live("shop", 3)],
         delivery: Some(record.clone()),
         take_slots: vec![total(0, &queued)],
@@ -42,7 +43,7 @@ pub async fn what_is_saved_is_seen_by_the_next_view(subject: &dyn Subject<dyn St
     };
     store.save(&saved, None).await.unwrap();
     let wants = Wants {
-        refs: [branch("main"), branch("unknown")].into(),
+        refs: [branch("main"), branch("unknown"), RefKey::Schedule].into(),
         delivery: Some(record.id.clone()),
         ..Wants::of(name("shop"))
     };
@@ -52,7 +53,7 @@ pub async fn what_is_saved_is_seen_by_the_next_view(subject: &dyn Subject<dyn St
         environments: vec![environment("staging", "here")],
         builds: [(queued.id.clone(), queued.clone())].into(),
         releases: [(pending.id.clone(), pending)].into(),
-        refs: [(branch("main"), decided_at(&[commit(1)]))].into(),
+        refs: [(branch("main"), decided_at(&[commit(1)])), (RefKey::Schedule, looked_at(at(7)))].into(),
         lanes: vec![live("shop", 3)],
         delivery: Some(record),
     };
