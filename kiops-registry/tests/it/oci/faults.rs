@@ -265,7 +265,7 @@ async fn what_comes_with_another_digest_is_refused() {
     let error = stream::collect(stream, 99).await.unwrap_err();
     assert!(error.message().contains("another digest"), "{error}");
     let http = answers(|_| Reply::status(201).header("docker-content-digest", Digest::of(b"other").as_str()));
-    let manifest = kiops_core::image::Manifest { media_type: MANIFEST.into(), bytes: "{}".into() };
+    let manifest = Manifest { media_type: MANIFEST.into(), bytes: "{}".into() };
     let error = client(&http).put_manifest(&app(), &manifest).await.unwrap_err();
     assert!(error.message().contains("another digest"), "{error}");
 }
