@@ -138,6 +138,25 @@ impl Error {
         self
     }
 
+    /// The same error without its cause, for somebody else who waited for the same.
+    #[must_use]
+    pub fn told_again(&self) -> Self {
+        self.reworded(self.operation.clone(), self.message.clone())
+    }
+
+    /// The same error in another operation's words, without its cause: kind, retry advice and remedy stay.
+    #[must_use]
+    pub fn reworded(&self, operation: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            kind: self.kind,
+            retry: self.retry,
+            operation: operation.into(),
+            message: message.into(),
+            remedy: self.remedy.clone(),
+            source: None,
+        }
+    }
+
     /// What kind of thing went wrong.
     pub const fn kind(&self) -> ErrorKind {
         self.kind
@@ -196,6 +215,23 @@ pub fn without_text(error: &impl fmt::Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_that_is_told_again_says_all_that_the_first_said_but_its_cause() {
+        let first = Error::unavailable("fetch", "it is away")
+            .with_retry(Retry::After(3))
+            .with_remedy("wait")
+            .with_source(std::io::Error::other("refused"));
+        let again = first.told_again();
+        assert_eq!(again.to_string(), first.to_string());
+        assert_eq!((again.kind(), again.retry()), (first.kind(), Retry::After(3)));
+        assert!(again.source().is_none());
+        let other = first.reworded("open", "db: it is away");
+        assert_eq!(
+            (other.retry(), other.to_string().as_str()),
+            (Retry::After(3), "open: db: it is away (wait)")
+        );
+    }
 
     #[test]
     fn text_in_the_wrong_place_is_not_repeated() {

@@ -53,6 +53,13 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     ] {
         add("dockerignore", ignore);
     }
+    for dockerfile in [
+        "\n\nARG TAG=1\nFROM h.io/a:$TAG AS a\nRUN <<EOF\nFROM no\nEOF\nFROM scratch\nCOPY --from=a / /\n",
+        "build\nV=2\n# escape=`\nFROM --platform=$BUILDPLATFORM node:${V:-${W:+20}} `\n# no\nAS build\nFROM build\n",
+        "1\n\nFROM a AS x\nRUN --mount=type=bind,from=h.io/t,target=/t make \\\n  all\nFROM x\nCOPY --from=0 / /\n",
+    ] {
+        add("bases", dockerfile);
+    }
     for answer in [
         "\0\u{1}120",
         "\x01\u{2d}Wed, 21 Oct 2026 07:28:00 GMT",

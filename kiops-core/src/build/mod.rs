@@ -1,5 +1,6 @@
 //! Builds: the state machine, what is to be built, and the trait [`BuildExecutor`] that builds it.
 
+mod bases;
 mod clock;
 mod executor;
 mod provenance;
@@ -10,6 +11,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use bases::{Bases, UnknownBase, WhyUnknown, bases};
 pub use executor::BuildExecutor;
 pub use provenance::{BUILD_TYPE, ProvenanceFacts};
 pub use record::{Build, BuildIdentity, CheckRecord, CheckState, Requester, Trigger};

@@ -249,9 +249,9 @@ impl Build {
         self.requesters.iter().filter(|by| by.wants_release()).max_by_key(|by| by.order)
     }
 
-    /// The ref whose tags and coverage a requester stands for: what is built by hand or by the clock stands for its branch or Git tag.
+    /// The ref whose tags and coverage a requester stands for: what is built by hand, by the clock or for a base image stands for its branch or Git tag.
     pub fn ref_of(&self, by: &Requester) -> Option<RefKey> {
-        if !matches!(by.scope, RefKey::Manual(_) | RefKey::Schedule) {
+        if by.scope.is_of_ref() {
             return Some(by.scope.clone());
         }
         let branch = self.branch.as_deref().and_then(|branch| BranchName::parse(branch).ok());

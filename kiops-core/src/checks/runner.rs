@@ -52,3 +52,17 @@ pub struct CheckJob {
     /// The image that it runs in or looks at, by digest.
     pub image: Option<PinnedImage>,
 }
+
+impl CheckJob {
+    /// The check's command with `{image}` and `{commit}` filled in; without a built image `{image}` stays as it is.
+    pub fn command(&self) -> Vec<String> {
+        let filled = |word: &String| {
+            let word = word.replace("{commit}", self.commit.as_str());
+            match &self.image {
+                Some(image) => word.replace("{image}", &image.to_string()),
+                None => word,
+            }
+        };
+        self.check.command.iter().map(filled).collect()
+    }
+}

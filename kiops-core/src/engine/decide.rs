@@ -10,7 +10,7 @@ use crate::access::Subject;
 use crate::build::Trigger;
 use crate::error::Result;
 use crate::event::EventKind;
-use crate::name::{BuildId, CommitId, DeliveryId, ImageRef, Tag};
+use crate::name::{BuildId, CommitId, DeliveryId, ImageRef};
 use crate::notify::DomainEvent;
 use crate::policy::{
     Answered, Facts, Outcome, Planned, Question, RefKey, RefState, Rules, Skip, SkipReason, decide,
@@ -79,9 +79,7 @@ fn own_answers(service: &Service, record: &EventRecord, answers: &[Answered]) ->
     let is_own = |answered: &&Answered| match (&answered.question, &record.event.kind) {
         (Question::Image { image }, EventKind::ImagePush(push)) => {
             let pushed = image.name.path() == push.image && image.tag == push.tag;
-            let own = |ready: &ImageRef| {
-                ready.name == image.name && image.tag == Some(ready.tag.clone().unwrap_or_else(Tag::latest))
-            };
+            let own = |ready: &ImageRef| ready.name == image.name && image.tag == Some(ready.tag_or_latest());
             pushed || service.settings.ready_images().any(own)
         }
         (Question::Image { .. }, _) => false,

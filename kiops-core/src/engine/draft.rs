@@ -145,10 +145,10 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn log(&mut self, build: &BuildId, stage: Stage, text: impl Into<String>) {
-        let line = NewLine { at: self.now, stage, text: text.into() };
+        let line = |n| NewLine { n, at: self.now, stage, text: text.into() };
         match self.logs.iter_mut().find(|(id, _)| id == build) {
-            Some((_, lines)) => lines.push(line),
-            None => self.logs.push((build.clone(), vec![line])),
+            Some((_, lines)) => lines.push(line(lines.len() as u64 + 1)),
+            None => self.logs.push((build.clone(), vec![line(1)])),
         }
     }
 

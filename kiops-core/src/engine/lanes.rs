@@ -36,9 +36,9 @@ impl Draft<'_> {
         for requester in build.requesters.iter().filter(|by| !by.late) {
             let Some(scope) = build.ref_of(requester) else { continue };
             let mut state = self.ref_state(&scope);
-            // An older build that ends late must not take back what a newer one covers; what was built by hand or by the clock
-            // counts where its place is known.
-            let by_ref = !matches!(requester.scope, RefKey::Manual(_) | RefKey::Schedule);
+            // An older build that ends late must not take back what a newer one covers; what was built by hand, by the clock
+            // or for a base image counts where its place is known.
+            let by_ref = requester.scope.is_of_ref();
             let known = by_ref || state.has_decided(build.commit());
             if known && !state.is_covered_past(build.component(), build.commit()) {
                 state.covered.insert(build.component().clone(), build.commit().clone());
@@ -53,11 +53,7 @@ impl Draft<'_> {
     pub(super) fn release_again(&mut self, id: &BuildId, by: &Requester) {
         let Some(build) = self.build(id).filter(|_| by.wants_release()).cloned() else { return };
         let Some(lane) = self.auto_lane(&build) else { return };
-        let coming = self
-            .releases()
-            .filter(|release| release.lane() == lane && !release.is_over())
-            .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
-            .max_by_key(|release| release.order);
+        let coming = self.coming(&lane).max_by_key(|release| release.order);
         let is_there = |images: &BTreeMap<ContainerName, PinnedImage>| {
             images.values().any(|image| Some(&image.digest) == build.digest.as_ref())
         };
@@ -77,6 +73,13 @@ impl Draft<'_> {
         }
     }
 
+    /// The releases whose images are on their way to a lane, or wait for an approval.
+    pub(super) fn coming(&self, lane: &Lane) -> impl Iterator<Item = &Release> {
+        self.releases()
+            .filter(move |release| release.lane() == *lane && !release.is_over())
+            .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
+    }
+
     fn auto_lane(&self, build: &Build) -> Option<Lane> {
         let deploy = &self.service().settings.deploy;
         let environment = deploy.environment.clone().filter(|_| deploy.auto)?;
@@ -84,9 +87,23 @@ impl Draft<'_> {
     }
 
     fn release_by_itself(&mut self, build: &Build) {
-        if let Some(by) = build.wants_release() {
-            self.release_for(build.clone(), by);
+        let Some(by) = build.wants_release() else { return };
+        if by.scope == RefKey::BaseImages && self.is_elsewhere(build) {
+            let text = "Not released: what is live is of another commit, and a moved base image is no reason to go there";
+            return self.log(&build.id, Stage::Deploy, text);
         }
+        self.release_for(build.clone(), by);
+    }
+
+    /// Whether its lane is, or is about to be, at another commit: somebody went back, or on by hand.
+    fn is_elsewhere(&self, build: &Build) -> bool {
+        let Some(lane) = self.auto_lane(build) else { return false };
+        let coming = self.coming(&lane).max_by_key(|release| release.order);
+        let commit = match coming {
+            Some(coming) => coming.commit.as_ref(),
+            None => self.lane(&lane).and_then(|live| live.commit.as_ref()),
+        };
+        commit.is_some_and(|commit| commit != build.commit())
     }
 
     /// What stands in the way of a release is said in the build's log: the build itself is what it is.
@@ -228,6 +245,7 @@ impl Draft<'_> {
                 release: release.clone(),
                 revision,
                 order,
+                commit: self.release(release).and_then(|release| release.commit.clone()),
                 images: images.clone(),
                 told: told.clone(),
                 unsure: false,

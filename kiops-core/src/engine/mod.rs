@@ -1,6 +1,11 @@
 //! The pure heart: [`step`] takes what is stored and what happened, and says what changes. Around it the async rim:
 //! [`Ingest`] takes deliveries in, and behind feature `runtime` the driver performs effects.
 
+#[cfg_attr(
+    not(any(feature = "runtime", test)),
+    allow(dead_code, reason = "the driver alone asks what to look at")
+)]
+mod bases;
 mod command;
 mod decide;
 mod draft;
@@ -25,6 +30,7 @@ mod wants;
 #[cfg(feature = "runtime")]
 mod driver;
 
+pub use bases::{FoundBases, FoundComponent};
 pub use command::Command;
 pub use ingest::{Ingest, IngestLimits, Intake, Refused, Taken};
 pub use reconcile::orphans;

@@ -72,9 +72,7 @@ impl Draft<'_> {
     /// What runs in a lane: the images of the newest release on its way, else what is live. What waits for an approval runs nowhere.
     pub(super) fn lane_images(&self, lane: &Lane) -> Option<LiveImages> {
         let newest = |waiting: bool| {
-            self.releases()
-                .filter(|release| release.lane() == *lane && !release.is_over())
-                .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
+            self.coming(lane)
                 .filter(|release| (release.state == ReleaseState::AwaitingApproval) == waiting)
                 .max_by_key(|release| release.order)
         };

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::bases::{self, FoundBases};
 use super::command::{self, Command};
 use super::decide::decide_delivery;
 use super::draft::Draft;
@@ -55,6 +56,8 @@ pub enum Input {
         /// The tracked branch's newest commit, where one was due and it was looked up.
         head: Option<Box<ScheduledHead>>,
     },
+    /// The base images of the service were looked at.
+    Bases(Box<FoundBases>),
     /// Somebody wants something.
     Command {
         /// What.
@@ -112,6 +115,7 @@ pub fn step(rules: &Rules, view: &View, input: Input, now: Timestamp) -> Result<
             Reply::Done
         }
         Input::Scheduled { head } => schedule::look(&mut draft, head.as_deref())?,
+        Input::Bases(found) => bases::look(&mut draft, &found)?,
         Input::Command { command, by } => command::carry_out(&mut draft, rules, command, &by)?,
     };
     draft.advance_lanes()?;

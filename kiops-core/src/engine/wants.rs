@@ -1,5 +1,6 @@
 //! What a step must see of the store, told from its input and the record that it is about.
 
+use super::bases::KnownRefs;
 use super::command::{Command, Place};
 use super::step::Input;
 use crate::build::Build;
@@ -87,6 +88,11 @@ pub fn wants(service: &ServiceName, input: &Input, primary: &Primary) -> Wants {
     if let Input::Scheduled { head } = input {
         wants.refs.insert(RefKey::Schedule);
         wants.commits.extend(head.iter().map(|head| head.commit.id.clone()));
+    }
+    if let Input::Bases(found) = input {
+        wants.refs.extend(KnownRefs::keys(&found.branch));
+        wants.builds.extend(found.newest.iter().cloned());
+        wants.commits.extend(found.components.values().map(|of| of.commit.id.clone()));
     }
     if let Input::Command { command, .. } = input {
         if let Command::Build { commit, .. } = command {

@@ -1,11 +1,11 @@
 //! Which refs and which changed files matter: patterns compiled once, immutable, cheap to clone.
 //!
-//! Three kinds of list, each with its own rules: [`RefFilter`] for branches, [`TagFilter`] for tags, [`PathFilter`] for
-//! watch paths. What they share:
+//! Four kinds of list, each with its own rules: [`RefFilter`] for branches, [`TagFilter`] for tags, [`PathFilter`] for
+//! watch paths, [`ImageFilter`] for images with their hosts. What they share:
 //!
 //! | pattern | means |
 //! |---|---|
-//! | `*` | any characters, also none. Crosses `/` in branches and tags; stays within one segment in paths |
+//! | `*` | any characters, also none. Crosses `/` in branches, tags and images; stays within one segment in paths |
 //! | `?` | one character. One beyond ASCII counts as its UTF-8 bytes: `ö` is `??` |
 //! | `[ab]` `[a-z]` `[!a]` | one ASCII character of the set, or not of it |
 //! | `{a,b}` | one of several patterns |
@@ -18,11 +18,14 @@
 //! In JSON and YAML a filter is a list of strings, or one string; it is written as a list of the same strings.
 
 mod compiled;
+mod images;
 mod path;
 mod refs;
 
 pub use compiled::{MAX_LIST_BYTES, MAX_PATTERN_BYTES, MAX_PATTERNS, Verdict};
+pub use images::ImageFilter;
 pub use path::{PathFilter, PathVerdict};
+pub(crate) use refs::version;
 pub use refs::{RefFilter, TagFilter};
 
 /// The pattern that stands for exactly this name: every character that means something in a pattern is escaped.

@@ -113,11 +113,7 @@ impl TagFilter {
 
     /// What the list says of a tag, given without `refs/tags/`.
     pub fn verdict(&self, tag: &str) -> Verdict<'_> {
-        let version = if self.0.ranges.is_empty() {
-            None
-        } else {
-            Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
-        };
+        let version = if self.0.ranges.is_empty() { None } else { version(tag) };
         let in_range = self.0.ranges.iter().filter_map(|(number, range)| {
             version.as_ref().is_some_and(|version| range.matches(version)).then_some(*number)
         });
@@ -149,6 +145,11 @@ impl Default for TagFilter {
 }
 
 filter!(TagFilter);
+
+/// The version that a tag is; one `v` may stand before it.
+pub(crate) fn version(tag: &str) -> Option<Version> {
+    Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
+}
 
 /// An expression that must match the whole text.
 fn whole(expression: &str) -> Result<Regex, String> {

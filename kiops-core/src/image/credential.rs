@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::name::is_docker_hub;
 use crate::secret::Secret;
 
 /// What a registry wants to know before it lets somebody in.
@@ -13,6 +14,13 @@ pub struct RegistryCredential {
     pub username: String,
     /// Password or token.
     pub password: Secret,
+}
+
+impl RegistryCredential {
+    /// Whether it is for images of this host, with its port. Docker Hub goes by three names.
+    pub fn is_for(&self, host: &str) -> bool {
+        config_key(&self.host) == config_key(host)
+    }
 }
 
 /// The text of a `config.json` with these credentials (`kubernetes.io/dockerconfigjson`, K22).
@@ -50,10 +58,7 @@ fn empty_config() -> Secret {
 }
 
 fn config_key(host: &str) -> String {
-    match host {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => "https://index.docker.io/v1/".to_owned(),
-        other => other.to_owned(),
-    }
+    if is_docker_hub(host) { "https://index.docker.io/v1/".to_owned() } else { host.to_owned() }
 }
 
 #[cfg(test)]

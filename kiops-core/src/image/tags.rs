@@ -154,8 +154,7 @@ fn clean(name: &str, lower: bool) -> String {
 }
 
 fn semver_of(tag: &GitTag) -> Option<String> {
-    let text = tag.as_str();
-    let version = semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()?;
+    let version = crate::filter::version(tag.as_str())?;
     // A tag cannot hold the `+` of build metadata.
     Some(version.to_string().replace('+', "_"))
 }

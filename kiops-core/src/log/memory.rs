@@ -72,10 +72,10 @@ impl MemoryLogStore {
 
 #[async_trait]
 impl LogStore for MemoryLogStore {
-    async fn append(&self, build: &BuildId, origin: &str, first: u64, lines: Vec<NewLine>) -> Result<()> {
+    async fn append(&self, build: &BuildId, origin: &str, lines: Vec<NewLine>) -> Result<()> {
         self.change(build, |state| {
             let log = state.logs.entry(build.clone()).or_default();
-            log.append(origin, first, lines, self.cap);
+            log.append(origin, lines, self.cap);
         });
         Ok(())
     }
@@ -133,11 +133,14 @@ impl LogStore for MemoryLogStore {
 }
 
 impl Log {
-    fn append(&mut self, origin: &str, first: u64, lines: Vec<NewLine>, cap: usize) {
+    fn append(&mut self, origin: &str, lines: Vec<NewLine>, cap: usize) {
         let known = self.written.get(origin).copied().unwrap_or(0);
         let mut last = known;
-        for (n, line) in (first..).zip(lines).filter(|(n, _)| *n > known) {
-            last = n;
+        for line in lines {
+            if line.n <= last {
+                continue;
+            }
+            last = line.n;
             if !self.full {
                 self.push(line, cap);
             }
@@ -148,7 +151,7 @@ impl Log {
     }
 
     fn push(&mut self, line: NewLine, cap: usize) {
-        let NewLine { at, stage, mut text } = line;
+        let NewLine { at, stage, mut text, .. } = line;
         self.size += text.len() + LINE_COST;
         if self.size > cap {
             self.full = true;

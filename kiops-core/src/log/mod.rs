@@ -37,6 +37,9 @@ pub const LINE_MAX: usize = 16 * 1024;
 /// A line before it has its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewLine {
+    /// Its number among all the lines that its writer ever gives this build: above 0, rising, with or without gaps. Whatever makes it
+    /// is as good as a count, as long as the same line always has the same number: a time, a position in a file.
+    pub n: u64,
     /// When it was written.
     pub at: Timestamp,
     /// The stage it belongs to.
@@ -62,16 +65,15 @@ pub struct LogPage {
 /// Keeps the logs of builds.
 ///
 /// # Guarantees
-/// - `append` is idempotent by (build, origin, first): lines of an origin at or below the highest number that it
+/// - `append` is idempotent by (build, origin, number): lines of an origin at or below the highest number that it
 ///   already wrote are dropped, so a writer that is unsure repeats itself.
 /// - Lines of one call stand together and in order; concurrent calls never mix within one another.
 /// - What `append` has returned for is there after a crash of the process. A torn last write is dropped when the log is opened again.
 /// - A log over its cap takes one last line that says so, and drops the rest; `append` still succeeds.
 #[async_trait]
 pub trait LogStore: Send + Sync + std::fmt::Debug {
-    /// Adds lines. `origin` names the writer (a run id, a work id); `first` is the number of the first line among all that
-    /// this origin ever writes to this build, from 1.
-    async fn append(&self, build: &BuildId, origin: &str, first: u64, lines: Vec<NewLine>) -> Result<()>;
+    /// Adds lines. `origin` names the writer (a run id, a work id), whose numbers the lines bear.
+    async fn append(&self, build: &BuildId, origin: &str, lines: Vec<NewLine>) -> Result<()>;
 
     /// At most `limit` lines after `cursor`. A build without a log gives an empty page that has not ended.
     async fn read(&self, build: &BuildId, cursor: Cursor, limit: usize) -> Result<LogPage>;

@@ -34,13 +34,6 @@ name!(
     check_image_name
 );
 
-impl Tag {
-    /// `latest`: what an image without a tag and without a digest means.
-    pub fn latest() -> Self {
-        Self("latest".into())
-    }
-}
-
 impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
@@ -102,6 +95,11 @@ fn check_image_name(value: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Whether a host is Docker Hub, which goes by three names.
+pub(crate) fn is_docker_hub(host: &str) -> bool {
+    matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io")
+}
+
 /// A registry host must be told apart from a path: it has a dot or a port, or is `localhost`.
 fn is_host(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
@@ -161,9 +159,7 @@ impl ImageRef {
     /// Parses what Docker's users write: `nginx` is `docker.io/library/nginx`, `user/app` is `docker.io/user/app`.
     pub fn parse_familiar(value: &str) -> Result<Self, NameError> {
         match value.split_once('/') {
-            Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", path)) => {
-                Self::of_docker_hub(path)
-            }
+            Some((host, path)) if is_docker_hub(host) => Self::of_docker_hub(path),
             Some((host, _)) if is_host(host) => Self::parse(value),
             _ => Self::of_docker_hub(value),
         }
@@ -173,6 +169,11 @@ impl ImageRef {
     fn of_docker_hub(path: &str) -> Result<Self, NameError> {
         let owner = if path.contains('/') { "" } else { "library/" };
         Self::parse(&format!("docker.io/{owner}{path}"))
+    }
+
+    /// Its tag; where it has none, `latest`, as everybody means it.
+    pub fn tag_or_latest(&self) -> Tag {
+        self.tag.clone().unwrap_or_else(|| Tag("latest".into()))
     }
 
     /// The pinned form, if there is a digest.

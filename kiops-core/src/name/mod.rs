@@ -13,6 +13,7 @@ pub use id::{
     BuildId, CheckName, ConnectionId, DeliveryId, HookId, MemberId, ProviderLiteral, ProviderName, ReleaseId,
     RunId, SecretName, WorkId,
 };
+pub(crate) use image::is_docker_hub;
 pub use image::{Digest, ImageName, ImageRef, PinnedImage, Tag};
 
 use std::fmt;

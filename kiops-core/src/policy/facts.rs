@@ -29,6 +29,8 @@ pub enum RefKey {
     Listed,
     /// What a service's schedules ask for, and the mark up to when they were looked at.
     Schedule,
+    /// What base images that moved ask for, and the mark of what they were.
+    BaseImages,
 }
 
 impl RefKey {
@@ -39,6 +41,11 @@ impl RefKey {
             GitRef::Tag(tag) => Some(Self::Tag(tag.clone())),
             GitRef::Other(_) => None,
         }
+    }
+
+    /// Whether it is a ref's or a merge request's: what is asked for by hand, by the clock or by base images stands for the ref that it builds.
+    pub const fn is_of_ref(&self) -> bool {
+        matches!(self, Self::Branch(_) | Self::Tag(_) | Self::MergeRequest(_))
     }
 }
 
@@ -51,6 +58,7 @@ impl std::fmt::Display for RefKey {
             Self::Manual(nonce) => write!(f, "manual:{nonce}"),
             Self::Listed => f.write_str("listed"),
             Self::Schedule => f.write_str("schedule"),
+            Self::BaseImages => f.write_str("base-images"),
         }
     }
 }
@@ -82,6 +90,29 @@ pub struct RefState {
     /// Of [`RefKey::Schedule`] alone: up to when the schedules were looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked: Option<Looked>,
+    /// Of [`RefKey::BaseImages`] alone: what the base images were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bases: Option<SeenBases>,
+}
+
+/// What a service's base images were when they were looked at last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenBases {
+    /// When.
+    pub at: Timestamp,
+    /// For each component, what each of its bases pointed at when it was first seen, or when a build was last asked for because it moved.
+    pub components: BTreeMap<ComponentName, Vec<SeenBase>>,
+    /// What could not be looked at, in words.
+    pub unfollowed: Vec<String>,
+}
+
+/// A base image, and what its tag pointed at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenBase {
+    /// The image.
+    pub image: ImageRef,
+    /// The digest.
+    pub digest: Digest,
 }
 
 /// Up to when a service's schedules were looked at. What was due until then was built, or is not wanted.

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use semver::Version;
-
 use super::decision::{PlannedRelease, SkipReason};
 use super::facts::{Answer, Known, Question};
 use super::judge::{Judge, Rules, Step};
 use super::text::Saw;
 use crate::event::{EventKind, ImagePush};
-use crate::filter::TagFilter;
+use crate::filter::{TagFilter, version};
 use crate::name::{ComponentName, ContainerName, Digest, ImageRef, PinnedImage, Tag};
 use crate::service::{Component, Container, ContainerImage, Target};
 
@@ -118,17 +116,17 @@ impl<'a> Judge<'a> {
             let matched = match &image.digest {
                 Some(_) => None,
                 None if !filter.is_empty() => filter.matched_by(tag.as_str()),
-                None => (own_tag(image) == *tag).then(|| tag.as_str()),
+                None => (image.tag_or_latest() == *tag).then(|| tag.as_str()),
             };
             let Some(pattern) = matched else {
                 match &image.digest {
                     Some(digest) => patterns.push(digest.to_string()),
-                    None if filter.is_empty() => patterns.push(own_tag(image).to_string()),
+                    None if filter.is_empty() => patterns.push(image.tag_or_latest().to_string()),
                     None => patterns.extend(filter.patterns().iter().cloned()),
                 }
                 continue;
             };
-            if let Some(live) = self.newer_live(follower.component, &follower, pattern, tag) {
+            if let Some(live) = self.newer_live(&follower, pattern, tag) {
                 older = Some(format!("container `{name}` runs `{live}`, a newer version than `{tag}`"));
                 continue;
             }
@@ -153,14 +151,8 @@ impl<'a> Judge<'a> {
 
     /// The tag of a newer version that is live, where a range of versions is what is followed: a repair of an older line goes over
     /// nothing newer.
-    fn newer_live(
-        &self,
-        component: &ComponentName,
-        follower: &Follower<'_>,
-        pattern: &str,
-        tag: &Tag,
-    ) -> Option<&'a Tag> {
-        let live = self.facts.live.get(component)?.images.get(&follower.container.name)?;
+    fn newer_live(&self, follower: &Follower<'_>, pattern: &str, tag: &Tag) -> Option<&'a Tag> {
+        let live = self.facts.live.get(follower.component)?.images.get(&follower.container.name)?;
         let live = live.tag.as_ref().filter(|_| live.name == follower.image.name)?;
         // One that is not followed any more stands in the way of none.
         let counts =
@@ -177,11 +169,11 @@ impl<'a> Judge<'a> {
 
     fn auto_deploy(&mut self) -> Step {
         let deploy = &self.service.settings.deploy;
-        let (on, switch) = (deploy.auto, |on| Saw::Switch { name: "auto deploy".into(), on });
-        if !on {
-            return self.stop("auto deploy", SkipReason::AutoDeployOff, switch(false));
+        let saw = Saw::Switch { name: "auto deploy".into(), on: deploy.auto };
+        if !deploy.auto {
+            return self.stop("auto deploy", SkipReason::AutoDeployOff, saw);
         }
-        self.pass("auto deploy", switch(true));
+        self.pass("auto deploy", saw);
         Ok(())
     }
 
@@ -258,16 +250,7 @@ impl<'a> Judge<'a> {
         let live = self.facts.live.get(component).and_then(|live| live.images.get(&container.name));
         match live.filter(|live| live.name == image.name) {
             Some(live) => Ok(Some(live.clone())),
-            None => self.tag_now(&image.name.tagged(own_tag(image))),
+            None => self.tag_now(&image.name.tagged(image.tag_or_latest())),
         }
     }
-}
-
-fn own_tag(image: &ImageRef) -> Tag {
-    image.tag.clone().unwrap_or_else(Tag::latest)
-}
-
-/// The version that a tag is; one `v` may stand before it.
-fn version(tag: &str) -> Option<Version> {
-    Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
 }

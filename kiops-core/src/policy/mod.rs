@@ -11,6 +11,8 @@ pub(crate) mod tests;
 mod text;
 
 pub use decision::{Decision, HoldReason, Outcome, Planned, PlannedRelease, Skip, SkipReason, Standing};
-pub use facts::{Answer, Answered, Facts, LiveImages, Looked, Question, RefKey, RefState};
+pub use facts::{
+    Answer, Answered, Facts, LiveImages, Looked, Question, RefKey, RefState, SeenBase, SeenBases,
+};
 pub use judge::{Rule, Rules, decide};
 pub use text::{Finding, Saw, Weight};

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::pull_secrets::PullSecrets;
 use crate::error::Result;
 use crate::name::{
     CommitId, ComponentName, ContainerName, DnsLabel, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
@@ -18,7 +19,7 @@ use crate::stage::Failure;
 /// # Guarantees
 /// - `apply` and `rollback` are idempotent by release id: a second call finds the first's revision and changes nothing.
 /// - Either the whole target takes the new revision or, after an error, what ran before keeps running; the same call then completes it.
-/// - Revisions of a target are numbered 1, 2, 3 ... and kept, at least the newest ten.
+/// - Revisions of a target are numbered 1, 2, 3 ... and kept, at least the newest [`REVISIONS_KEPT`].
 #[async_trait]
 pub trait Deployer: Send + Sync + std::fmt::Debug {
     /// The runtime's name, as environments name it.
@@ -42,7 +43,15 @@ pub trait Deployer: Send + Sync + std::fmt::Debug {
 
     /// Removes everything of the target except volumes, its history too. Idempotent.
     async fn remove(&self, target: &DeployTarget) -> Result<()>;
+
+    /// Its pull Secrets, where it keeps such.
+    fn pull_secrets(&self) -> Option<&dyn PullSecrets> {
+        None
+    }
 }
+
+/// So many revisions of a target every [`Deployer`] keeps at least.
+pub const REVISIONS_KEPT: usize = 10;
 
 /// Where a release goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +79,14 @@ pub struct DeployRequest {
     pub commit: Option<CommitId>,
     /// Who asked, for the revision's history.
     pub requested_by: String,
+}
+
+impl DeployRequest {
+    /// What it becomes as this revision, applied at this time.
+    pub fn revision(self, revision: Revision, applied_at: Timestamp) -> RevisionInfo {
+        let Self { release, images, commit, requested_by } = self;
+        RevisionInfo { revision, release, images, commit, requested_by, applied_at }
+    }
 }
 
 /// A revision of a target: 1, 2, 3 ...
@@ -112,6 +129,25 @@ pub struct RevisionInfo {
     pub requested_by: String,
     /// When it was applied.
     pub applied_at: Timestamp,
+}
+
+impl RevisionInfo {
+    /// What it was asked for with.
+    pub fn request(self) -> DeployRequest {
+        let Self { release, images, commit, requested_by, .. } = self;
+        DeployRequest { release, images, commit, requested_by }
+    }
+
+    /// What a rollback to it asks for, as the work of `release`.
+    pub fn again(self, release: &ReleaseId) -> DeployRequest {
+        let requested_by = format!("rollback to revision {}", self.revision);
+        DeployRequest { release: release.clone(), requested_by, ..self.request() }
+    }
+
+    /// What is live when it is.
+    pub fn live(self) -> Live {
+        Live { revision: self.revision, release: self.release, images: self.images }
+    }
 }
 
 /// What is live.

@@ -1,13 +1,17 @@
 //! Releases: the state machine, protection at work, and the trait [`Deployer`] that brings images to a runtime.
 
 mod deployer;
+mod pull_secrets;
 mod record;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 mod view;
 
-pub use deployer::{DeployRequest, DeployTarget, Deployer, Live, Revision, RevisionInfo, RolloutStatus};
+pub use deployer::{
+    DeployRequest, DeployTarget, Deployer, Live, REVISIONS_KEPT, Revision, RevisionInfo, RolloutStatus,
+};
+pub use pull_secrets::{PullSecretCreation, PullSecretState, PullSecrets};
 pub use record::{Lane, LaneState, Origin, Release};
 pub use state::{IllegalRelease, ReleaseAsk, ReleaseInput, ReleaseState};
 pub use view::{BuildView, VisibleState};

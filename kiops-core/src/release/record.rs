@@ -109,6 +109,9 @@ pub struct LaneState {
     pub revision: Revision,
     /// Its place in the service's order.
     pub order: u64,
+    /// The commit that its images were built from, where they were and it was noted.
+    #[serde(default)]
+    pub commit: Option<CommitId>,
     /// Its images.
     pub images: BTreeMap<ContainerName, PinnedImage>,
     /// When each was told of or asked for.

@@ -47,10 +47,11 @@ pub trait SourceAccess: Send + Sync + std::fmt::Debug {
     async fn clone_access(&self) -> Result<CloneAccess>;
 }
 
-/// One report of a run, numbered 1, 2, 3 ... within its run.
+/// One report of a run. Numbers rise within a run, with or without gaps, and every line has its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// Its number. Who has seen `n` asks for what comes after `n`.
+    /// Its number, above 0: of [`RunEvent::Lines`] its last line's, of [`RunEvent::Alive`] its own or that of the report before it.
+    /// Who has seen `n` asks for what comes after `n`, and gets every line and every report that is numbered above it.
     pub n: u64,
     /// What it reports.
     pub event: RunEvent,
@@ -69,9 +70,9 @@ pub enum RunEvent {
         /// How many there are.
         of: u32,
     },
-    /// Log lines, masked and clean.
+    /// Log lines, masked and clean. Another reading may bring the same lines in other portions.
     Lines(Vec<NewLine>),
-    /// Nothing to report, but the container is alive and working: a sign of life for the stall timer (settled 3).
+    /// Nothing to report, but the container is alive and working: a sign of life for the stall timer (settled 3). It need not be kept.
     Alive,
     /// The run is over. Nothing comes after this.
     Finished(RunOutcome),

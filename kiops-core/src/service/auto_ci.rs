@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
-use crate::filter::{RefFilter, TagFilter};
+use crate::filter::{ImageFilter, RefFilter, TagFilter};
 
 /// Auto CI: the switch, and each trigger with its filter (K03-K06, K10, K31).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct AutoCi {
     /// When the newest commit of the tracked branch is built by the clock, changed or not, at most 10; none by default. The main
     /// switch counts too; filters, markers and the keyword do not. An image service has nothing to build.
     pub schedule: Vec<Schedule>,
+    /// Base images that move: what builds again what was built last.
+    pub base_image: BaseImages,
     /// Whether `[skip ci]`, `[ci skip]`, `[no ci]` and `***NO_CI***` in the head commit's message skip the build.
     pub skip_markers: bool,
     /// If set, only commits whose message contains this word are built (R11).
@@ -57,6 +59,7 @@ impl Default for AutoCi {
             api: ApiCalls::default(),
             image: ImagePushes::default(),
             schedule: Vec::new(),
+            base_image: BaseImages::default(),
             skip_markers: true,
             keyword: None,
             ignored_actors: Vec::new(),
@@ -123,6 +126,32 @@ pub struct ImagePushes {
 impl Default for ImagePushes {
     fn default() -> Self {
         Self { enabled: true }
+    }
+}
+
+/// Base images that move: the images of a component's Dockerfile whose tags point elsewhere than when it was last built for them.
+///
+/// What is built again is the commit that a push of the tracked branch or a schedule built last. The main switch counts too. An image
+/// service has nothing to build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BaseImages {
+    /// Whether they build. Off by default.
+    pub enabled: bool,
+    /// How often registries are asked, in minutes, 5 to 10080 (a week); 60 by default.
+    pub every: u32,
+    /// Which images count, host and tag with them; empty: all.
+    pub images: ImageFilter,
+}
+
+impl BaseImages {
+    /// What [`BaseImages::every`] may be, in minutes.
+    pub const EVERY: std::ops::RangeInclusive<u32> = 5..=7 * 24 * 60;
+}
+
+impl Default for BaseImages {
+    fn default() -> Self {
+        Self { enabled: false, every: 60, images: ImageFilter::default() }
     }
 }
 

@@ -22,7 +22,8 @@ pub struct CheckSpec {
     /// The image it runs in; `None`: the image that was built, by digest (G07).
     #[serde(default)]
     pub image: Option<ImageRef>,
-    /// The command with its arguments; never given to a shell. Empty: the image's own.
+    /// The command with its arguments; never given to a shell. Empty: the image's own. In every word `{image}` stands for the image that
+    /// was built, by digest, and `{commit}` for the full commit id: `["trivy", "image", "{image}"]`.
     #[serde(default)]
     pub command: Vec<String>,
     /// Environment variables.

@@ -11,8 +11,8 @@ mod source;
 mod workload;
 
 pub use auto_ci::{
-    ApiCalls, AutoCi, Deliveries, Forks, ImagePushes, MergeRequests, Pipelines, Pushes, Report, Supersede,
-    Tags,
+    ApiCalls, AutoCi, BaseImages, Deliveries, Forks, ImagePushes, MergeRequests, Pipelines, Pushes, Report,
+    Supersede, Tags,
 };
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
@@ -188,6 +188,14 @@ impl Settings {
                 format!("auto_ci.schedule: {found} are more than {most}"),
             )
             .with_remedy("put several times into one: `0 6,18 * * *`"));
+        }
+        let (every, bounds) = (self.auto_ci.base_image.every, BaseImages::EVERY);
+        if !bounds.contains(&every) {
+            return refuse(format!(
+                "auto_ci.base_image.every: {every} minutes are not within {} to {}",
+                bounds.start(),
+                bounds.end()
+            ));
         }
         if self.deploy.auto && self.deploy.environment.is_none() {
             return refuse("deploy: auto is on and no environment is named".into());

@@ -26,6 +26,8 @@ pub struct ReadinessFacts {
     pub heads: Option<Duration>,
     /// Whether heads could be listed the last time; `None`: not tried yet.
     pub listed: Option<bool>,
+    /// How many base images could not be looked at the last time.
+    pub unfollowed_bases: usize,
 }
 
 impl ReadinessFacts {
@@ -40,6 +42,7 @@ impl ReadinessFacts {
             delivered: false,
             heads: None,
             listed: None,
+            unfollowed_bases: 0,
         }
     }
 
@@ -78,6 +81,13 @@ impl ReadinessFacts {
         self.listed = listed;
         self
     }
+
+    /// The same knowing how many base images could not be looked at the last time.
+    #[must_use]
+    pub const fn with_unfollowed_bases(mut self, count: usize) -> Self {
+        self.unfollowed_bases = count;
+        self
+    }
 }
 
 /// Whose credential it is.
@@ -105,7 +115,7 @@ pub struct Readiness {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadinessItem {
     /// What it is: `service`, `git_credential`, `registry`, `registry_credential`, `runtime`, `webhook` or `polling`, `dockerfile`,
-    /// `schedule`.
+    /// `schedule`, `base_image`.
     pub name: &'static str,
     /// Whether Auto CI needs it, or it is only advised.
     pub required: bool,
@@ -156,7 +166,8 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
         (Source::Git(_), Deliveries::Webhook) => items.push(item("webhook", false, webhook(facts))),
         // Nothing else would tell of a push.
         (Source::Git(_), Deliveries::Polling) => items.push(item("polling", true, polling(facts))),
-        (Source::Image, _) => {}
+        // Nobody lists images.
+        (Source::Image, _) => items.push(item("webhook", false, webhook(&facts.with_heads(None, None)))),
     }
     if let (Source::Git(_), Some(found)) = (&service.source, facts.dockerfile) {
         items.push(item(
@@ -167,6 +178,9 @@ pub fn readiness(service: &Service, facts: &ReadinessFacts) -> Readiness {
     }
     if !service.settings.auto_ci.schedule.is_empty() {
         items.push(item("schedule", false, scheduled(service)));
+    }
+    if service.settings.auto_ci.base_image.enabled {
+        items.push(item("base_image", false, base_images(service, facts)));
     }
     Readiness { ready: items.iter().all(|item| item.met || !item.required), items }
 }
@@ -219,6 +233,23 @@ fn scheduled(service: &Service) -> Result<String, String> {
         Source::Git(git) => {
             Ok(format!("the newest commit of {} is built at {}", git.branch, schedules.join(", ")))
         }
+    }
+}
+
+fn base_images(service: &Service, facts: &ReadinessFacts) -> Result<String, String> {
+    match &service.source {
+        Source::Image => Err("an image service has nothing to build: switch base images off".into()),
+        Source::Git(_) if !service.settings.auto_ci.enabled => {
+            Err("nothing is built while Auto CI is off: switch it on".into())
+        }
+        Source::Git(_) if facts.unfollowed_bases > 0 => Err(format!(
+            "{} base images could not be looked at the last time: what was seen of them says which, and why",
+            facts.unfollowed_bases
+        )),
+        Source::Git(git) => Ok(format!(
+            "{} is built when a base image moves: registries are asked every {} min",
+            git.branch, service.settings.auto_ci.base_image.every
+        )),
     }
 }
 
@@ -339,6 +370,36 @@ mod tests {
     }
 
     #[test]
+    fn base_images_say_how_often_they_are_looked_at_or_why_they_are_not() {
+        let settings = |more: &str| {
+            format!(
+                r#"{{"image":{{"name":"h.io/app"}},"auto_ci":{{{more}"base_image":{{"enabled":true}}}}}}"#
+            )
+        };
+        let message = |service: &Service, facts: &ReadinessFacts| {
+            let report = readiness(service, facts);
+            assert!(report.ready, "it is only advised");
+            let item = report.items.into_iter().find(|item| item.name == "base_image").unwrap();
+            (item.met, item.message)
+        };
+        let facts = ReadinessFacts::local();
+        let mut one = service(&settings(""));
+        let (met, says) = message(&one, &facts);
+        assert!(
+            met && says.contains("main is built when a base image moves") && says.contains("every 60 min"),
+            "{says}"
+        );
+        let (met, says) = message(&one, &facts.with_unfollowed_bases(2));
+        assert!(!met && says.starts_with("2 base images"), "{says}");
+        let (met, says) = message(&service(&settings(r#""enabled":false,"#)), &facts);
+        assert!(!met && says.contains("switch it on"), "{says}");
+        one.source = Source::Image;
+        let (met, says) = message(&one, &facts);
+        assert!(!met && says.contains("nothing to build"), "{says}");
+        assert!(!missing(&service(WHOLE), &facts).contains(&"base_image"));
+    }
+
+    #[test]
     fn without_auto_deploy_no_runtime_is_needed() {
         assert!(readiness(&service(r#"{"image":{"name":"h.io/app"}}"#), &ReadinessFacts::local()).ready);
     }
@@ -355,5 +416,11 @@ mod tests {
         let mut service = service("{}");
         service.source = Source::Image;
         assert!(readiness(&service, &ReadinessFacts::default()).ready);
+        let every = Some(Duration::from_secs(30));
+        let facts = ReadinessFacts::default().with_heads(every, Some(true));
+        let report = readiness(&service, &facts);
+        let webhook = report.items.iter().find(|item| item.name == "webhook").unwrap();
+        assert_eq!((webhook.met, webhook.message.as_str()), (false, "create the webhook with its secret"));
+        assert_eq!(missing(&service, &facts.with_webhook(true)), Vec::<&str>::new());
     }
 }

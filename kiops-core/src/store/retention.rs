@@ -161,6 +161,7 @@ mod tests {
             release: release.id.clone(),
             revision: release.revision.unwrap(),
             order: release.order,
+            commit: release.commit.clone(),
             told: BTreeMap::new(),
             unsure: false,
             images: release.images.clone(),

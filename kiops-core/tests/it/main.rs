@@ -2,14 +2,17 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 
+mod bases;
 mod clock;
 mod fakes;
 mod heads;
 mod liars;
 mod log_store;
+mod orphans;
 mod reports;
 mod retention;
 mod sim;
+mod slow_runtime;
 mod store;
 mod tidy;
 mod token_store;

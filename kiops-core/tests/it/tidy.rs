@@ -28,8 +28,8 @@ impl World {
     async fn log(&self, name: &str, days_ago: i64) -> BuildId {
         let build = BuildId::derive([name]);
         let at = self.clock.now() - SignedDuration::from_hours(24 * days_ago);
-        let line = NewLine { at, stage: Stage::Setup, text: "Triggered by Webhook".into() };
-        self.logs.append(&build, "x", 1, vec![line]).await.unwrap();
+        let line = NewLine { n: 1, at, stage: Stage::Setup, text: "Triggered by Webhook".into() };
+        self.logs.append(&build, "x", vec![line]).await.unwrap();
         build
     }
 

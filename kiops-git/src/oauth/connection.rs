@@ -55,7 +55,7 @@ struct State {
     newest: Option<(Secret, Timestamp)>,
     /// How many refreshes have ended, and how the last one failed.
     ended: u64,
-    failure: Option<Failure>,
+    failure: Option<Error>,
 }
 
 #[derive(Clone)]
@@ -223,13 +223,13 @@ impl Inner {
         {
             let state = self.state();
             if let Some(failure) = state.failure.as_ref().filter(|_| state.ended != seen) {
-                return Err(failure.error());
+                return Err(failure.told_again());
             }
         }
         let result = self.renew_alone().await;
         let mut state = self.state();
         state.ended += 1;
-        state.failure = result.as_ref().err().map(Failure::of);
+        state.failure = result.as_ref().err().map(Error::told_again);
         result
     }
 
@@ -411,36 +411,6 @@ pub(super) async fn replace(
                 oauth.http.timer().sleep(LOOK).await;
             }
             Err(error) => return Err(error),
-        }
-    }
-}
-
-/// An error that several are told.
-struct Failure {
-    kind: ErrorKind,
-    retry: Retry,
-    operation: String,
-    message: String,
-    remedy: Option<String>,
-}
-
-impl Failure {
-    fn of(error: &Error) -> Self {
-        Self {
-            kind: error.kind(),
-            retry: error.retry(),
-            operation: error.operation().to_owned(),
-            message: error.message().to_owned(),
-            remedy: error.remedy().map(str::to_owned),
-        }
-    }
-
-    fn error(&self) -> Error {
-        let error =
-            Error::new(self.kind, self.operation.clone(), self.message.clone()).with_retry(self.retry);
-        match &self.remedy {
-            Some(remedy) => error.with_remedy(remedy.clone()),
-            None => error,
         }
     }
 }

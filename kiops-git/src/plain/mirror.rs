@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiops_core::name::CommitId;
 use kiops_core::secret::Secret;
-use kiops_core::{Error, ErrorKind, Result, Retry};
+use kiops_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
@@ -134,24 +134,16 @@ type Flight = Arc<tokio::sync::Mutex<Option<Landed>>>;
 #[derive(Debug)]
 struct Landed {
     started: Instant,
-    failure: Option<(ErrorKind, Retry, String, Option<String>)>,
+    failure: Option<Error>,
 }
 
 impl Landed {
     fn of(started: Instant, result: &Result<()>) -> Self {
-        let failure = result.as_ref().err().map(|error| {
-            (error.kind(), error.retry(), error.message().to_owned(), error.remedy().map(str::to_owned))
-        });
-        Self { started, failure }
+        Self { started, failure: result.as_ref().err().map(Error::told_again) }
     }
 
     fn result(&self) -> Result<()> {
-        let Some((kind, retry, message, remedy)) = &self.failure else { return Ok(()) };
-        let error = Error::new(*kind, FETCH, message.clone()).with_retry(*retry);
-        Err(match remedy {
-            Some(remedy) => error.with_remedy(remedy.clone()),
-            None => error,
-        })
+        self.failure.as_ref().map_or(Ok(()), |error| Err(error.told_again()))
     }
 }
 

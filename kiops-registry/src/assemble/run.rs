@@ -52,18 +52,24 @@ impl Run {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a report; after the last one nothing is added.
+    /// Adds a report.
     fn report(&self, event: RunEvent) {
+        self.report_as(|_, _| event);
+    }
+
+    /// Adds the report that its number and the current stage make; after the last one nothing is added.
+    fn report_as(&self, event: impl FnOnce(u64, Stage) -> RunEvent) {
         let mut state = self.state();
         if state.finished {
             return;
         }
+        let n = state.reports.len() as u64 + 1;
+        let event = event(n, state.stage);
         if let RunEvent::Stage(stage) = event {
             state.stage = stage;
         }
         state.finished = matches!(event, RunEvent::Finished(_));
         state.spoke = Instant::now();
-        let n = state.reports.len() as u64 + 1;
         state.reports.push(RunReport { n, event });
         self.grown.send_replace(n);
     }
@@ -80,9 +86,8 @@ impl Run {
 
     /// A line of the current stage. What stands in it comes from the Dockerfile and from names: it is masked and cleaned here.
     pub(super) fn line(&self, text: &str) {
-        let stage = self.state().stage;
-        let line = NewLine { at: Timestamp::now(), stage, text: self.clean(text) };
-        self.report(RunEvent::Lines(vec![line]));
+        let text = self.clean(text);
+        self.report_as(|n, stage| RunEvent::Lines(vec![NewLine { n, at: Timestamp::now(), stage, text }]));
     }
 
     /// It is over. What a failure says is masked like a line.

@@ -94,14 +94,6 @@ impl DistributionClient {
         &self.config
     }
 
-    fn own(&self, image: &ImageName) -> Result<()> {
-        if image.host().eq_ignore_ascii_case(&self.config.host) {
-            return Ok(());
-        }
-        let message = format!("{image} is not in the registry {}", self.config.host);
-        Err(Error::invalid("choose registry", message).with_remedy("register the registry of that host too"))
-    }
-
     /// What the crate calls an image. `reference` is a tag, or a digest, which goes by as one: of a digest the crate expects an address in the
     /// answer to a manifest, and panics without.
     fn reference(&self, image: &ImageName, reference: &str) -> Reference {
@@ -300,7 +292,7 @@ fn pieces(
 impl Registry for DistributionClient {
     /// The right to push shows in an upload that is begun, which stays until the registry forgets it.
     async fn check(&self, image: &ImageName) -> Result<()> {
-        self.own(image)?;
+        self.config.own(image)?;
         self.entry.greet().await?;
         let reference = &self.reference(image, "latest");
         let run = |client: Client| async move {
@@ -316,7 +308,7 @@ impl Registry for DistributionClient {
     }
 
     async fn tags(&self, image: &ImageName, page: &TagPage) -> Result<Vec<Tag>> {
-        self.own(image)?;
+        self.config.own(image)?;
         let contains = page.contains.as_deref().unwrap_or_default();
         let all = self.all_tags(image).await?.into_iter();
         let wanted = all
@@ -327,11 +319,10 @@ impl Registry for DistributionClient {
 
     async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>> {
         const OPERATION: &str = "read manifest";
-        self.own(&image.name)?;
-        let reference = &match (&image.digest, &image.tag) {
-            (Some(digest), _) => self.digest_reference(&image.name, digest),
-            (None, Some(tag)) => self.reference(&image.name, tag.as_str()),
-            (None, None) => self.reference(&image.name, "latest"),
+        self.config.own(&image.name)?;
+        let reference = &match &image.digest {
+            Some(digest) => self.digest_reference(&image.name, digest),
+            None => self.reference(&image.name, image.tag_or_latest().as_str()),
         };
         let run = |client: Client| async move { client.fetch_manifest_digest(reference, GIVEN).await };
         match self.call(&self.pull(OPERATION, &image.name), run).await {
@@ -346,7 +337,7 @@ impl Registry for DistributionClient {
 
     async fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest> {
         const OPERATION: &str = "read manifest";
-        self.own(image)?;
+        self.config.own(image)?;
         let reference = &self.digest_reference(image, digest);
         let kinds: &Vec<&str> = &ANY_MANIFEST.split(", ").collect();
         let run = |client: Client| async move { client.pull_manifest_raw(reference, GIVEN, kinds).await };
@@ -362,7 +353,7 @@ impl Registry for DistributionClient {
     }
 
     async fn put_manifest(&self, image: &ImageName, manifest: &Manifest) -> Result<Digest> {
-        self.own(image)?;
+        self.config.own(image)?;
         let digest = manifest.digest();
         self.put(image, digest.as_str(), manifest).await?;
         Ok(digest)
@@ -370,7 +361,7 @@ impl Registry for DistributionClient {
 
     async fn blob(&self, image: &ImageName, digest: &Digest) -> Result<ByteStream> {
         const OPERATION: &str = "read blob";
-        self.own(image)?;
+        self.config.own(image)?;
         let (reference, name) = (&self.reference(image, "latest"), digest.as_str());
         let run = |client: Client| async move { client.pull_blob_stream(reference, name).await };
         let blob = self.call(&self.pull(OPERATION, image), run).await?;
@@ -391,7 +382,7 @@ impl Registry for DistributionClient {
     /// The crate says only whether a blob is there: its size is that of an answer whose content is not read.
     async fn blob_size(&self, image: &ImageName, digest: &Digest) -> Result<Option<u64>> {
         const OPERATION: &str = "find blob";
-        self.own(image)?;
+        self.config.own(image)?;
         let (reference, name) = (&self.reference(image, "latest"), digest.as_str());
         let run = |client: Client| async move {
             if !client.blob_exists(reference, name).await? {
@@ -413,7 +404,7 @@ impl Registry for DistributionClient {
         size: u64,
         content: ByteStream,
     ) -> Result<()> {
-        self.own(image)?;
+        self.config.own(image)?;
         if self.blob_size(image, digest).await? == Some(size) {
             return Ok(());
         }
@@ -430,8 +421,8 @@ impl Registry for DistributionClient {
     }
 
     async fn mount_blob(&self, image: &ImageName, from: &ImageName, digest: &Digest) -> Result<bool> {
-        self.own(image)?;
-        if self.own(from).is_err() {
+        self.config.own(image)?;
+        if self.config.own(from).is_err() {
             return Ok(false);
         }
         let (target, source) = (&self.reference(image, "latest"), &self.reference(from, "latest"));
@@ -457,12 +448,12 @@ impl Registry for DistributionClient {
 
     /// Not done: the crate has no call that deletes.
     async fn delete(&self, image: &ImageRef) -> Result<()> {
-        self.own(&image.name)?;
+        self.config.own(&image.name)?;
         Err(unsupported("delete manifest", "this client deletes nothing"))
     }
 
     async fn credential(&self, image: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {
-        self.own(image)?;
+        self.config.own(image)?;
         Ok(self.entry.login().cloned())
     }
 }

@@ -137,7 +137,7 @@ impl Catalog for DockerHub {
     /// Docker Hub finds no tags by a text: its pages are looked through, [`DockerHubConfig::search_pages`](super::DockerHubConfig::search_pages)
     /// of them in one call.
     async fn available_tags(&self, image: &ImageName, wanted: &Listing) -> Result<Listed<CatalogTag>> {
-        self.inner.own(image)?;
+        self.inner.config().own(image)?;
         let (namespace, repository) = image.path().split_once('/').unwrap_or(("library", image.path()));
         let path = ["namespaces", namespace, "repositories", repository, "tags"];
         let mut place = Place::of("list tags", wanted)?;

@@ -79,7 +79,7 @@ impl Harbor {
 
     /// Project and repository of one of our images.
     fn place<'i>(&self, image: &'i ImageName) -> Result<Place<'i>> {
-        self.inner.own(image)?;
+        self.inner.config().own(image)?;
         let (project, repository) = image.path().split_once('/').ok_or_else(|| {
             Error::invalid(
                 "read image name",

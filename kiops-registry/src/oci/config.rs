@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kiops_core::http::{Egress, HostRule, Limits};
+use kiops_core::name::ImageName;
 use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -77,6 +78,15 @@ impl OciConfig {
             piece_bytes: piece_bytes(),
             max_tags: max_tags(),
         }
+    }
+
+    /// Refuses the images of other hosts: a name must never mean another registry's image than it says.
+    pub(crate) fn own(&self, image: &ImageName) -> Result<()> {
+        if image.host().eq_ignore_ascii_case(&self.host) {
+            return Ok(());
+        }
+        let message = format!("{image} is not in the registry {}", self.host);
+        Err(Error::invalid("choose registry", message).with_remedy("register the registry of that host too"))
     }
 
     /// Where calls may go: the registry, its mirrors, and where it may send us. Give a `ReqwestService` the same rules.

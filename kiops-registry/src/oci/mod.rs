@@ -107,15 +107,6 @@ impl Oci {
         self.mirrors.iter().filter(|mirror| !mirror.is_damaged.load(Ordering::Relaxed))
     }
 
-    /// Refuses the images of other hosts: a name must never mean another registry's image than it says.
-    pub(crate) fn own(&self, image: &ImageName) -> Result<()> {
-        if image.host().eq_ignore_ascii_case(&self.config.host) {
-            return Ok(());
-        }
-        let message = format!("{image} is not in the registry {}", self.config.host);
-        Err(Error::invalid("choose registry", message).with_remedy("register the registry of that host too"))
-    }
-
     fn manifest_ask(&self, wire: &Wire, method: Method, image: &ImageName, reference: &str) -> Result<Ask> {
         let ask =
             wire.ask("read manifest", method, image, &format!("manifests/{reference}"), Scope::pull(image));
@@ -187,7 +178,7 @@ impl Oci {
 
     /// The headers of what a reference names, also where the registry says that it was asked too often.
     pub(crate) async fn manifest_headers(&self, image: &ImageName, reference: &str) -> Result<HeaderMap> {
-        self.own(image)?;
+        self.config.own(image)?;
         let reply = self.wire.send(self.manifest_ask(&self.wire, Method::HEAD, image, reference)?).await?;
         match reply.status() {
             200..=299 | 429 => Ok(reply.parts.headers),
@@ -291,7 +282,7 @@ fn cannot_delete() -> Error {
 #[async_trait]
 impl Registry for Oci {
     async fn check(&self, image: &ImageName) -> Result<()> {
-        self.own(image)?;
+        self.config.own(image)?;
         let known = self.wire.good(self.wire.ask_root("check registry")).await;
         known.map_err(|error| match error.kind() {
             ErrorKind::Unavailable if error.remedy().is_none() => error.with_remedy(
@@ -306,7 +297,7 @@ impl Registry for Oci {
     }
 
     async fn tags(&self, image: &ImageName, page: &TagPage) -> Result<Vec<Tag>> {
-        self.own(image)?;
+        self.config.own(image)?;
         let contains = page.contains.as_deref().unwrap_or_default();
         let all = self.all_tags(image).await?.into_iter();
         let wanted = all
@@ -316,13 +307,10 @@ impl Registry for Oci {
     }
 
     async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>> {
-        self.own(&image.name)?;
-        let reference = match (&image.digest, &image.tag) {
-            (Some(digest), _) => digest.as_str(),
-            (None, Some(tag)) => tag.as_str(),
-            (None, None) => "latest",
-        };
-        let ask = self.manifest_ask(&self.wire, Method::HEAD, &image.name, reference)?;
+        self.config.own(&image.name)?;
+        let reference =
+            image.digest.as_ref().map_or_else(|| image.tag_or_latest().to_string(), ToString::to_string);
+        let ask = self.manifest_ask(&self.wire, Method::HEAD, &image.name, &reference)?;
         let reply = self.wire.send(ask).await?;
         match reply.status() {
             404 => return Ok(None),
@@ -337,13 +325,13 @@ impl Registry for Oci {
             return Ok(Some(digest));
         }
         // Some registries say it only by what they give.
-        let ask = self.manifest_ask(&self.wire, Method::GET, &image.name, reference)?;
+        let ask = self.manifest_ask(&self.wire, Method::GET, &image.name, &reference)?;
         let Some(reply) = or_none(self.wire.good(ask).await)? else { return Ok(None) };
         Ok(Some(Digest::of(&reply.bytes(MANIFEST_MAX).await?)))
     }
 
     async fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest> {
-        self.own(image)?;
+        self.config.own(image)?;
         for mirror in self.mirrors() {
             match self.manifest_from(&mirror.wire, image, digest).await {
                 Ok(manifest) => return Ok(manifest),
@@ -354,17 +342,17 @@ impl Registry for Oci {
     }
 
     async fn put_manifest(&self, image: &ImageName, manifest: &Manifest) -> Result<Digest> {
-        self.own(image)?;
+        self.config.own(image)?;
         self.put(image, manifest.digest().as_str(), manifest).await
     }
 
     async fn blob(&self, image: &ImageName, digest: &Digest) -> Result<ByteStream> {
-        self.own(image)?;
+        self.config.own(image)?;
         self.open_blob(image, digest).await
     }
 
     async fn blob_size(&self, image: &ImageName, digest: &Digest) -> Result<Option<u64>> {
-        self.own(image)?;
+        self.config.own(image)?;
         let path = format!("blobs/{digest}");
         let reply = self
             .wire
@@ -390,13 +378,13 @@ impl Registry for Oci {
         size: u64,
         content: ByteStream,
     ) -> Result<()> {
-        self.own(image)?;
+        self.config.own(image)?;
         self.upload(image, digest, size, content).await
     }
 
     async fn mount_blob(&self, image: &ImageName, from: &ImageName, digest: &Digest) -> Result<bool> {
-        self.own(image)?;
-        if self.own(from).is_err() {
+        self.config.own(image)?;
+        if self.config.own(from).is_err() {
             return Ok(false);
         }
         let scope = Scope::mount(image, from);
@@ -419,14 +407,14 @@ impl Registry for Oci {
     }
 
     async fn tag(&self, image: &ImageName, tag: &Tag, digest: &Digest) -> Result<()> {
-        self.own(image)?;
+        self.config.own(image)?;
         // Only the registry itself says that the manifest is there.
         let manifest = self.manifest_from(&self.wire, image, digest).await?;
         self.put(image, tag.as_str(), &manifest).await.map(|_| ())
     }
 
     async fn delete(&self, image: &ImageRef) -> Result<()> {
-        self.own(&image.name)?;
+        self.config.own(&image.name)?;
         match (&image.digest, &image.tag) {
             (Some(digest), _) => match self.delete_reference(&image.name, digest.as_str()).await? {
                 Deleted::Done | Deleted::NotThere => Ok(()),
@@ -448,7 +436,7 @@ impl Registry for Oci {
     }
 
     async fn credential(&self, image: &ImageName, _: ImageAccess) -> Result<Option<RegistryCredential>> {
-        self.own(image)?;
+        self.config.own(image)?;
         Ok(self.wire.login().cloned())
     }
 }

@@ -36,7 +36,7 @@ struct Listed {
 #[async_trait]
 impl Referrers for Oci {
     async fn attach(&self, image: &ImageName, subject: &Digest, attachment: &Attachment) -> Result<Digest> {
-        self.own(image)?;
+        self.config.own(image)?;
         // Only the registry itself says that the subject is there.
         let about = self.manifest_from(&self.wire, image, subject).await?;
         let manifest = attachment.manifest(&about)?;
@@ -57,7 +57,7 @@ impl Referrers for Oci {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Referrer>> {
-        self.own(image)?;
+        self.config.own(image)?;
         let entries = match self.own_list(image, subject, artifact_type).await? {
             Some(entries) => entries,
             None => match self.noted(image, &tag_of(subject)?).await? {

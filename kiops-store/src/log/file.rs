@@ -100,26 +100,24 @@ impl LogFile {
     }
 
     /// Adds the lines that this origin has not written yet. `false`: there were none, or the log is over its cap.
-    pub(super) fn append(
-        &mut self,
-        origin: &str,
-        first: u64,
-        lines: &[NewLine],
-        cap: u64,
-    ) -> io::Result<bool> {
+    pub(super) fn append(&mut self, origin: &str, lines: &[NewLine], cap: u64) -> io::Result<bool> {
         if self.cut {
             return Ok(false);
         }
-        let written = self.origins.get(origin).copied().unwrap_or(0);
+        let mut written = self.origins.get(origin).copied().unwrap_or(0);
         let mut entries = Vec::new();
         let mut bytes = Vec::new();
-        for (i, line) in (first..).zip(lines).filter(|(i, _)| *i > written) {
+        for line in lines {
+            if line.n <= written {
+                continue;
+            }
+            written = line.n;
             let start = bytes.len();
             let entry = Entry::Line {
                 at: line.at,
                 stage: line.stage,
                 origin: origin.into(),
-                i,
+                i: line.n,
                 text: line.text.as_str().into(),
             };
             entry.write(&mut bytes)?;

@@ -215,10 +215,10 @@ fn failed(operation: &'static str, path: &std::path::Path, error: io::Error) -> 
 
 #[async_trait]
 impl LogStore for LogFiles {
-    async fn append(&self, build: &BuildId, origin: &str, first: u64, lines: Vec<NewLine>) -> Result<()> {
+    async fn append(&self, build: &BuildId, origin: &str, lines: Vec<NewLine>) -> Result<()> {
         let origin = origin.to_owned();
         self.with("append to log", build, move |file, config, changed| {
-            if file.append(&origin, first, &lines, config.max_bytes)? {
+            if file.append(&origin, &lines, config.max_bytes)? {
                 changed.send_replace(());
             }
             Ok(())

@@ -203,11 +203,7 @@ async fn check_key(connection: &mut SqliteConnection, place: &Place, sealer: &Se
     if let Some(sealed) = meta(connection, CANARY.row).await? {
         sealer.open(CANARY, &sealed).map_err(|error| {
             let message = format!("database `{}`: {}", place.path.display(), error.message());
-            let named = Error::new(error.kind(), OPERATION, message);
-            match error.remedy() {
-                Some(remedy) => named.with_remedy(remedy.to_owned()),
-                None => named,
-            }
+            error.reworded(OPERATION, message)
         })?;
     } else {
         put_meta(connection, CANARY.row, &sealer.seal(CANARY, b"kiops")?).await?;

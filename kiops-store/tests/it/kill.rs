@@ -49,8 +49,9 @@ pub(crate) async fn log_for_ever(folder: &Path) {
     let first = logs.read(&build, Cursor(0), usize::MAX).await.unwrap().lines.len() as u64 + 1;
     say("open");
     for n in (first..).step_by(3) {
-        let lines = (n..n + 3).map(|n| NewLine { at: at(0), stage: Stage::Build, text: format!("line {n}") });
-        logs.append(&build, "run", n, lines.collect()).await.unwrap();
+        let lines =
+            (n..n + 3).map(|n| NewLine { n, at: at(0), stage: Stage::Build, text: format!("line {n}") });
+        logs.append(&build, "run", lines.collect()).await.unwrap();
         say(&(n + 2).to_string());
     }
 }

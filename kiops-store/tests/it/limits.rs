@@ -136,10 +136,10 @@ pub(crate) async fn fill_log(folder: &Path) {
     let logs = LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap();
     let build = BuildId::derive(["full"]);
     let lines =
-        |n: u64, text: &str| vec![NewLine { at: at(0), stage: Stage::Build, text: format!("{n} {text}") }];
+        |n: u64, text: &str| vec![NewLine { n, at: at(0), stage: Stage::Build, text: format!("{n} {text}") }];
     let mut taken = 0;
     let error = loop {
-        match logs.append(&build, "run", taken + 1, lines(taken + 1, &"x".repeat(1000))).await {
+        match logs.append(&build, "run", lines(taken + 1, &"x".repeat(1000))).await {
             Ok(()) => taken += 1,
             Err(error) => break error,
         }
@@ -147,7 +147,7 @@ pub(crate) async fn fill_log(folder: &Path) {
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Full, Retry::Maybe), "{error}");
     assert!(error.remedy().is_some() && error.message().contains("logs"), "{error}");
     // The file is as it was before, also for a line that does fit.
-    logs.append(&build, "run", taken + 1, lines(taken + 1, "short")).await.unwrap();
+    logs.append(&build, "run", lines(taken + 1, "short")).await.unwrap();
     for logs in [logs, LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap()] {
         let page = logs.read(&build, Cursor(0), usize::MAX).await.unwrap();
         assert_eq!(page.lines.len() as u64, taken + 1);

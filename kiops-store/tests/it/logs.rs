@@ -15,8 +15,11 @@ fn logs(folder: &Path) -> LogFiles {
     LogFiles::open(LogFilesConfig::new(folder)).unwrap()
 }
 
-fn lines(texts: impl IntoIterator<Item = impl ToString>) -> Vec<NewLine> {
-    texts.into_iter().map(|text| NewLine { at: at(0), stage: Stage::Build, text: text.to_string() }).collect()
+fn lines(first: u64, texts: impl IntoIterator<Item = impl ToString>) -> Vec<NewLine> {
+    (first..)
+        .zip(texts)
+        .map(|(n, text)| NewLine { n, at: at(0), stage: Stage::Build, text: text.to_string() })
+        .collect()
 }
 
 async fn texts(logs: &LogFiles, build: &BuildId) -> Vec<String> {
@@ -39,7 +42,7 @@ async fn a_log_torn_at_any_byte_keeps_its_whole_lines_and_goes_on() {
     let folder = TempDir::new().unwrap();
     let build = BuildId::derive(["torn"]);
     let written: Vec<String> = (1..=5).map(|n| format!("line {n} ä \"{}\"", "x".repeat(n * 3))).collect();
-    logs(folder.path()).append(&build, "run", 1, lines(&written)).await.unwrap();
+    logs(folder.path()).append(&build, "run", lines(1, &written)).await.unwrap();
     logs(folder.path()).close(&build).await.unwrap();
     let path = file_in(folder.path());
     let bytes = std::fs::read(&path).unwrap();
@@ -53,7 +56,7 @@ async fn a_log_torn_at_any_byte_keeps_its_whole_lines_and_goes_on() {
         assert_eq!(texts(&logs, &build).await, written[..whole], "cut at {cut}");
         assert_eq!(logs.read(&build, Cursor(5), 1).await.unwrap().ended, cut == bytes.len(), "cut at {cut}");
         // The writer is unsure and repeats everything: what was torn off comes again, once.
-        logs.append(&build, "run", 1, lines(&written)).await.unwrap();
+        logs.append(&build, "run", lines(1, &written)).await.unwrap();
         assert_eq!(texts(&logs, &build).await, written, "cut at {cut}");
         assert_eq!(texts(&self::logs(folder.path()), &build).await, written, "cut at {cut}, opened again");
     }
@@ -63,14 +66,14 @@ async fn a_log_torn_at_any_byte_keeps_its_whole_lines_and_goes_on() {
 async fn garbage_at_the_end_is_dropped_and_in_the_middle_is_said() {
     let folder = TempDir::new().unwrap();
     let build = BuildId::derive(["garbage"]);
-    logs(folder.path()).append(&build, "run", 1, lines(1..=3)).await.unwrap();
+    logs(folder.path()).append(&build, "run", lines(1, 1..=3)).await.unwrap();
     let path = file_in(folder.path());
     let bytes = std::fs::read(&path).unwrap();
     for garbage in [&[0; 700][..], b"\0\0\n\0\n", b"{}\n", b"\xff\xfe\n", b"{\"at\":\"x\"", b"[[[[[[\n"] {
         std::fs::write(&path, [&bytes, garbage].concat()).unwrap();
         let logs = logs(folder.path());
         assert_eq!(texts(&logs, &build).await, ["1", "2", "3"], "{garbage:?}");
-        logs.append(&build, "run", 4, lines([4])).await.unwrap();
+        logs.append(&build, "run", lines(4, [4])).await.unwrap();
         assert_eq!(texts(&self::logs(folder.path()), &build).await, ["1", "2", "3", "4"], "{garbage:?}");
     }
     let mut damaged = bytes.clone();
@@ -88,7 +91,7 @@ async fn a_long_log_is_read_from_any_cursor() {
     let build = BuildId::derive(["long"]);
     let writer = logs(folder.path());
     for first in (1..=3000_u64).step_by(100) {
-        writer.append(&build, "run", first, lines(first..first + 100)).await.unwrap();
+        writer.append(&build, "run", lines(first, first..first + 100)).await.unwrap();
     }
     for logs in [writer, logs(folder.path())] {
         for cursor in [0, 1, 62, 63, 64, 65, 127, 128, 1999, 2998, 2999, 3000, 4000] {
@@ -113,8 +116,8 @@ async fn more_logs_than_are_kept_in_memory_lose_no_line_and_no_follower() {
     });
     for n in 1..=5 {
         for build in &builds {
-            logs.append(build, "run", n, lines([n])).await.unwrap();
-            logs.append(build, "run", n, lines([n])).await.unwrap();
+            logs.append(build, "run", lines(n, [n])).await.unwrap();
+            logs.append(build, "run", lines(n, [n])).await.unwrap();
         }
     }
     assert!(!follower.is_finished() || logs.read(&builds[0], Cursor(5), 1).await.unwrap().lines.is_empty());
@@ -122,7 +125,7 @@ async fn more_logs_than_are_kept_in_memory_lose_no_line_and_no_follower() {
         assert_eq!(texts(&logs, build).await, ["1", "2", "3", "4", "5"]);
     }
     let begun = std::time::Instant::now();
-    logs.append(&builds[0], "run", 6, lines([6])).await.unwrap();
+    logs.append(&builds[0], "run", lines(6, [6])).await.unwrap();
     follower.await.unwrap().unwrap();
     assert!(begun.elapsed() < std::time::Duration::from_secs(30), "the follower was woken");
 }
@@ -132,7 +135,7 @@ async fn old_logs_expire_and_others_stay() {
     let folder = TempDir::new().unwrap();
     let logs = logs(folder.path());
     let (old, new) = (BuildId::derive(["old"]), BuildId::derive(["new"]));
-    logs.append(&old, "run", 1, lines([1])).await.unwrap();
+    logs.append(&old, "run", lines(1, [1])).await.unwrap();
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     std::fs::File::options()
         .append(true)
@@ -140,7 +143,7 @@ async fn old_logs_expire_and_others_stay() {
         .unwrap()
         .set_modified(long_ago)
         .unwrap();
-    logs.append(&new, "run", 1, lines([1])).await.unwrap();
+    logs.append(&new, "run", lines(1, [1])).await.unwrap();
     std::fs::write(folder.path().join("a note"), "not ours").unwrap();
     assert_eq!(logs.expire(Timestamp::now() - SignedDuration::from_mins(30)).await.unwrap(), 1);
     assert_eq!(texts(&logs, &old).await, [""; 0]);

@@ -275,7 +275,7 @@ impl Driver {
         })
     }
 
-    async fn service(&self, name: &ServiceName) -> Result<Service> {
+    pub(super) async fn service(&self, name: &ServiceName) -> Result<Service> {
         let stored = self.shared.store.service(name).await?;
         stored
             .map(|stored| stored.value)

@@ -1,4 +1,5 @@
-//! Builds by the clock: the schedules of all services are looked at, and what is due gets the tracked branch's newest commit.
+//! What is done by the clock: the schedules of all services are looked at, and what is due gets the tracked branch's newest commit; base
+//! images are looked at in their interval.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -10,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Driver, LONGEST_WAIT, backoff, until};
+use super::{Driver, LONGEST_WAIT, backoff, bases, until};
 use crate::engine::schedule::{ScheduledHead, Standing};
 use crate::engine::step::Input;
 use crate::error::{Error, Result, Retry};
@@ -32,10 +33,24 @@ pub(super) async fn run(driver: Driver) {
         under_way: JoinSet::new(),
         places: Arc::new(Semaphore::new(AT_ONCE)),
     };
+    let mut bases = bases::Rounds::new(rounds.driver.clone());
     let mut next = Instant::now();
     loop {
         tokio::select! {
-            () = tokio::time::sleep_until(next) => next = rounds.look().await,
+            () = tokio::time::sleep_until(next) => {
+                let latest = Instant::now() + EVERY;
+                next = match rounds.services().await {
+                    Ok(services) => {
+                        let next = rounds.look(&services, latest).await;
+                        bases.look(&services, latest).await.min(next)
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "neither schedules nor base images could be looked at");
+                        latest
+                    }
+                };
+            }
+            Some(Ok((service, result))) = bases.join_next() => bases.ended(&service, &result),
             Some(Ok((service, result))) = rounds.under_way.join_next() => {
                 if let Some(again) = rounds.ended(&service, &result) {
                     next = next.min(again);
@@ -63,21 +78,13 @@ struct Known {
 }
 
 impl Rounds {
-    /// Looks at every service once. Says when to look again.
-    async fn look(&mut self) -> Instant {
-        let latest = Instant::now() + EVERY;
-        let services = match self.services().await {
-            Ok(services) => services,
-            Err(error) => {
-                tracing::error!(%error, "schedules could not be looked at");
-                return latest;
-            }
-        };
+    /// Looks at every service once. Says when to look again, `latest` at the latest.
+    async fn look(&mut self, services: &[Service], latest: Instant) -> Instant {
         let mut next = latest;
         let mut seen = BTreeMap::new();
         for service in services {
             let mut known = self.known.remove(&service.name).unwrap_or_default();
-            match self.look_at(&service, &mut known).await {
+            match self.look_at(service, &mut known).await {
                 Ok(again) => next = next.min(again.unwrap_or(latest)),
                 Err(error) => {
                     tracing::error!(service = %service.name, %error, "schedules could not be looked at");

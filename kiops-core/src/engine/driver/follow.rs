@@ -1,6 +1,5 @@
 //! Starting runs and following them to their end.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,58 +7,37 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::perform::overtaken;
+use super::runs::Runner;
 use super::{Shared, backoff, later};
 use crate::build::{Build, BuildExecutor, BuildInput, BuildOutput};
 use crate::checks::{CheckJob, CheckRunner};
 use crate::engine::step::Input;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::image::ImageAccess;
-use crate::log::NewLine;
 use crate::name::{BuildId, CheckName, RunId, SecretName};
 use crate::provider::linked_file;
-use crate::run::{Observed, ProviderSource, RunEvent, RunInputs, RunOutcome, RunReports};
+use crate::run::{ProviderSource, RunEvent, RunInputs, RunOutcome, RunReports};
 use crate::stage::{Failure, FailureKind, Stage};
-use crate::store::{Claim, Page};
+use crate::store::Claim;
 
 /// The largest Dockerfile that is read to ask an executor whether it takes it.
-const DOCKERFILE_MAX: usize = 1 << 20;
+pub(super) const DOCKERFILE_MAX: usize = 1 << 20;
 
 /// How often a log for which there is no room is tried: room seldom comes by itself.
 const FULL_TRIES: u32 = 3;
 
-/// Where a run is: executors and check runners are followed alike.
-enum Place<'a> {
-    Build(&'a Arc<dyn BuildExecutor>),
-    Check(&'a Arc<dyn CheckRunner>, &'a CheckName),
+/// What a run is followed for.
+struct Place<'a> {
+    runner: Runner<'a>,
+    /// The check that it is; `None`: it is the build itself.
+    check: Option<&'a CheckName>,
 }
 
 impl Place<'_> {
-    async fn reports(&self, run: &RunId, after: u64) -> Result<RunReports> {
-        match self {
-            Self::Build(executor) => executor.reports(run, after).await,
-            Self::Check(runner, _) => runner.reports(run, after).await,
-        }
-    }
-
-    async fn knows(&self, run: &RunId) -> Result<bool> {
-        let observed: Vec<Observed> = match self {
-            Self::Build(executor) => executor.observed().await?,
-            Self::Check(runner, _) => runner.observed().await?,
-        };
-        Ok(observed.iter().any(|one| one.run == *run))
-    }
-
-    async fn cancel(&self, run: &RunId) -> Result<()> {
-        match self {
-            Self::Build(executor) => executor.cancel(run).await,
-            Self::Check(runner, _) => runner.cancel(run).await,
-        }
-    }
-
     fn input(&self, run: &RunId, event: RunEvent) -> BuildInput {
-        match self {
-            Self::Build(_) => BuildInput::Report { run: run.clone(), event },
-            Self::Check(_, check) => BuildInput::Check { run: run.clone(), check: (*check).clone(), event },
+        match self.check {
+            None => BuildInput::Report { run: run.clone(), event },
+            Some(check) => BuildInput::Check { run: run.clone(), check: check.clone(), event },
         }
     }
 }
@@ -82,10 +60,10 @@ impl Shared {
             );
             return self.build_input(claim, id, finished(RunOutcome::Refused(failure))).await;
         };
-        let place = Place::Build(executor);
+        let place = Place { runner: Runner::Builds(executor), check: None };
         if claim.claimed_before > 0 {
             // Somebody had it before: this process in an earlier life, or another one. Only what still runs is adopted.
-            if !place.knows(run).await? {
+            if !place.runner.knows(run).await? {
                 return self.build_input(claim, id, BuildInput::LostByUs { run: run.clone() }).await;
             }
         } else if let Err(stop) = self.start_build(&build, run, executor).await {
@@ -129,9 +107,9 @@ impl Shared {
                 Failure::new(stage, FailureKind::ExecutorUnavailable, "no check runner is registered");
             return self.build_input(claim, id, finished(RunOutcome::Failed(failure))).await;
         };
-        let place = Place::Check(runner, name);
+        let place = Place { runner: Runner::Checks(runner), check: Some(name) };
         if claim.claimed_before > 0 {
-            if !place.knows(run).await? {
+            if !place.runner.knows(run).await? {
                 let outcome = RunOutcome::Lost { reason: "interrupted by a restart".into() };
                 return self.build_input(claim, id, finished(outcome)).await;
             }
@@ -141,6 +119,12 @@ impl Shared {
                 Stop::Later(error) => RunOutcome::Lost { reason: error.to_string() },
             };
             return self.build_input(claim, id, finished(outcome)).await;
+        }
+        // It may have been canceled while it was being started: then it must not go on.
+        if self.current_build(id).await?.is_none_or(|build| build.is_over() || !is_current(&build)) {
+            runner.cancel(run).await?;
+            runner.forget(run).await?;
+            return self.store.finish(claim).await;
         }
         self.follow(claim, id, run, &place).await
     }
@@ -226,7 +210,9 @@ impl Shared {
             commit: build.commit().clone(),
             image: build.image(),
         };
-        let inputs = self.inputs(build, check.spec.secrets.iter()).await?;
+        let mut inputs = self.inputs(build, check.spec.secrets.iter()).await?;
+        // A check pushes nothing.
+        inputs.push = None;
         runner.start(run, &job, inputs).await.map_err(|error| match error.retry() {
             Retry::Never => {
                 Stop::Failed(Failure::from_error(check.spec.stage, FailureKind::ExecutorUnavailable, &error))
@@ -262,7 +248,7 @@ impl Shared {
     }
 
     async fn follow(&self, claim: &Claim, id: &BuildId, run: &RunId, place: &Place<'_>) -> Result<()> {
-        let mut follower = Follower { seen: 0, lines: 0, last_sign: None };
+        let mut follower = Follower { seen: 0, last_sign: None };
         let mut failures = 0;
         loop {
             let ended = tokio::select! {
@@ -304,7 +290,7 @@ impl Shared {
         };
         self.build_input(claim, id, place.input(run, RunEvent::Finished(outcome))).await?;
         // Only now: if the store is what is full, the run goes on, and so does whoever follows it next.
-        if let Err(error) = place.cancel(run).await {
+        if let Err(error) = place.runner.cancel(run).await {
             tracing::warn!(%error, "a run that nobody follows any more could not be stopped");
         }
         Ok(())
@@ -319,10 +305,10 @@ impl Shared {
         place: &Place<'_>,
         follower: &mut Follower,
     ) -> Result<bool> {
-        let mut reports = place.reports(run, follower.seen).await?;
+        let mut reports = place.runner.reports(run, follower.seen).await?;
         while let Some(report) = next(&mut reports).await {
             let report = report?;
-            if report.n <= follower.seen {
+            if report.n <= follower.seen && report.event != RunEvent::Alive {
                 continue;
             }
             match report.event {
@@ -331,7 +317,7 @@ impl Shared {
                     return Ok(true);
                 }
                 RunEvent::Lines(lines) => {
-                    self.append(id, run, follower, lines).await?;
+                    self.logs.append(id, run.as_str(), lines).await?;
                     if !self.sign(id, run, place, follower).await? {
                         self.store.finish(claim).await?;
                         return Ok(true);
@@ -351,22 +337,9 @@ impl Shared {
                     }
                 }
             }
-            follower.seen = report.n;
+            follower.seen = follower.seen.max(report.n);
         }
         Ok(false)
-    }
-
-    async fn append(
-        &self,
-        id: &BuildId,
-        run: &RunId,
-        follower: &mut Follower,
-        lines: Vec<NewLine>,
-    ) -> Result<()> {
-        let count = lines.len() as u64;
-        self.logs.append(id, run.as_str(), follower.lines + 1, lines).await?;
-        follower.lines += count;
-        Ok(())
     }
 
     /// Stores a sign of life, not more often than the configuration says. `false`: the build is past this run.
@@ -402,45 +375,11 @@ impl Shared {
             Err(error) => Err(error),
         }
     }
-
-    /// Runs that no build stands behind any more are stopped: at start, what an earlier life left.
-    pub(super) async fn cancel_orphans(&self) {
-        for executor in &self.adapters.executors {
-            if let Err(error) = self.cancel_orphans_of(executor).await {
-                tracing::warn!(executor = executor.name(), %error, "its runs could not be looked at");
-            }
-        }
-    }
-
-    async fn cancel_orphans_of(&self, executor: &Arc<dyn BuildExecutor>) -> Result<()> {
-        let observed = executor.observed().await?;
-        if observed.is_empty() {
-            return Ok(());
-        }
-        let mut live = BTreeSet::new();
-        let mut offset = 0;
-        loop {
-            let page = self.store.builds(None, Page { limit: 200, offset }).await?;
-            live.extend(page.items.iter().filter(|build| !build.is_over()).map(Build::run));
-            offset += page.items.len() as u64;
-            if page.items.is_empty() || offset >= page.total {
-                break;
-            }
-        }
-        for run in crate::engine::reconcile::orphans(&live, &observed) {
-            tracing::info!(%run, "a run without a build is stopped");
-            executor.cancel(run).await?;
-            executor.forget(run).await?;
-        }
-        Ok(())
-    }
 }
 
 struct Follower {
     /// The number of the last report that was taken in.
     seen: u64,
-    /// How many log lines the run has written.
-    lines: u64,
     last_sign: Option<Instant>,
 }
 

@@ -6,7 +6,7 @@ use super::Shared;
 use crate::access::{Protection, Subject};
 use crate::engine::command::Command;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{ContainerName, ImageRef, PinnedImage, ServiceName, Tag};
+use crate::name::{ContainerName, ImageRef, PinnedImage, ServiceName};
 use crate::service::{Component, ContainerImage, Target};
 
 const OPERATION: &str = "find image";
@@ -91,7 +91,7 @@ impl Shared {
         if let Some(pinned) = image.pinned() {
             return Ok(pinned);
         }
-        let image = image.name.tagged(image.tag.clone().unwrap_or_else(Tag::latest));
+        let image = image.name.tagged(image.tag_or_latest());
         let registry = self.adapters.registry(&image.name).map_err(|error| {
             Error::conflict(OPERATION, format!("what `{image}` points at cannot be told"))
                 .with_remedy("register a registry for its host, or name the image with its digest")

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod ask;
+mod bases;
 mod clock;
 mod follow;
 mod heads;
@@ -9,6 +10,7 @@ mod held;
 mod images;
 mod perform;
 mod report;
+mod runs;
 mod schedule;
 mod tidy;
 
@@ -396,8 +398,11 @@ impl Shared {
             match step(&self.rules, &view, input.clone(), self.clock.now())? {
                 Next::Ask(questions) => {
                     let patient = claim.is_some_and(|claim| claim.failures < IMAGE_LOOKS);
-                    // A silent host keeps nobody else from the service; saving finds out what changed meanwhile.
-                    drop(one_at_a_time.take());
+                    // A silent registry keeps nobody else from the service: it is asked without end. A provider is not, and what it
+                    // says of a branch must not be overtaken by another push's decision.
+                    if questions.iter().any(asks_registry) {
+                        drop(one_at_a_time.take());
+                    }
                     self.answer_into(&view, &mut input, questions, patient).await?;
                     asked = Some(view);
                 }
@@ -499,14 +504,14 @@ impl Shared {
         let Input::Decide { answers, rounds, .. } = input else {
             return Err(Error::internal("step", "only a decision asks questions"));
         };
-        let asks_images = questions.iter().any(|question| matches!(question, Question::Image { .. }));
+        let waits = questions.iter().any(asks_registry);
         let asking = async {
             for question in questions {
                 answers.push(self.answer_or_wait(view.service.as_ref(), question, patient).await?);
             }
             Ok::<(), Error>(())
         };
-        if asks_images {
+        if waits {
             // They are asked again later, without end: a registry that says nothing must not hold the driver.
             let late = |_| Error::unavailable("find image", "the registry did not answer in time");
             tokio::time::timeout(IMAGE_WAIT, asking).await.map_err(late)??;
@@ -529,11 +534,15 @@ async fn notify(shared: Arc<Shared>) {
     }
 }
 
+const fn asks_registry(question: &Question) -> bool {
+    matches!(question, Question::Image { .. })
+}
+
 /// Lets go of what registries said, so that they are asked anew.
 fn forget_images(input: &mut Input) {
     if let Input::Decide { answers, rounds, .. } = input {
         let before = answers.len();
-        answers.retain(|answered| !matches!(answered.question, Question::Image { .. }));
+        answers.retain(|answered| !asks_registry(&answered.question));
         if answers.len() < before {
             *rounds = 0;
         }

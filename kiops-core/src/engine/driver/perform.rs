@@ -48,7 +48,7 @@ impl Shared {
             Effect::GoBack { release, to } => self.go_back(claim, release, *to).await,
             Effect::Log { build, lines, close } => {
                 if !lines.is_empty() {
-                    self.logs.append(build, claim.work.id.as_str(), 1, lines.clone()).await?;
+                    self.logs.append(build, claim.work.id.as_str(), lines.clone()).await?;
                 }
                 if *close {
                     self.logs.close(build).await?;
@@ -89,14 +89,8 @@ impl Shared {
 
     /// Asks the provider or a registry, three times where they fail for reasons that may pass. What they cannot say stays unknown.
     pub(super) async fn answer(&self, service: Option<&Service>, question: Question) -> Answered {
-        let answer = match self.try_answer(service, &question).await {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                tracing::warn!(%error, "a question stays unanswered");
-                None
-            }
-        };
-        Answered { question, answer }
+        let answer = self.try_answer(service, &question).await;
+        answered(question, answer)
     }
 
     /// The same; but a digest that may be told later is an error: without it nothing can be decided. `patient`: so is an image that may
@@ -107,21 +101,13 @@ impl Shared {
         question: Question,
         patient: bool,
     ) -> Result<Answered> {
-        match self.try_answer(service, &question).await {
-            Ok(Answer::Image(None)) if patient => {
-                let Question::Image { image } = question else {
-                    return Err(Error::internal("find image", "another question was answered"));
-                };
+        let answer = self.try_answer(service, &question).await;
+        match (&question, answer) {
+            (Question::Image { image }, Ok(Answer::Image(None))) if patient => {
                 Err(Error::unavailable("find image", format!("`{image}` is not in its registry yet")))
             }
-            Ok(answer) => Ok(Answered { question, answer: Some(answer) }),
-            Err(error) if error.retry() != Retry::Never && matches!(question, Question::Image { .. }) => {
-                Err(error)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a question stays unanswered");
-                Ok(Answered { question, answer: None })
-            }
+            (Question::Image { .. }, Err(error)) if error.retry() != Retry::Never => Err(error),
+            (_, answer) => Ok(answered(question, answer)),
         }
     }
 
@@ -229,7 +215,13 @@ impl Shared {
 
     async fn deploy(&self, claim: &Claim, id: &ReleaseId) -> Result<()> {
         let Some(release) = self.store.release(id).await? else { return self.store.finish(claim).await };
-        let applied = match self.apply(&release).await {
+        // Of a release that is over meanwhile, or somebody else's work now, nothing more is applied.
+        let applied = tokio::select! {
+            biased;
+            applied = self.apply(&release) => applied,
+            () = self.held.lost(claim) => return self.hand_back(claim).await,
+        };
+        let applied = match applied {
             Ok(revision) => Ok(revision),
             Err(error) if self.worth_another_try(claim, &error) => return Err(error),
             Err(error) => Err(runtime_failure(&error)),
@@ -284,7 +276,12 @@ impl Shared {
         let deployer = self.adapters.deployer(&self.runtime(&release).await?)?;
         // The release's own id is the failed revision's.
         let own = ReleaseId::derive([release.id.as_str(), "back"]);
-        let result = match deployer.rollback(&release.target, to, &own).await {
+        let back = tokio::select! {
+            biased;
+            back = deployer.rollback(&release.target, to, &own) => back,
+            () = self.held.lost(claim) => return self.hand_back(claim).await,
+        };
+        let result = match back {
             Ok(revision) => Ok(revision),
             Err(error) if self.worth_another_try(claim, &error) => return Err(error),
             Err(error) => Err(runtime_failure(&error)),
@@ -343,6 +340,12 @@ impl Shared {
         let _ = self.events.send(crate::notify::DomainEvent::Quarantined { record, reason });
         Ok(())
     }
+}
+
+/// A question with its answer; without one where whoever was asked could not say.
+fn answered(question: Question, answer: Result<Answer>) -> Answered {
+    let answer = answer.inspect_err(|error| tracing::warn!(%error, "a question stays unanswered")).ok();
+    Answered { question, answer }
 }
 
 /// A transition that is not possible any more, or a record that is gone.

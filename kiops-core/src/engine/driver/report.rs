@@ -275,8 +275,8 @@ impl Shared {
     async fn note(&self, claim: &Claim, id: &BuildId, error: &Error) {
         let stage = Stage::Setup;
         let text = format!("The commit status could not be set: {error}");
-        let line = NewLine { at: self.clock.now(), stage, text };
-        if let Err(error) = self.logs.append(id, claim.work.id.as_str(), 1, vec![line]).await {
+        let line = NewLine { n: 1, at: self.clock.now(), stage, text };
+        if let Err(error) = self.logs.append(id, claim.work.id.as_str(), vec![line]).await {
             tracing::debug!(%error, "nor could that be written to the log");
         }
     }
@@ -312,6 +312,10 @@ fn git_ref(scope: RefKey) -> Option<GitRef> {
     match scope {
         RefKey::Branch(branch) => Some(GitRef::Branch(branch)),
         RefKey::Tag(tag) => Some(GitRef::Tag(tag)),
-        RefKey::MergeRequest(_) | RefKey::Manual(_) | RefKey::Listed | RefKey::Schedule => None,
+        RefKey::MergeRequest(_)
+        | RefKey::Manual(_)
+        | RefKey::Listed
+        | RefKey::Schedule
+        | RefKey::BaseImages => None,
     }
 }

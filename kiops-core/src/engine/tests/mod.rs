@@ -1,6 +1,7 @@
 //! The pure step through a real store: what a service's life comes to.
 
 mod approvals;
+mod bases;
 mod commands;
 mod common_path;
 mod coverage;

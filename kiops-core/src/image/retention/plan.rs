@@ -370,8 +370,7 @@ enum Age {
 
 /// A tag as a version: with or without a `v`, and with the `_` that stands for the `+` which no tag can have.
 fn version(tag: &Tag) -> Option<Version> {
-    let text = tag.as_str();
-    Version::parse(&text.strip_prefix('v').unwrap_or(text).replace('_', "+")).ok()
+    crate::filter::version(&tag.as_str().replace('_', "+"))
 }
 
 /// Newest first: by time, then by version, then by name. What has none comes last.

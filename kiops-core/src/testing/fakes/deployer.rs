@@ -84,14 +84,7 @@ impl Deployer for FakeDeployer {
     async fn apply(&self, target: &DeployTarget, request: &DeployRequest) -> Result<Revision> {
         self.chaos
             .around("apply", async {
-                let info = |revision| RevisionInfo {
-                    revision,
-                    release: request.release.clone(),
-                    images: request.images.clone(),
-                    commit: request.commit.clone(),
-                    requested_by: request.requested_by.clone(),
-                    applied_at: Timestamp::UNIX_EPOCH,
-                };
+                let info = |revision| request.clone().revision(revision, Timestamp::UNIX_EPOCH);
                 Ok(self.add(target, info, &request.release))
             })
             .await
@@ -137,7 +130,8 @@ impl Deployer for FakeDeployer {
                     all.iter().find(|(info, _)| info.revision == to).map(|(info, _)| info.clone())
                 };
                 let old = found.ok_or_else(|| no_such("roll back", to))?;
-                let info = |revision| RevisionInfo { revision, release: release.clone(), ..old };
+                let request = old.again(release);
+                let info = |revision| request.revision(revision, Timestamp::UNIX_EPOCH);
                 Ok(self.add(target, info, release))
             })
             .await
@@ -153,11 +147,7 @@ impl Deployer for FakeDeployer {
     }
 
     async fn observed(&self, target: &DeployTarget) -> Result<Option<Live>> {
-        let live = self.live(target).map(|info| Live {
-            revision: info.revision,
-            release: info.release,
-            images: info.images,
-        });
+        let live = self.live(target).map(RevisionInfo::live);
         self.chaos.around("observe", async { Ok(live) }).await
     }
 

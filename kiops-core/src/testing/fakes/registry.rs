@@ -29,6 +29,7 @@ struct State {
     blobs: BTreeMap<(ImageName, Digest), Bytes>,
     manifests: BTreeMap<(ImageName, Digest), Manifest>,
     tags: BTreeMap<(ImageName, Tag), Digest>,
+    is_down: bool,
 }
 
 impl FakeRegistry {
@@ -48,6 +49,11 @@ impl FakeRegistry {
         state.manifests.insert((image.clone(), digest.clone()), manifest);
         state.tags.insert((image.clone(), tag.clone()), digest.clone());
         digest
+    }
+
+    /// From now on nobody is told what a tag points at, or everybody is again.
+    pub fn set_down(&self, is_down: bool) {
+        self.state().is_down = is_down;
     }
 
     /// What a tag points at.
@@ -78,6 +84,9 @@ impl Registry for FakeRegistry {
 
     async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>> {
         let state = self.state();
+        if state.is_down {
+            return Err(Error::unavailable("resolve image", "the registry is down"));
+        }
         if let Some(digest) = &image.digest {
             return Ok(state
                 .manifests

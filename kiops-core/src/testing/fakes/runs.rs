@@ -95,6 +95,8 @@ impl Runs {
                 tell(RunEvent::Stage(stage));
                 tell(RunEvent::Step { n: at + 1, of: script.steps });
                 tell(RunEvent::Lines(vec![NewLine {
+                    // Setup's stage comes first, and each step has a stage, a number and a line.
+                    n: u64::from(at) * 3 + 4,
                     at: Timestamp::UNIX_EPOCH,
                     stage,
                     text: format!("step {}", at + 1),

@@ -151,7 +151,7 @@ impl DeployBench {
                 workload.containers.iter().map(|container| container.name.clone()).collect()
             }
             Target::Existing { container, .. } => vec![container.clone()],
-            Target::GitFile(_) => vec![ContainerName::parse("main").expect("a container's name")],
+            Target::GitFile(file) => vec![file.container.clone()],
         };
         let images: BTreeMap<_, _> = containers
             .into_iter()

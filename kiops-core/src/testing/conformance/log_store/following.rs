@@ -13,7 +13,7 @@ use crate::testing::conformance::Subject;
 pub async fn a_closed_log_ends_with_its_last_line(subject: &dyn Subject<dyn LogStore>) {
     let store = subject.open().await;
     let build = log("a");
-    store.append(&build, "x", 1, lines(["1", "2", "3"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["1", "2", "3"])).await.unwrap();
     assert!(!whole(store.as_ref(), &build).await.ended);
     store.close(&build).await.unwrap();
     store.close(&build).await.expect("closing again is no error");
@@ -29,9 +29,9 @@ pub async fn a_closed_log_ends_with_its_last_line(subject: &dyn Subject<dyn LogS
 pub async fn late_lines_of_a_closed_log_are_kept(subject: &dyn Subject<dyn LogStore>) {
     let store = subject.open().await;
     let build = log("a");
-    store.append(&build, "x", 1, lines(["1"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["1"])).await.unwrap();
     store.close(&build).await.unwrap();
-    store.append(&build, "y", 1, lines(["late"])).await.unwrap();
+    store.append(&build, "y", lines(1, ["late"])).await.unwrap();
     let page = whole(store.as_ref(), &build).await;
     assert_eq!((texts(&page), page.ended), (vec!["1", "late"], true));
 }
@@ -61,8 +61,8 @@ pub async fn who_waits_is_woken_by_lines_and_by_the_end(subject: &dyn Subject<dy
     });
     for n in 1..=5 {
         tokio::time::sleep(Duration::from_millis(2)).await;
-        store.append(&build, "x", n, lines([n])).await.unwrap();
-        store.append(&log("b"), "x", n, lines(["of another build"])).await.unwrap();
+        store.append(&build, "x", lines(n, [n])).await.unwrap();
+        store.append(&log("b"), "x", lines(n, ["of another build"])).await.unwrap();
     }
     tokio::time::sleep(Duration::from_millis(2)).await;
     store.close(&build).await.unwrap();
@@ -84,7 +84,7 @@ pub async fn who_waits_is_woken_by_lines_and_by_the_end(subject: &dyn Subject<dy
 pub async fn who_waits_for_nothing_is_let_go_at_the_timeout(subject: &dyn Subject<dyn LogStore>) {
     let store = subject.open().await;
     let build = log("a");
-    store.append(&build, "x", 1, lines(["1"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["1"])).await.unwrap();
     for timeout in [SignedDuration::from_millis(20), SignedDuration::ZERO, SignedDuration::from_secs(-1)] {
         let waited = store.changed(&build, Cursor(1), timeout);
         tokio::time::timeout(Duration::from_secs(20), waited).await.expect("the timeout lets go").unwrap();

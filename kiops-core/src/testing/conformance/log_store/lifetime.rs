@@ -11,14 +11,14 @@ pub async fn a_removed_log_is_gone_and_its_writers_forgotten(subject: &dyn Subje
     let store = subject.open().await;
     let (build, other) = (log("a"), log("b"));
     for build in [&build, &other] {
-        store.append(build, "x", 1, lines(["1", "2"])).await.unwrap();
+        store.append(build, "x", lines(1, ["1", "2"])).await.unwrap();
         store.close(build).await.unwrap();
     }
     store.remove(&build).await.unwrap();
     store.remove(&build).await.expect("removing what is not there is no error");
     assert_eq!(whole(store.as_ref(), &build).await, LogPage::default());
     assert_eq!(texts(&whole(store.as_ref(), &other).await), ["1", "2"], "another log stays");
-    store.append(&build, "x", 1, lines(["anew"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["anew"])).await.unwrap();
     let page = whole(store.as_ref(), &build).await;
     assert_eq!((page.lines[0].n, texts(&page), page.ended), (1, vec!["anew"], false));
 }
@@ -28,7 +28,7 @@ pub async fn logs_expire_by_their_last_line(subject: &dyn Subject<dyn LogStore>)
     let store = subject.open().await;
     let (open, closed) = (log("open"), log("closed"));
     for build in [&open, &closed] {
-        store.append(build, "x", 1, lines(["1", "2"])).await.unwrap();
+        store.append(build, "x", lines(1, ["1", "2"])).await.unwrap();
     }
     store.close(&closed).await.unwrap();
     assert_eq!(store.expire(Timestamp::UNIX_EPOCH).await.unwrap(), 0);
@@ -46,14 +46,14 @@ pub async fn logs_are_there_after_a_kill(subject: &dyn Subject<dyn LogStore>) {
     let store = subject.open().await;
     let (open, closed) = (log("open"), log("closed"));
     for build in [&open, &closed] {
-        store.append(build, "x", 1, lines(1..=50)).await.unwrap();
+        store.append(build, "x", lines(1, 1..=50)).await.unwrap();
     }
     store.close(&closed).await.unwrap();
     let before = (whole(store.as_ref(), &open).await, whole(store.as_ref(), &closed).await);
     drop(store);
     let Some(store) = subject.reopen().await else { return };
     assert_eq!((whole(store.as_ref(), &open).await, whole(store.as_ref(), &closed).await), before);
-    store.append(&open, "x", 51, lines([51])).await.unwrap();
+    store.append(&open, "x", lines(51, [51])).await.unwrap();
     assert_eq!(store.read(&open, Cursor(50), 5).await.unwrap().lines[0].n, 51);
 }
 
@@ -61,11 +61,11 @@ pub async fn logs_are_there_after_a_kill(subject: &dyn Subject<dyn LogStore>) {
 pub async fn repeats_are_dropped_after_a_kill(subject: &dyn Subject<dyn LogStore>) {
     let store = subject.open().await;
     let build = log("a");
-    store.append(&build, "x", 1, lines(["1", "2"])).await.unwrap();
-    store.append(&build, "y", 1, lines(["other"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["1", "2"])).await.unwrap();
+    store.append(&build, "y", lines(1, ["other"])).await.unwrap();
     drop(store);
     let Some(store) = subject.reopen().await else { return };
-    store.append(&build, "x", 1, lines(["1", "2", "3"])).await.unwrap();
-    store.append(&build, "y", 1, lines(["other"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["1", "2", "3"])).await.unwrap();
+    store.append(&build, "y", lines(1, ["other"])).await.unwrap();
     assert_eq!(texts(&whole(store.as_ref(), &build).await), ["1", "2", "other", "3"]);
 }

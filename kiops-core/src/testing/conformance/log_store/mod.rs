@@ -51,7 +51,7 @@ pub async fn a_log_over_its_cap_says_so_once_and_takes_no_more(store: &dyn LogSt
     let (build, other) = (log("full"), log("other"));
     let long = "x".repeat(1024);
     for n in 1..=100 {
-        store.append(&build, "x", n, lines([&long])).await.expect("an append beyond the cap succeeds");
+        store.append(&build, "x", lines(n, [&long])).await.expect("an append beyond the cap succeeds");
     }
     let full = whole(store, &build).await;
     let (last, rest) = full.lines.split_last().expect("a full log has lines");
@@ -59,12 +59,12 @@ pub async fn a_log_over_its_cap_says_so_once_and_takes_no_more(store: &dyn LogSt
     assert!(rest.iter().all(|line| line.text == long), "one line says that the log is full");
     assert_ne!(last.text, long, "the last line says that the log is full");
     assert!(!last.text.trim().is_empty() && last.n == full.lines.len() as u64);
-    store.append(&build, "y", 1, lines(["short"])).await.unwrap();
-    store.append(&build, "x", 100, lines([&long, &long])).await.unwrap();
+    store.append(&build, "y", lines(1, ["short"])).await.unwrap();
+    store.append(&build, "x", lines(100, [&long, &long])).await.unwrap();
     assert_eq!(whole(store, &build).await, full, "a full log takes no more");
     store.close(&build).await.unwrap();
     assert_eq!(whole(store, &build).await, LogPage { ended: true, ..full });
-    store.append(&other, "x", 1, lines(["room"])).await.unwrap();
+    store.append(&other, "x", lines(1, ["room"])).await.unwrap();
     assert_eq!(texts(&whole(store, &other).await), ["room"], "another log has a cap of its own");
 }
 
@@ -72,9 +72,12 @@ fn log(name: &str) -> BuildId {
     BuildId::derive([name])
 }
 
-fn lines<T: ToString>(texts: impl IntoIterator<Item = T>) -> Vec<NewLine> {
+fn lines<T: ToString>(first: u64, texts: impl IntoIterator<Item = T>) -> Vec<NewLine> {
     let at = Timestamp::from_second(1_900_000_000).expect("a time of the checks");
-    texts.into_iter().map(|text| NewLine { at, stage: Stage::Build, text: text.to_string() }).collect()
+    (first..)
+        .zip(texts)
+        .map(|(n, text)| NewLine { n, at, stage: Stage::Build, text: text.to_string() })
+        .collect()
 }
 
 async fn whole(store: &dyn LogStore, build: &BuildId) -> LogPage {

@@ -18,13 +18,18 @@ pub async fn lines_are_numbered_without_gaps_and_read_as_they_were_written(
     let build = log("a");
     let first = Timestamp::new(1_900_000_000, 123_456_000).unwrap();
     let written = [
-        NewLine { at: first, stage: Stage::Setup, text: "Triggered by Webhook".into() },
-        NewLine { at: first + SignedDuration::from_secs(1), stage: Stage::Build, text: String::new() },
-        NewLine { at: first, stage: Stage::Promote, text: "  \"gr\u{fc}\u{df}e\" \\ \u{1F680} {}".into() },
+        NewLine { n: 1, at: first, stage: Stage::Setup, text: "Triggered by Webhook".into() },
+        NewLine { n: 2, at: first + SignedDuration::from_secs(1), stage: Stage::Build, text: String::new() },
+        NewLine {
+            n: 3,
+            at: first,
+            stage: Stage::Promote,
+            text: "  \"gr\u{fc}\u{df}e\" \\ \u{1F680} {}".into(),
+        },
     ];
-    store.append(&build, "x", 1, written[..2].to_vec()).await.unwrap();
-    store.append(&build, "x", 3, written[2..].to_vec()).await.unwrap();
-    store.append(&build, "x", 4, Vec::new()).await.unwrap();
+    store.append(&build, "x", written[..2].to_vec()).await.unwrap();
+    store.append(&build, "x", written[2..].to_vec()).await.unwrap();
+    store.append(&build, "x", Vec::new()).await.unwrap();
     let expected: Vec<LogLine> = (1..)
         .zip(written)
         .map(|(n, line)| LogLine { n, at: line.at, stage: line.stage, text: line.text })
@@ -43,8 +48,8 @@ pub async fn a_build_without_a_log_is_an_empty_page_that_has_not_ended(subject: 
 pub async fn a_reader_goes_on_after_its_cursor(subject: &dyn Subject<dyn LogStore>) {
     let store = subject.open().await;
     let (build, other) = (log("a"), log("b"));
-    store.append(&build, "x", 1, lines(1..=25)).await.unwrap();
-    store.append(&other, "x", 1, lines(["of another build"])).await.unwrap();
+    store.append(&build, "x", lines(1, 1..=25)).await.unwrap();
+    store.append(&other, "x", lines(1, ["of another build"])).await.unwrap();
     let (mut cursor, mut seen) = (Cursor(0), Vec::new());
     loop {
         let page = store.read(&build, cursor, 10).await.unwrap();
@@ -63,13 +68,13 @@ pub async fn a_reader_goes_on_after_its_cursor(subject: &dyn Subject<dyn LogStor
 pub async fn what_a_writer_repeats_is_dropped(subject: &dyn Subject<dyn LogStore>) {
     let store = subject.open().await;
     let build = log("a");
-    store.append(&build, "x", 1, lines(["1", "2", "3"])).await.unwrap();
-    store.append(&build, "x", 1, lines(["1", "2", "3"])).await.unwrap();
-    store.append(&build, "x", 2, lines(["2", "3", "4"])).await.unwrap();
-    store.append(&build, "x", 3, lines(["3"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["1", "2", "3"])).await.unwrap();
+    store.append(&build, "x", lines(1, ["1", "2", "3"])).await.unwrap();
+    store.append(&build, "x", lines(2, ["2", "3", "4"])).await.unwrap();
+    store.append(&build, "x", lines(3, ["3"])).await.unwrap();
     assert_eq!(texts(&whole(store.as_ref(), &build).await), ["1", "2", "3", "4"]);
-    store.append(&build, "x", 7, lines(["7"])).await.expect("a writer may leave numbers out");
-    store.append(&build, "x", 5, lines(["5", "6", "7", "8"])).await.unwrap();
+    store.append(&build, "x", lines(7, ["7"])).await.expect("a writer may leave numbers out");
+    store.append(&build, "x", lines(5, ["5", "6", "7", "8"])).await.unwrap();
     let page = whole(store.as_ref(), &build).await;
     assert_eq!(texts(&page), ["1", "2", "3", "4", "7", "8"], "what is below the highest number is dropped");
     assert_eq!(page.lines.last().unwrap().n, 6, "places have no gaps");
@@ -82,7 +87,7 @@ pub async fn writers_are_told_apart_by_their_origin(subject: &dyn Subject<dyn Lo
     for (build, origin, text) in
         [(&build, "x", "ax"), (&build, "xy", "axy"), (&other, "x", "bx"), (&build, "x", "again")]
     {
-        store.append(build, origin, 1, lines([text])).await.unwrap();
+        store.append(build, origin, lines(1, [text])).await.unwrap();
     }
     assert_eq!(texts(&whole(store.as_ref(), &build).await), ["ax", "axy"]);
     assert_eq!(texts(&whole(store.as_ref(), &other).await), ["bx"]);
@@ -100,7 +105,7 @@ pub async fn lines_of_one_call_stand_together_whoever_writes_at_once(subject: &d
         tokio::spawn(async move {
             for call in 0..CALLS {
                 let texts = (0..EACH).map(|n| format!("{writer} {}", call * EACH + n));
-                store.append(&build, &format!("w{writer}"), call * EACH + 1, lines(texts)).await.unwrap();
+                store.append(&build, &format!("w{writer}"), lines(call * EACH + 1, texts)).await.unwrap();
             }
         })
     });

@@ -20,7 +20,7 @@ pub async fn a_run_that_goes_on_is_settled_when_cancel_returns<B: RunBench>(subj
         assert_eq!(state_of(bench, &run).await, Some(ObservedState::Finished));
         let settled = read(bench, &run).await;
         let numbers: Vec<u64> = settled.iter().map(|report| report.n).collect();
-        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
         match &settled.last().unwrap().event {
             RunEvent::Finished(RunOutcome::Canceled) => {}
             RunEvent::Finished(RunOutcome::Succeeded(_)) if kind == JobKind::Passes => {}

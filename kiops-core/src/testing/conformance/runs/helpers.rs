@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 
 use super::RunBench;
+use crate::log::NewLine;
 use crate::name::{BuildId, RunId};
 use crate::run::{ObservedState, RunEvent, RunOutcome, RunReport};
 use crate::testing::conformance::fresh::word;
@@ -31,7 +32,8 @@ pub(in super::super) async fn reports_after<B: RunBench>(
     all
 }
 
-/// The reports above `after`, up to the first that is wanted, or else to the outcome.
+/// The reports above `after`, up to the first that is wanted, or else to the outcome: every line as a report of its own, as another
+/// reading may bring them in other portions, and without signs of life, which nobody keeps.
 pub(in super::super) async fn read_until<B: RunBench>(
     bench: &B,
     run: &RunId,
@@ -44,14 +46,31 @@ pub(in super::super) async fn read_until<B: RunBench>(
         while let Some(report) = reports.next().await {
             let report = report.expect("a report is no error");
             let enough = wanted(&report.event) || matches!(report.event, RunEvent::Finished(_));
-            all.push(report);
-            if enough {
+            all.extend(apart(report));
+            if enough && !all.is_empty() {
                 break;
             }
         }
         all
     };
     tokio::time::timeout(bench.pace().patience, reading).await.expect("reports come before patience ends")
+}
+
+/// A report line by line.
+fn apart(report: RunReport) -> Vec<RunReport> {
+    match report.event {
+        RunEvent::Alive => Vec::new(),
+        RunEvent::Lines(lines) => {
+            assert_eq!(
+                lines.last().map_or(report.n, |line| line.n),
+                report.n,
+                "a report has its last line's number"
+            );
+            let alone = |line: NewLine| RunReport { n: line.n, event: RunEvent::Lines(vec![line]) };
+            lines.into_iter().map(alone).collect()
+        }
+        event => vec![RunReport { n: report.n, event }],
+    }
 }
 
 /// How a run ends, once it does.

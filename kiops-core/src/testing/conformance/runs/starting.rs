@@ -79,7 +79,7 @@ pub async fn a_run_goes_on_without_a_reader<B: RunBench>(subject: &dyn Subject<B
     all_over(bench, &runs).await;
     for run in &runs {
         let reports = read(bench, run).await;
-        assert_eq!(reports[0].n, 1, "what was reported meanwhile is kept");
+        assert!(reports.len() > 1, "what was reported meanwhile is kept");
         assert!(matches!(&reports.last().unwrap().event, RunEvent::Finished(RunOutcome::Succeeded(_))));
     }
 }

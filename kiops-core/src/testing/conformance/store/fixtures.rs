@@ -216,6 +216,7 @@ pub(super) fn live(service: &str, n: u64) -> LaneState {
         release: ReleaseId::derive([service, &n.to_string()]),
         revision: Revision(n),
         order: n,
+        commit: None,
         told: std::collections::BTreeMap::new(),
         unsure: false,
         images: [(container(), image())].into(),

@@ -1,0 +1,109 @@
+//! A runtime that takes longer than a rollout may, in virtual time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kiops_core::Result;
+use kiops_core::access::{Role, Subject};
+use kiops_core::engine::{Adapters, Clock as _, Command, Driver, DriverConfig, Reply};
+use kiops_core::log::MemoryLogStore;
+use kiops_core::name::{ImageRef, MemberId, ReleaseId, ServiceName};
+use kiops_core::policy::Rules;
+use kiops_core::release::{
+    DeployRequest, DeployTarget, Deployer, Live, ReleaseState, Revision, RevisionInfo, RolloutStatus,
+};
+use kiops_core::store::{MemoryStore, Store as _};
+use kiops_core::testing::fakes::VirtualClock;
+use serde_json::json;
+
+/// It never comes to an end, and counts how often it was begun and how many are at it.
+#[derive(Debug, Default)]
+struct Endless {
+    begun: AtomicU32,
+    at_it: AtomicU32,
+}
+
+struct AtIt<'a>(&'a AtomicU32);
+
+impl Drop for AtIt<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Deployer for Endless {
+    fn name(&self) -> &str {
+        "endless"
+    }
+
+    async fn apply(&self, _: &DeployTarget, _: &DeployRequest) -> Result<Revision> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.at_it.fetch_add(1, Ordering::Relaxed);
+        let _at_it = AtIt(&self.at_it);
+        std::future::pending().await
+    }
+
+    async fn status(&self, _: &DeployTarget, _: Revision) -> Result<RolloutStatus> {
+        unreachable!("nothing was applied")
+    }
+
+    async fn rollback(&self, target: &DeployTarget, _: Revision, _: &ReleaseId) -> Result<Revision> {
+        unreachable!("nothing was live in {}", target.namespace)
+    }
+
+    async fn history(&self, _: &DeployTarget) -> Result<Vec<RevisionInfo>> {
+        Ok(Vec::new())
+    }
+
+    async fn observed(&self, _: &DeployTarget) -> Result<Option<Live>> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &DeployTarget) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_applied_is_let_go_of_when_its_release_is_over() {
+    let clock = VirtualClock::starting_at("2027-01-15T08:00:00Z".parse().unwrap());
+    let (store, runtime) = (Arc::new(MemoryStore::new()), Arc::new(Endless::default()));
+    let environment = json!({"name": "dev", "runtime": "endless"});
+    store.put_environment(&serde_json::from_value(environment).unwrap()).await.unwrap();
+    let container = json!({"name": "web", "port": 8080, "image": {"ready": "registry.local/web:1"}});
+    let service = json!({
+        "name": "app",
+        "source": {"type": "image"},
+        "settings": {
+            "deploy": {"auto": false, "environment": "dev"},
+            "components": [{"name": "main", "runs": {"type": "workload", "replicas": 1, "containers": [container]}}],
+        },
+    });
+    store.put_service(&serde_json::from_value(service).unwrap(), None, clock.now()).await.unwrap();
+    let adapters = Adapters::builder().deployer(Arc::<Endless>::clone(&runtime)).build();
+    let (shared, logs) = (Arc::<MemoryStore>::clone(&store), Arc::<MemoryLogStore>::default());
+    let driver =
+        Driver::new(shared, logs, adapters, Rules::none(), Arc::new(clock), DriverConfig::new("one"));
+    let digest = format!("registry.local/web:1@sha256:{}", "0".repeat(64));
+    let image = ImageRef::parse(&digest).unwrap().pinned().unwrap();
+    let images = [("web".parse().unwrap(), image)].into();
+    let command = Command::DeployImages { component: None, images, environment: None, nonce: "n".into() };
+    let boss = Subject::new(MemberId::parse("boss").unwrap(), Role::Admin);
+    let app = ServiceName::parse("app").unwrap();
+    let Reply::Release(release) = driver.command(&app, command, boss).await.unwrap() else {
+        panic!("no release")
+    };
+    let looks = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(runtime.at_it.load(Ordering::Relaxed), 1);
+        // The rollout's time is over, and then the lease is looked at.
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        let release = store.release(&release).await.unwrap().unwrap();
+        assert!(matches!(release.state, ReleaseState::Failed(_)), "{:?}", release.state);
+        assert_eq!((runtime.begun.load(Ordering::Relaxed), runtime.at_it.load(Ordering::Relaxed)), (1, 0));
+    };
+    driver.run(looks, Duration::ZERO).await;
+}
