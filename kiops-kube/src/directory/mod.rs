@@ -4,13 +4,11 @@ mod files;
 mod record;
 mod slot;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use kiops_core::image::RegistryCredential;
 use kiops_core::name::{DnsLabel, PinnedImage, ReleaseId};
 use kiops_core::release::{
@@ -22,11 +20,11 @@ use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::render::{self, Manifests, PullSecret, RenderConfig, names, render};
-use record::{Owner, Record};
+use crate::revisions::{self, Owner, check_keep};
+use crate::secrets::{env_values, has_credential};
+use record::Record;
 use slot::Slot;
 
-/// Fewer revisions than this are never kept: it is what [`Deployer`] promises.
-const KEEP_MIN: usize = 10;
 /// How long a call waits for another writer of the same target.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How long opening waits: whoever holds a lock completes the target himself.
@@ -61,7 +59,7 @@ fn default_name() -> String {
 }
 
 const fn default_keep() -> usize {
-    50
+    revisions::KEEP
 }
 
 impl ManifestDirectoryConfig {
@@ -143,10 +141,8 @@ impl ManifestDirectory {
     }
 
     /// Whether one of these images comes from a host that we have a credential of.
-    fn pull_secret<'a>(&self, mut images: impl Iterator<Item = &'a PinnedImage>) -> PullSecret {
-        let ours =
-            |image: &PinnedImage| self.credentials.iter().any(|c| same_host(image.name.host(), &c.host));
-        if images.any(ours) { PullSecret::Named } else { PullSecret::Absent }
+    fn pull_secret<'a>(&self, images: impl Iterator<Item = &'a PinnedImage>) -> PullSecret {
+        if has_credential(&self.credentials, images) { PullSecret::Named } else { PullSecret::Absent }
     }
 
     /// The text of the target's Secrets, where they are to be written.
@@ -164,18 +160,7 @@ impl ManifestDirectory {
             // All of them: the components of a service share the Secret, and each must find its own host in it.
             secrets.push(render::pull_secret(target, &self.credentials));
         }
-        if let Some(source) = self.secrets.as_ref().filter(|_| !manifests.secret_keys.is_empty()) {
-            let mut values = BTreeMap::new();
-            for (key, name) in &manifests.secret_keys {
-                let value = source.secret(name).await?.ok_or_else(|| {
-                    Error::not_found(
-                        "write secrets",
-                        format!("there is no secret `{name}` for the variable `{key}`"),
-                    )
-                    .with_remedy("add the secret, or take the variable out of the workload")
-                })?;
-                values.insert(key.clone(), value);
-            }
+        if let Some(values) = env_values(self.secrets.as_ref(), manifests).await? {
             secrets.push(render::env_secret(target, &values));
         }
         render::secrets_yaml(manifests.namespace.as_ref(), &secrets)
@@ -205,7 +190,7 @@ impl ManifestDirectory {
         blocking(move || {
             let release = request.release.clone();
             slot.lock(LOCK_WAIT)?.bring(&owner, &release, secrets.as_ref(), keep, |revision| {
-                Record::new(revision, owner.clone(), request, manifests, Timestamp::now())
+                Record::new(revision, owner.clone(), request, manifests)
             })
         })
         .await
@@ -241,12 +226,7 @@ impl Deployer for ManifestDirectory {
         }
         let (slot, owner) = (self.slot(target), Owner::of(target));
         let old = blocking(move || slot.revision(&owner, to)).await?;
-        let request = DeployRequest {
-            release: release.clone(),
-            images: old.images,
-            commit: old.commit,
-            requested_by: format!("rollback to revision {to}"),
-        };
+        let request = old.info.again(release);
         let pull = self.pull_secret(request.images.values());
         let manifests = old.manifests.of_release(&request);
         self.bring(target, request, manifests, pull).await
@@ -284,18 +264,9 @@ fn workload_only(target: &DeployTarget) -> Result<()> {
     .with_remedy("make the target a workload, or give the environment a runtime that changes what is there"))
 }
 
-/// Docker Hub goes by three names.
-fn same_host(one: &str, other: &str) -> bool {
-    let hub = |host: &str| matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");
-    one == other || (hub(one) && hub(other))
-}
-
 fn prepare(config: &ManifestDirectoryConfig) -> Result<()> {
     let operation = "open manifest directory";
-    if config.keep < KEEP_MIN {
-        return Err(Error::invalid(operation, format!("keep: {} revisions are too few", config.keep))
-            .with_remedy("keep 10 at least, so that there is something to roll back to"));
-    }
+    check_keep(operation, config.keep)?;
     files::make_folder(&config.current)?;
     files::make_folder(&config.revisions)?;
     let real = |path: &Path| path.canonicalize().map_err(|error| files::io_error(operation, path, error));

@@ -1,16 +1,13 @@
 //! What is kept of a revision: one file, whose name alone says revision and release.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use kiops_core::name::{
-    CommitId, ComponentName, ContainerName, DnsLabel, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
-};
-use kiops_core::release::{DeployRequest, DeployTarget, Live, Revision, RevisionInfo};
+use kiops_core::name::ReleaseId;
+use kiops_core::release::{DeployRequest, Revision, RevisionInfo};
 use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::render::Manifests;
+use crate::revisions::Owner;
 
 /// The format that this version writes. A reader refuses a newer one.
 const FORMAT: u32 = 1;
@@ -19,34 +16,10 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     format: u32,
-    pub(super) revision: Revision,
-    pub(super) release: ReleaseId,
+    #[serde(flatten)]
+    pub(super) info: RevisionInfo,
     pub(super) owner: Owner,
-    pub(super) images: BTreeMap<ContainerName, PinnedImage>,
-    pub(super) commit: Option<CommitId>,
-    pub(super) requested_by: String,
-    pub(super) applied_at: Timestamp,
     pub(super) manifests: Manifests,
-}
-
-/// Whose manifests they are. Two owners can share an object name only where two environments share a namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owner {
-    pub(super) service: ServiceName,
-    pub(super) component: ComponentName,
-    pub(super) environment: EnvironmentName,
-    pub(super) namespace: DnsLabel,
-}
-
-impl Owner {
-    pub(super) fn of(target: &DeployTarget) -> Self {
-        Self {
-            service: target.service.clone(),
-            component: target.component.clone(),
-            environment: target.environment.clone(),
-            namespace: target.namespace.clone(),
-        }
-    }
 }
 
 impl Record {
@@ -55,10 +28,8 @@ impl Record {
         owner: Owner,
         request: DeployRequest,
         manifests: Manifests,
-        applied_at: Timestamp,
     ) -> Self {
-        let DeployRequest { release, images, commit, requested_by } = request;
-        Self { format: FORMAT, revision, release, owner, images, commit, requested_by, applied_at, manifests }
+        Self { format: FORMAT, info: request.revision(revision, Timestamp::now()), owner, manifests }
     }
 
     pub(super) fn to_json(&self) -> Result<Vec<u8>> {
@@ -78,29 +49,15 @@ impl Record {
             return Err(format!("its format is {format}, and this version knows {FORMAT} at most"));
         }
         let record: Self = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-        if (record.revision, &record.release) != (name.revision, &name.release) {
-            return Err(format!("it holds revision {} of release {}", record.revision, record.release));
+        let RevisionInfo { revision, release, .. } = &record.info;
+        if (*revision, release) != (name.revision, &name.release) {
+            return Err(format!("it holds revision {revision} of release {release}"));
         }
         Ok(record)
     }
 
     pub(super) fn name(&self) -> RecordName {
-        RecordName { revision: self.revision, release: self.release.clone() }
-    }
-
-    pub(super) fn info(self) -> RevisionInfo {
-        RevisionInfo {
-            revision: self.revision,
-            release: self.release,
-            images: self.images,
-            commit: self.commit,
-            requested_by: self.requested_by,
-            applied_at: self.applied_at,
-        }
-    }
-
-    pub(super) fn live(self) -> Live {
-        Live { revision: self.revision, release: self.release, images: self.images }
+        RecordName { revision: self.info.revision, release: self.info.release.clone() }
     }
 }
 

@@ -20,7 +20,8 @@ use kiops_core::secret::Secret;
 use kiops_core::{Error, ErrorKind, Result};
 
 use super::files::{self, Mode};
-use super::record::{Header, Owner, Record, RecordName};
+use super::record::{Header, Record, RecordName};
+use crate::revisions::Owner;
 
 const LOCK: &str = "lock";
 const REMOVED: &str = "removed-";
@@ -87,7 +88,7 @@ impl Slot {
         let mut history = Vec::new();
         for name in self.names_of(owner)?.iter().rev() {
             match self.record(name) {
-                Ok(record) => history.push(record.info()),
+                Ok(record) => history.push(record.info),
                 // The file is named in the log; the other revisions are as good as ever.
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     tracing::warn!(%error, "a revision is left out of history")
@@ -111,7 +112,7 @@ impl Slot {
                 format!("`{}` holds revision {revision}, whose record is gone", self.current.display()),
             )
             .with_remedy("deploy any release: it becomes the next revision")),
-            record => record.map(|record| Some(record.live())),
+            record => record.map(|record| Some(record.info.live())),
         }
     }
 
@@ -203,7 +204,7 @@ impl Slot {
 
 /// What the current manifest of a record is.
 fn manifest(record: &Record) -> Result<String> {
-    let header = Header::Revision(record.revision, record.release.clone());
+    let header = Header::Revision(record.info.revision, record.info.release.clone());
     Ok(header.line() + &record.manifests.to_yaml()?)
 }
 
@@ -225,7 +226,7 @@ impl Locked<'_> {
             return Ok(Some(name.revision));
         }
         match self.slot.record(name) {
-            Ok(record) => self.put_current(&record).map(|()| Some(record.revision)),
+            Ok(record) => self.put_current(&record).map(|()| Some(record.info.revision)),
             // Whoever asks again brings all that is needed to write it anew.
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),

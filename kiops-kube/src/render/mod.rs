@@ -6,6 +6,8 @@ mod pod;
 mod secret;
 mod volume;
 
+#[cfg(feature = "cluster")]
+pub(crate) use pod::{container_security, pod_security, resources};
 pub(crate) use secret::secrets_yaml;
 pub use secret::{SecretManifest, env_secret, pull_secret};
 
@@ -265,7 +267,8 @@ impl Scope<'_> {
     }
 }
 
-fn namespace(target: &DeployTarget) -> Namespace {
+/// The namespace of a target.
+pub(crate) fn namespace(target: &DeployTarget) -> Namespace {
     Namespace {
         metadata: ObjectMeta {
             name: Some(target.namespace.to_string()),

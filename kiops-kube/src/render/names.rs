@@ -16,10 +16,16 @@ pub const RELEASE: &str = "kiops.dev/release";
 pub const COMMIT: &str = "kiops.dev/commit";
 /// Who asked for the release, as an annotation of at most [`REQUESTER_MAX`] bytes.
 pub const REQUESTED_BY: &str = "kiops.dev/requested-by";
+/// The revision that an object holds, as an annotation.
+pub const REVISION: &str = "kiops.dev/revision";
+/// What a kept revision is of, as a label.
+pub const REVISION_OF: &str = "kiops.dev/revision-of";
 /// All annotations of an object together may hold 256 KiB; a requester gets no more than this much of it, in bytes.
 pub const REQUESTER_MAX: usize = 1024;
 
-const MANAGED_BY: &str = "kiops";
+/// The label that says whose an object is, and its value for ours.
+pub(crate) const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+pub(crate) const MANAGED_BY: &str = "kiops";
 const LABEL_MAX: usize = 63;
 const SUBDOMAIN_MAX: usize = 253;
 
@@ -32,6 +38,17 @@ pub fn object_name(service: &ServiceName, component: &ComponentName) -> DnsLabel
         // A slash is in neither name and so forces the hashed form, which no plain service name can have.
         dns_label([format!("{service}/{component}").as_str()])
     }
+}
+
+/// What the revisions of something that the platform owns go by: one name for each container of each object.
+pub fn existing_name(object: &DnsLabel, kind: &str, name: &DnsLabel, container: &ContainerName) -> DnsLabel {
+    // Slashes force the hashed form, which no workload's name can have.
+    dns_label([format!("{object}/{kind}/{name}/{container}").as_str()])
+}
+
+/// The name of the ConfigMap that keeps a revision: `{object}-revision-{number}`.
+pub fn revision_name(of: &DnsLabel, revision: u64) -> String {
+    dns_name(of.as_str(), &format!("revision-{revision}"), SUBDOMAIN_MAX)
 }
 
 /// The name of a target's Service: the object's name, except where that starts with a digit, which Services (DNS-1035) may not.
@@ -100,7 +117,7 @@ pub fn stable_labels(target: &DeployTarget) -> BTreeMap<String, String> {
     let mut labels = selector_labels(target);
     labels.extend(labels_of([
         ("app.kubernetes.io/component", target.component.as_str()),
-        ("app.kubernetes.io/managed-by", MANAGED_BY),
+        (MANAGED_BY_LABEL, MANAGED_BY),
         (ENVIRONMENT, target.environment.as_str()),
     ]));
     labels

@@ -137,6 +137,8 @@ fn probes(port: Option<u16>) -> [Option<Probe>; 3] {
             period_seconds: Some(period),
             failure_threshold: Some(failures),
             timeout_seconds: Some(3),
+            // The default, said: what an apply leaves to defaults stays behind when the probe goes, and half a probe is refused.
+            success_threshold: Some(1),
             ..Probe::default()
         })
     })
@@ -183,7 +185,7 @@ pub(super) fn secret_keys(workload: &Workload) -> BTreeMap<String, SecretName> {
     keys.collect()
 }
 
-fn resources(resources: &Resources) -> Result<ResourceRequirements> {
+pub(crate) fn resources(resources: &Resources) -> Result<ResourceRequirements> {
     let read = |setting: &str, value: &Option<String>| -> Result<Option<Quantity>> {
         let Some(text) = value else { return Ok(None) };
         check_quantity(text, Fractions::Yes).map_err(|reason| {
@@ -210,7 +212,7 @@ fn resources(resources: &Resources) -> Result<ResourceRequirements> {
     })
 }
 
-fn pod_security(security: PodSecurity, volumes: bool) -> PodSecurityContext {
+pub(crate) fn pod_security(security: PodSecurity, volumes: bool) -> PodSecurityContext {
     let seccomp = SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None };
     let restricted = security == PodSecurity::Restricted;
     PodSecurityContext {
@@ -222,7 +224,7 @@ fn pod_security(security: PodSecurity, volumes: bool) -> PodSecurityContext {
     }
 }
 
-fn container_security(security: PodSecurity) -> SecurityContext {
+pub(crate) fn container_security(security: PodSecurity) -> SecurityContext {
     let add: &[&str] = match security {
         PodSecurity::Baseline => &ROOTS_POWERS,
         PodSecurity::Restricted => &["NET_BIND_SERVICE"],

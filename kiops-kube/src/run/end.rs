@@ -1,0 +1,160 @@
+//! The end of a run before its own, and what is left of it afterwards.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Secret as SecretObject};
+use kiops_core::name::RunId;
+use kiops_core::{Error, ErrorKind, Result, Retry};
+use kube::api::DeleteParams;
+use tokio::time::{Instant, timeout};
+
+use super::phase::{Phase, Seen, has_run, is_placed, is_stale, may_start, phase};
+use super::stop::{Stop, Why};
+use super::{Runs, is_finished, object, run_name};
+
+/// How long a canceled run is given to end by itself before its pod is deleted.
+const CANCEL_GRACE: Duration = Duration::from_secs(10);
+/// How long a cancel is waited for at all.
+const CANCEL_MAX: Duration = Duration::from_secs(45);
+
+impl Runs {
+    /// Stops a run, and returns when nothing of it runs and nothing can start any more.
+    pub(crate) async fn cancel(&self, run: &RunId) -> Result<()> {
+        if self.find(run).await?.is_none() {
+            return Ok(());
+        }
+        let mut changes = self.watch().await?.subscribe(run);
+        let begun = Instant::now();
+        let (mut stopped, mut cleared) = (false, false);
+        let (mut known, mut told) = (HashSet::new(), HashSet::new());
+        loop {
+            let seen = changes.borrow_and_update().clone();
+            let Some(job) = seen.job.as_deref() else { return Ok(()) };
+            let settled = matches!(phase(&seen), Phase::Over(_));
+            if settled && !seen.pods.iter().any(|pod| may_start(pod) && !has_run(pod)) {
+                // Without a pod the Job's controller may be about to make one, the first or one in place of one that is gone.
+                let may_make =
+                    seen.pods.is_empty() && !is_finished(job) && job.metadata.deletion_timestamp.is_none();
+                return if may_make && !cleared { self.clear(run).await } else { Ok(()) };
+            }
+            if !stopped {
+                // A pod that a node has is told to end by itself, and keeps its log. Before that there is nothing to keep.
+                let placed = seen.pods.iter().any(|pod| is_placed(pod));
+                self.stop(run, Why::Canceled, !placed).await?;
+                if !placed {
+                    self.clear(run).await?;
+                    cleared = true;
+                }
+                stopped = true;
+                known = seen.pods.iter().map(|pod| pod.metadata.uid.clone()).collect();
+            }
+            for pod in seen.pods.iter().filter(|pod| is_stale(pod)) {
+                self.confirm_end(run, pod.metadata.name.as_deref().unwrap_or_default()).await?;
+            }
+            let late = begun.elapsed() >= CANCEL_GRACE;
+            for pod in &seen.pods {
+                let name = pod.metadata.name.clone().unwrap_or_default();
+                // One that came later was made in place of one that somebody deleted: it would do everything again.
+                let at_once = late || !known.contains(&pod.metadata.uid);
+                if has_run(pod) && at_once {
+                    // In place of one that is deleted the Job's controller makes another.
+                    self.make_no_pods(run).await?;
+                    self.delete::<Pod>("pods", name, &DeleteParams::default().grace_period(1)).await?;
+                } else if !has_run(pod) && (at_once || !is_placed(pod)) {
+                    self.clear(run).await?;
+                    cleared = true;
+                } else if told.insert(pod.metadata.uid.clone()) {
+                    self.end_pod(&name).await?;
+                }
+            }
+            if begun.elapsed() >= CANCEL_MAX {
+                let text = format!("run {run} did not end within {} s", CANCEL_MAX.as_secs());
+                return Err(Error::new(ErrorKind::Timeout, "cancel run", text)
+                    .with_retry(Retry::Maybe)
+                    .with_remedy("look whether the pod's node is up"));
+            }
+            drop(timeout(Duration::from_secs(2), changes.changed()).await);
+        }
+    }
+
+    /// Removes what of a stopped run has not started, and what it would start with. A node may take its time to let go of a pod that it
+    /// never started, and the Job's controller may make one when the run is stopped already.
+    pub(crate) async fn clear(&self, run: &RunId) -> Result<()> {
+        self.make_no_pods(run).await?;
+        let seen = self.watch().await?.subscribe(run).borrow().clone();
+        self.delete_unstarted(run, &seen).await?;
+        match &seen.job {
+            Some(job) => self.take_place_of_secret(job).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn make_no_pods(&self, run: &RunId) -> Result<()> {
+        let no_pods = serde_json::json!({ "spec": { "parallelism": 0 } });
+        match self.patch::<Job>("jobs", &run_name(self, run), &no_pods).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Puts a Secret without anything in it where the run's was. The start of a run that is stopped meanwhile may be on its way to
+    /// create its own, and a pod that the Job's controller makes late would start with it.
+    async fn take_place_of_secret(&self, job: &Job) -> Result<()> {
+        match self.create("secrets", &object::empty_secret(job)).await {
+            Err(error) if !matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn delete_unstarted(&self, run: &RunId, seen: &Seen) -> Result<()> {
+        self.delete::<SecretObject>("secrets", run_name(self, run), &DeleteParams::default()).await?;
+        self.delete_pods(seen.pods.iter().filter(|pod| !has_run(pod))).await
+    }
+
+    /// At once, and without asking the node.
+    async fn delete_pods(&self, pods: impl Iterator<Item = &Arc<Pod>> + Send) -> Result<()> {
+        let names: Vec<String> = pods.filter_map(|pod| pod.metadata.name.clone()).collect();
+        for name in names {
+            self.delete::<Pod>("pods", name, &DeleteParams::default().grace_period(0)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a run that is over, with everything that belongs to it.
+    pub(crate) async fn forget(&self, run: &RunId) -> Result<()> {
+        let Some(seen) = self.find(run).await? else { return Ok(()) };
+        let stopped = seen.job.as_deref().is_some_and(|job| Stop::of(job).is_some());
+        let never_ran = stopped && !seen.pods.iter().any(|pod| has_run(pod));
+        if !never_ran && !matches!(phase(&seen), Phase::Over(_)) {
+            return Err(
+                Error::conflict("forget run", format!("{run} is not over")).with_remedy("cancel it first")
+            );
+        }
+        self.delete_job(run).await?;
+        // Both would go with the Job, when the cluster and the node get round to it.
+        self.delete_unstarted(run, &seen).await?;
+        // A node that says for ever that such a container runs never lets go of its pod, either.
+        self.delete_pods(seen.pods.iter().filter(|pod| is_stale(pod))).await?;
+        let gone =
+            |seen: &Seen| seen.job.as_ref().is_none_or(|job| job.metadata.deletion_timestamp.is_some());
+        self.seen_until(self.watch().await?, run, gone).await?;
+        if never_ran {
+            // What the Job's controller made meanwhile; from now on it makes none.
+            let seen = self.watch().await?.subscribe(run).borrow().clone();
+            self.delete_pods(seen.pods.iter().filter(|pod| !has_run(pod))).await?;
+        }
+        Ok(())
+    }
+
+    /// The pod's own deadline is the one thing that ends a container and keeps its log.
+    async fn end_pod(&self, pod: &str) -> Result<()> {
+        let patch = serde_json::json!({ "spec": { "activeDeadlineSeconds": 1 } });
+        match self.patch::<Pod>("pods", pod, &patch).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What executors and check runners on Kubernetes share: a run is one Job with one Secret of its own.
+//!
+//! - A run's names are derived from its id, so that starting it twice finds it, and nothing of ours has to be kept: after a restart the
+//!   Job, its pod and the log that the node keeps tell everything.
+//! - One watch follows all runs of one kiops in one namespace. Nothing is polled.
+//! - A canceled run's pod is told to end, not deleted: its log can be read until the run is forgotten.
+
+mod clone;
+mod end;
+mod follow;
+mod log;
+mod mask;
+mod names;
+mod network;
+mod notes;
+mod number;
+mod object;
+mod phase;
+mod pod;
+mod reader;
+mod source;
+mod stop;
+mod watch;
+
+pub use network::{Cidr, Network, Restrictions, network_policy};
+
+pub(crate) use clone::{CloneAddress, clone_address};
+#[cfg(test)]
+pub(crate) use object::RunObjects;
+pub(crate) use object::{DOCKER_CONFIG_JSON, Draft, SecretItem, objects, own_env, plain_env, verbatim};
+pub(crate) use reader::{KILLED, NewReader, Reader, Reading, killed};
+pub(crate) use source::Git;
+
+pub use pod::{CaBundle, PodSettings};
+
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::stream;
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Secret as SecretObject};
+use kiops_core::log::Masker;
+use kiops_core::name::{DnsLabel, RunId};
+use kiops_core::run::{Observed, ObservedState, RunReports};
+use kiops_core::{Error, ErrorKind, Result, Retry};
+use kube::api::{DeleteParams, LogParams, Patch, PostParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use self::log::Records;
+use self::phase::{Phase, Seen, phase};
+use self::stop::{Stop, Why};
+use self::watch::Watch;
+use crate::cluster::{Access, Cluster};
+
+/// How long the end of a log is waited for.
+const END_MAX: Duration = Duration::from_secs(6);
+/// Where runs live, and whose they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RunsConfig {
+    /// The namespace of all Jobs. Best one of their own, with a quota.
+    pub namespace: String,
+    /// Which kiops this is. Several in one cluster need several names; a DNS label. `kiops` by default.
+    #[serde(default = "default_instance")]
+    pub instance: String,
+    /// What runs may reach. [`Network::Restricted`] by default.
+    #[serde(default)]
+    pub network: Network,
+}
+
+fn default_instance() -> String {
+    "kiops".to_owned()
+}
+
+impl RunsConfig {
+    /// In this namespace, for this kiops, with a restricted network.
+    pub fn new(namespace: impl Into<String>, instance: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), instance: instance.into(), network: Network::default() }
+    }
+}
+
+/// The runs of one kiops in one namespace of a cluster. Cheap to clone; all executors and check runners on it share one watch.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cluster: Cluster,
+    config: RunsConfig,
+    watch: OnceLock<Watch>,
+    /// Whether the cluster has what the settings say of the network.
+    network: OnceCell<()>,
+}
+
+impl Runs {
+    /// The runs in this namespace. Nothing is asked of the cluster before the first run.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for a namespace or an instance that is no DNS label, and for a port that is none.
+    pub fn new(cluster: Cluster, config: RunsConfig) -> Result<Self> {
+        for (setting, value) in [("namespace", &config.namespace), ("instance", &config.instance)] {
+            DnsLabel::parse(value)
+                .map_err(|error| Error::invalid("set up runs", format!("{setting}: {error}")))?;
+        }
+        config.network.validate()?;
+        let (watch, network) = (OnceLock::new(), OnceCell::new());
+        Ok(Self { inner: Arc::new(Inner { cluster, config, watch, network }) })
+    }
+
+    /// Where they live, and whose they are.
+    pub fn config(&self) -> &RunsConfig {
+        &self.inner.config
+    }
+
+    /// Starts a run. A run of this id that exists already is found, and what a start that was cut off left out is added.
+    pub(crate) async fn start(&self, run: &RunId, draft: Draft) -> Result<()> {
+        // What cannot be masked is not run.
+        Masker::new(draft.secrets.iter().filter(|item| !item.plain).map(|item| &item.value))?;
+        let watch = self.watch().await?;
+        self.restrict().await?;
+        let objects = objects(&self.inner.config, run, draft);
+        let created = self.create("jobs", &objects.job).await;
+        let (job, new) = match created {
+            Ok(job) => (job, true),
+            Err(error) if error.kind() == ErrorKind::Conflict => match self.found(run).await? {
+                Some(job) => (job, false),
+                None => return Err(error.with_retry(Retry::Maybe)),
+            },
+            Err(error) => return Err(error),
+        };
+        if Stop::of(&job).is_none() && !is_finished(&job) {
+            match self.create("secrets", &objects.secret_of(&job)).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Conflict && error.retry() == Retry::Never => {}
+                Err(error) => {
+                    // A Job without its Secret never runs; it goes at once where that is possible. One that was found may have it, and run.
+                    let starts = async || new || matches!(self.secret(run).await, Ok(None));
+                    if starts().await
+                        && let Err(error) = self.delete_job(run).await
+                    {
+                        tracing::warn!(%run, %error, "the Job of a run that was not started stays until its deadline");
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        let seen = self.seen_until(watch, run, |seen| {
+            seen.job.as_ref().is_some_and(|seen| seen.metadata.uid == job.metadata.uid)
+        });
+        // It has started, whatever the watch knows of it yet.
+        if let Err(error) = seen.await {
+            tracing::warn!(%run, %error, "a run was started, and the watch has not seen it yet");
+        }
+        Ok(())
+    }
+
+    /// The reports of a run above `after`, read by readers that `reader` makes.
+    pub(crate) async fn reports(&self, run: &RunId, reader: NewReader, after: u64) -> Result<RunReports> {
+        if self.find(run).await?.is_none() {
+            let reason = format!("the cluster has no Job of run {run}");
+            return Ok(Box::pin(stream::iter([Ok(follow::lost(after, reason))])));
+        }
+        let seen = self.watch().await?.subscribe(run);
+        Ok(follow::reports(self.clone(), run.clone(), reader, seen, after))
+    }
+
+    /// Every run of this runner.
+    pub(crate) async fn observed(&self, runner: &str) -> Result<Vec<Observed>> {
+        let state = |seen: &Seen| match phase(seen) {
+            Phase::Over(_) => ObservedState::Finished,
+            Phase::Waiting(_) | Phase::Running => ObservedState::Running,
+        };
+        let all = self.watch().await?.all(runner);
+        Ok(all.into_iter().map(|(run, seen)| Observed { run, state: state(&seen) }).collect())
+    }
+
+    /// Marks a run as stopped. A mark that is there already stays.
+    pub(crate) async fn stop(&self, run: &RunId, why: Why, no_pods: bool) -> Result<()> {
+        let seen = self.watch().await?.subscribe(run).borrow().clone();
+        let mut job = seen.job.as_deref().cloned();
+        loop {
+            let Some(now) = job.filter(|job| Stop::of(job).is_none()) else { return Ok(()) };
+            // Over exactly this state of the Job: of two marks the first one stays.
+            let mut patch = Stop { at: Timestamp::now(), why: why.clone() }.patch(no_pods);
+            patch["metadata"]["resourceVersion"] = serde_json::json!(now.metadata.resource_version);
+            match self.patch::<Job>("jobs", &run_name(self, run), &patch).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Conflict => job = self.found(run).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Waits for the end of a log whose container's end is told by nothing else, and writes it down. Nothing is said where it does not
+    /// come in time.
+    pub(crate) async fn confirm_end(&self, run: &RunId, pod: &str) -> Result<()> {
+        let reading = async {
+            let mut records = self.log(pod, true, Some(Timestamp::now())).await?;
+            loop {
+                match records.next().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok::<bool, Error>(true),
+                    Err(_) => return Ok(false),
+                }
+            }
+        };
+        let ended = match timeout(END_MAX, reading).await {
+            Ok(Err(error)) if error.kind() == ErrorKind::Forbidden => return Err(error),
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        if ended {
+            let patch = serde_json::json!({
+                "metadata": { "annotations": { names::ENDED: Timestamp::now().to_string() } }
+            });
+            self.note(run, &patch).await;
+        }
+        Ok(())
+    }
+
+    /// Writes down what a run waits for. Whoever comes too late looks again.
+    pub(crate) async fn note(&self, run: &RunId, patch: &serde_json::Value) {
+        if let Err(error) = self.patch::<Job>("jobs", &run_name(self, run), patch).await {
+            tracing::debug!(%run, %error, "what a run waits for was not written down");
+        }
+    }
+
+    /// The run's Secret; `None` also where there is one in its place.
+    pub(crate) async fn secret(&self, run: &RunId) -> Result<Option<SecretObject>> {
+        let name = run_name(self, run);
+        let (api, name) = (&self.api::<SecretObject>(), name.as_str());
+        let found = self.cluster().call(&self.access("get", "secrets"), || api.get_opt(name)).await?;
+        Ok(found.filter(|secret| !object::is_in_place(secret)))
+    }
+
+    /// The log of a run's pod from its beginning, or from `since` on; followed while the container runs.
+    pub(crate) async fn log(&self, pod: &str, follow: bool, since: Option<Timestamp>) -> Result<Records> {
+        let params = LogParams {
+            container: Some(names::CONTAINER.to_owned()),
+            follow,
+            since_time: since,
+            timestamps: true,
+            ..LogParams::default()
+        };
+        let api = &self.api::<Pod>();
+        let access = self.access("get", "pods/log");
+        match timeout(self.patience(), api.log_stream(pod, &params)).await {
+            Ok(Ok(source)) => Ok(Records::new(source)),
+            Ok(Err(error)) => Err(access.error(self.cluster().name(), &error)),
+            Err(_) => Err(access.late(self.cluster().name(), self.cluster().config().deadline_secs)),
+        }
+    }
+
+    /// What is seen of a run, asked of the cluster where the watch knows nothing of it.
+    async fn find(&self, run: &RunId) -> Result<Option<Seen>> {
+        let watch = self.watch().await?;
+        let known =
+            |seen: &Seen| seen.job.as_ref().is_some_and(|job| job.metadata.deletion_timestamp.is_none());
+        let seen = watch.subscribe(run).borrow().clone();
+        if known(&seen) {
+            return Ok(Some(seen));
+        }
+        let Some(job) = self.found(run).await? else { return Ok(None) };
+        let same = |seen: &Seen| seen.job.as_ref().is_some_and(|seen| seen.metadata.uid == job.metadata.uid);
+        self.seen_until(watch, run, same).await?;
+        let seen = watch.subscribe(run).borrow().clone();
+        Ok(known(&seen).then_some(seen))
+    }
+
+    /// The run's Job as the cluster has it; `None` for one that is going away.
+    async fn found(&self, run: &RunId) -> Result<Option<Job>> {
+        let (api, name) = (&self.api::<Job>(), &run_name(self, run));
+        let job = self.cluster().call(&self.access("get", "jobs"), || api.get_opt(name)).await?;
+        let Some(job) = job.filter(|job| job.metadata.deletion_timestamp.is_none()) else { return Ok(None) };
+        let label = |key: &str| job.metadata.labels.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+        let ours = label(names::RUN) == Some(run.as_str())
+            && label(names::INSTANCE) == Some(&self.inner.config.instance);
+        if ours {
+            return Ok(Some(job));
+        }
+        Err(Error::conflict("find run", format!("the Job {name} is not run {run} of this kiops"))
+            .with_remedy("remove or rename that Job, or give this kiops another instance name"))
+    }
+
+    async fn seen_until(
+        &self,
+        watch: &Watch,
+        run: &RunId,
+        is: impl Fn(&Seen) -> bool + Send + Sync,
+    ) -> Result<()> {
+        let mut seen = watch.subscribe(run);
+        let patience = self.patience();
+        match timeout(patience, seen.wait_for(|seen| is(seen))).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Timeout,
+                "watch jobs",
+                format!("the watch is behind by {patience:?}"),
+            )
+            .with_retry(Retry::Maybe)),
+        }
+    }
+
+    async fn watch(&self) -> Result<&Watch> {
+        let watch = self.inner.watch.get_or_init(|| Watch::start(self.cluster(), &self.inner.config));
+        watch.ready(self.patience()).await?;
+        Ok(watch)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(u64::from(self.cluster().config().deadline_secs))
+    }
+
+    async fn delete_job(&self, run: &RunId) -> Result<()> {
+        // The Job stays until its pod and its Secret are gone.
+        self.delete::<Job>("jobs", run_name(self, run), &DeleteParams::foreground()).await
+    }
+
+    fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
+    }
+
+    fn access(&self, verb: &'static str, resource: &'static str) -> Access<'_> {
+        Access::to(verb, resource, &self.inner.config.namespace)
+    }
+
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
+        Api::namespaced(self.cluster().client().clone(), &self.inner.config.namespace)
+    }
+
+    async fn create<K>(&self, resource: &'static str, object: &K) -> Result<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + Debug,
+    {
+        let (api, params) = (&self.api::<K>(), &PostParams::default());
+        self.cluster().call(&self.access("create", resource), || api.create(params, object)).await
+    }
+
+    async fn patch<K>(&self, resource: &'static str, name: &str, patch: &serde_json::Value) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let (api, params, patch) = (&self.api::<K>(), &Default::default(), &Patch::Merge(patch));
+        self.cluster()
+            .call(&self.access("patch", resource), || api.patch(name, params, patch))
+            .await
+            .map(drop)
+    }
+
+    async fn delete<K>(&self, resource: &'static str, name: String, params: &DeleteParams) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let (api, name) = (&self.api::<K>(), name.as_str());
+        let deleted =
+            self.cluster().call(&self.access("delete", resource), || api.delete(name, params)).await;
+        match deleted {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            deleted => deleted.map(drop),
+        }
+    }
+}
+
+fn run_name(runs: &Runs, run: &RunId) -> String {
+    names::object_name(&runs.inner.config, run).to_string()
+}
+
+/// Whether the Job's controller is done with it.
+fn is_finished(job: &Job) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|one| one.status == "True" && matches!(&*one.type_, "Complete" | "Failed"))
+}

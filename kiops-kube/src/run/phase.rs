@@ -1,0 +1,359 @@
+//! How a run stands: one pure function of its Job and its pods as they were seen.
+//!
+//! A Job's own conditions are not enough: they say neither why a pod waits nor how its container ended, and a Job that failed
+//! never becomes "completed".
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+
+use super::names;
+use super::stop::{Stop, Why};
+
+#[cfg(test)]
+mod tests;
+
+/// What was seen of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// Its Job; `None`: there is none.
+    pub(crate) job: Option<Arc<Job>>,
+    /// The Job's pods.
+    pub(crate) pods: Vec<Arc<Pod>>,
+    /// Why the Job's controller could make no pod, in the cluster's words.
+    pub(crate) refusal: Option<String>,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its container has not started.
+    Waiting(Waiting),
+    /// Its container runs.
+    Running,
+    /// It is over; that stays so for as long as Job and pod are kept.
+    Over(End),
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) reason: Reason,
+    /// The cluster's words; may be empty.
+    pub(crate) detail: String,
+}
+
+/// Why a container has not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The cluster is at it: a pod is made, an image pulled.
+    Starting,
+    /// A quota of the namespace is used up.
+    Quota,
+    /// The cluster refuses the pod for another reason.
+    Refused,
+    /// No node takes it.
+    Unschedulable,
+    /// The executor's image cannot be pulled.
+    ImagePull,
+    /// The node cannot make the container: a ConfigMap or a Secret of the settings is missing.
+    Container,
+    /// It was stopped, and is not gone yet.
+    Stopping,
+}
+
+impl Reason {
+    /// What is waited for.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Starting => "Starting",
+            Self::Quota => "Waiting: the namespace's quota is used up",
+            Self::Refused => "Waiting: the cluster refuses the pod",
+            Self::Unschedulable => "Waiting: no node takes the build",
+            Self::ImagePull => "Waiting: the executor's image cannot be pulled",
+            Self::Container => "Waiting: the container cannot be made",
+            Self::Stopping => "Stopping",
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) const fn remedy(self) -> &'static str {
+        match self {
+            Self::Starting | Self::Stopping => "wait",
+            Self::Quota => "wait until another run is over, cancel one, or raise the namespace's quota",
+            Self::Refused => "look which rule of the namespace refuses it",
+            Self::Unschedulable => {
+                "wait for room, or correct requests, node selector and tolerations in the executor's settings"
+            }
+            Self::ImagePull => "correct the executor's image, or give its pull secret",
+            Self::Container => "create what is missing, or correct the executor's settings",
+        }
+    }
+}
+
+/// `Waiting: no node takes the build: 0/1 nodes are available ... (wait for room, ...)`.
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.title())?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        write!(f, " ({})", self.reason.remedy())
+    }
+}
+
+/// How a run ended, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) how: How,
+    /// When, where the cluster says.
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Its program ended with 0, and wrote this as its last message.
+    Succeeded { message: String },
+    /// Its program ended with another status, under this limit of memory.
+    Failed { exit: i32, limit: Option<String> },
+    /// What had to come before its program ended with another status than 0, and wrote this.
+    NotPrepared { message: String },
+    /// The program could not be started at all.
+    NotStarted { message: String },
+    /// It needed more memory than this limit.
+    OutOfMemory { limit: Option<String> },
+    /// The node ran out of something and put it out.
+    Evicted { message: String },
+    /// It ran longer than it may, in seconds.
+    Deadline { seconds: Option<i64> },
+    /// Nothing is left of it that could tell how it ended.
+    Lost { reason: String },
+    /// It was canceled.
+    Canceled,
+}
+
+/// How a run stands. Once its container has ended, nothing that is seen besides changes the verdict.
+pub(crate) fn phase(seen: &Seen) -> Phase {
+    let Some(job) = seen.job.as_deref().filter(|job| job.metadata.deletion_timestamp.is_none()) else {
+        return lost("its Job was deleted", None);
+    };
+    let stop = Stop::of(job);
+    let pod = the_pod(seen);
+    let status = pod.and_then(status_of);
+    let state = status.and_then(|status| status.state.as_ref());
+    if let (Some(pod), Some(ended)) = (pod, state.and_then(|state| state.terminated.as_ref())) {
+        return over(ended_with(job, pod, ended, stop.as_ref()), ended.finished_at.as_ref().map(|at| at.0));
+    }
+    if let Some(Stop { at, why: Why::Lost(reason) }) = &stop {
+        return lost(reason.clone(), Some(*at));
+    }
+    if let (Some(pod), true) = (pod, state.is_some_and(|state| state.running.is_some())) {
+        return match ended_at(job).filter(|_| is_stale(pod)) {
+            Some(at) if stop.is_some() => over(How::Canceled, Some(at)),
+            Some(at) => over(put_out(job, pod), Some(at)),
+            None => Phase::Running,
+        };
+    }
+    match (pod, stop) {
+        (Some(pod), Some(_)) if may_start(pod) => waiting(Reason::Stopping, ""),
+        (_, Some(stop)) => over(How::Canceled, Some(stop.at)),
+        (Some(pod), None) => not_started(job, pod, state),
+        (None, None) => without_pod(job, seen.refusal.as_deref()),
+    }
+}
+
+/// Whether a pod without a running container may still get one.
+pub(crate) fn may_start(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    is_placed(pod) && !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// Whether a node has it.
+pub(crate) fn is_placed(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
+/// Whether its node put it out and says for ever that its container runs, as kubelets before 1.22 do. Then only the end of its log shows
+/// that it has ended, and whoever saw that writes it down.
+pub(crate) fn is_stale(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let running =
+        status_of(pod).and_then(|status| status.state.as_ref()).is_some_and(|state| state.running.is_some());
+    running && status.and_then(|status| status.phase.as_deref()) == Some("Failed")
+}
+
+/// Whether its node says that it works.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+}
+
+/// The pod that counts. A Job's controller may make a second one where the first was deleted; one that ended well decides.
+pub(crate) fn the_pod(seen: &Seen) -> Option<&Pod> {
+    let rank = |pod: &Pod| {
+        let ended_well = terminated(status_of(pod)).is_some_and(|ended| ended.exit_code == 0);
+        (ended_well, pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
+    };
+    seen.pods.iter().map(Arc::as_ref).max_by_key(|pod| rank(pod))
+}
+
+/// Whether the pod's container has ever run.
+pub(crate) fn has_run(pod: &Pod) -> bool {
+    let state = status_of(pod).and_then(|status| status.state.as_ref());
+    state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+fn status_of(pod: &Pod) -> Option<&ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == names::CONTAINER)
+}
+
+/// The container before the run's own that failed.
+fn failed_before(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let before = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    before.iter().filter_map(|status| terminated(Some(status))).find(|ended| ended.exit_code != 0)
+}
+
+fn terminated(status: Option<&ContainerStatus>) -> Option<&ContainerStateTerminated> {
+    status?.state.as_ref()?.terminated.as_ref()
+}
+
+fn ended_with(job: &Job, pod: &Pod, ended: &ContainerStateTerminated, stop: Option<&Stop>) -> How {
+    match stop.map(|stop| &stop.why) {
+        Some(Why::Lost(reason)) => return How::Lost { reason: reason.clone() },
+        // What is done is done, whatever came too late to stop it.
+        _ if ended.exit_code == 0 => {
+            return How::Succeeded { message: ended.message.clone().unwrap_or_default() };
+        }
+        Some(Why::Canceled) => return How::Canceled,
+        None => {}
+    }
+    let message = || ended.message.clone().unwrap_or_default();
+    match (pod_reason(pod), ended.reason.as_deref()) {
+        (Some("DeadlineExceeded"), _) => deadline(job),
+        (Some("Evicted"), _) => How::Evicted { message: pod_message(pod) },
+        (_, Some("OOMKilled")) => How::OutOfMemory { limit: memory_limit(pod) },
+        (_, Some("StartError" | "ContainerCannotRun")) => How::NotStarted { message: message() },
+        (_, Some("ContainerStatusUnknown")) => How::Lost { reason: "its node lost the container".to_owned() },
+        _ if pod.metadata.deletion_timestamp.is_some() => {
+            How::Lost { reason: "its pod was deleted while it ran, as when a node is drained".to_owned() }
+        }
+        _ => How::Failed { exit: ended.exit_code, limit: memory_limit(pod) },
+    }
+}
+
+fn not_started(job: &Job, pod: &Pod, state: Option<&ContainerState>) -> Phase {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Failed" | "Succeeded")) {
+        return match failed_before(pod) {
+            Some(ended) if pod_reason(pod).is_none() => {
+                let message = ended.message.clone().unwrap_or_default();
+                over(How::NotPrepared { message }, ended.finished_at.as_ref().map(|at| at.0))
+            }
+            _ => over(put_out(job, pod), None),
+        };
+    }
+    let before = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_ref());
+    // Of several only the next one to run says anything but that it waits for its turn.
+    let before = before.into_iter().flatten().filter_map(|status| status.state.as_ref()?.waiting.as_ref());
+    let mut before = before.filter(|waits| waits.reason.as_deref() != Some("PodInitializing"));
+    let waits = before.next().or_else(|| state.and_then(|state| state.waiting.as_ref()));
+    let detail = waits.and_then(|waits| waits.message.as_deref()).unwrap_or_default();
+    match waits.and_then(|waits| waits.reason.as_deref()) {
+        Some(
+            reason @ ("ErrImagePull"
+            | "ImagePullBackOff"
+            | "InvalidImageName"
+            | "ErrImageNeverPull"
+            | "ImageInspectError"
+            | "RegistryUnavailable"),
+        ) => waiting(Reason::ImagePull, words(reason, detail)),
+        Some(reason @ ("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError")) => {
+            waiting(Reason::Container, words(reason, detail))
+        }
+        _ => match condition(pod, "PodScheduled") {
+            Some(("False", why)) if !is_placed(pod) => waiting(Reason::Unschedulable, why),
+            _ => waiting(Reason::Starting, detail),
+        },
+    }
+}
+
+/// Why a pod ended of which no container says how it did.
+fn put_out(job: &Job, pod: &Pod) -> How {
+    match pod_reason(pod) {
+        Some("DeadlineExceeded") => deadline(job),
+        Some("Evicted") => How::Evicted { message: pod_message(pod) },
+        reason => How::Lost { reason: words(reason.unwrap_or("its pod ended"), &pod_message(pod)) },
+    }
+}
+
+fn ended_at(job: &Job) -> Option<Timestamp> {
+    job.metadata.annotations.as_ref()?.get(names::ENDED)?.parse().ok()
+}
+
+fn without_pod(job: &Job, refusal: Option<&str>) -> Phase {
+    let status = job.status.as_ref();
+    let condition = |kind: &str| {
+        let all = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+        all.filter(|one| one.status == "True").find(|one| one.type_ == kind)
+    };
+    if let Some(failed) = condition("Failed") {
+        let at = failed.last_transition_time.as_ref().map(|at| at.0);
+        return match failed.reason.as_deref() {
+            Some("DeadlineExceeded") => over(deadline(job), at),
+            _ => lost("its pod was deleted, as when a node is drained", at),
+        };
+    }
+    if let Some(complete) = condition("Complete") {
+        let at = complete.last_transition_time.as_ref().map(|at| at.0);
+        return lost("its pod was removed before its result was read", at);
+    }
+    match refusal {
+        Some(why) if why.contains("exceeded quota") => waiting(Reason::Quota, why),
+        Some(why) => waiting(Reason::Refused, why),
+        None => waiting(Reason::Starting, ""),
+    }
+}
+
+fn deadline(job: &Job) -> How {
+    let spec = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    How::Deadline { seconds: spec.and_then(|spec| spec.active_deadline_seconds) }
+}
+
+fn memory_limit(pod: &Pod) -> Option<String> {
+    let container = pod.spec.as_ref()?.containers.iter().find(|one| one.name == names::CONTAINER)?;
+    Some(container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.clone())
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, &'a str)> {
+    let all = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = all.iter().find(|one| one.type_ == kind)?;
+    Some((&found.status, found.message.as_deref().unwrap_or_default()))
+}
+
+fn pod_reason(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.reason.as_deref()
+}
+
+fn pod_message(pod: &Pod) -> String {
+    pod.status.as_ref().and_then(|status| status.message.clone()).unwrap_or_default()
+}
+
+fn words(reason: &str, detail: &str) -> String {
+    if detail.is_empty() { reason.to_owned() } else { format!("{reason}: {detail}") }
+}
+
+fn waiting(reason: Reason, detail: impl Into<String>) -> Phase {
+    Phase::Waiting(Waiting { reason, detail: detail.into() })
+}
+
+fn lost(reason: impl Into<String>, at: Option<Timestamp>) -> Phase {
+    over(How::Lost { reason: reason.into() }, at)
+}
+
+const fn over(how: How, at: Option<Timestamp>) -> Phase {
+    Phase::Over(End { how, at })
+}
