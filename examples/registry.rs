@@ -207,8 +207,8 @@ fn referrers(registry: &dyn Registry) -> Result<&dyn Referrers> {
 /// An image as it was written, and what it stands for now.
 async fn resolved(connection: &Connection, image: &str) -> Result<(ImageRef, Digest)> {
     let mut image = ImageRef::parse_familiar(image)?;
-    if image.tag.is_none() && image.digest.is_none() {
-        image.tag = Some(Tag::parse("latest")?);
+    if image.digest.is_none() {
+        image.tag = Some(image.tag_or_latest());
     }
     let digest = connection.open(image.name.host())?.resolve(&image).await?;
     let digest = digest.ok_or_else(|| {

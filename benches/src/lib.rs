@@ -5,13 +5,17 @@
 //! the same code. docs/PERFORMANCE.md says what each figure means.
 
 pub mod accepts;
+pub mod builds;
 pub mod decide;
 pub mod github;
+pub mod kube;
 pub mod masking;
 pub mod push;
 pub mod quickstart;
 pub mod ratio;
 pub mod routing;
+pub mod stored;
+pub mod to_job;
 
 use std::error::Error;
 use std::path::PathBuf;

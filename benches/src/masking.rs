@@ -30,11 +30,20 @@ pub struct Masking {
 impl Masking {
     /// With so many secrets of 24 letters and digits, and a log of 1 MiB in which some of them show up.
     pub fn of(secrets: usize) -> Outcome<Self> {
+        Self::until(secrets, |log, _| log.len() >= BYTES)
+    }
+
+    /// With so many secrets, and a log of so many lines.
+    pub fn with_lines(secrets: usize, lines: usize) -> Outcome<Self> {
+        Self::until(secrets, |_, n| n >= lines)
+    }
+
+    fn until(secrets: usize, is_enough: impl Fn(&[u8], usize) -> bool) -> Outcome<Self> {
         let texts: Vec<String> = (0..secrets).map(secret).collect();
         let known: Vec<Secret> = texts.iter().filter_map(|text| Secret::new(text.as_str())).collect();
         let patterns: BTreeSet<Vec<u8>> =
             texts.iter().flat_map(|text| forms(text)).chain([b"://".to_vec(), b":\\/\\/".to_vec()]).collect();
-        let (log, shown) = log(&texts);
+        let (log, shown) = log(&texts, is_enough);
         Ok(Self {
             masker: Masker::new(&known)?,
             bare: AhoCorasick::new(&patterns)?,
@@ -58,12 +67,25 @@ impl Masking {
     /// bytes came out.
     pub fn bare(&self) -> Outcome<usize> {
         let mut out = Count(0);
-        let chunks = Chunks(self.log.chunks(CHUNK));
-        self.bare.try_stream_replace_all_with(chunks, &mut out, |found, text, out| {
-            let is_secret = !text.ends_with(b"//") && !text.ends_with(b"\\/") && found.len() > 5;
-            std::io::Write::write_all(out, if is_secret { b"***" } else { text })
-        })?;
+        self.replace(&mut out)?;
         Ok(out.0)
+    }
+
+    /// The reference, into anything.
+    pub(crate) fn replace(&self, out: &mut impl std::io::Write) -> Outcome<()> {
+        let chunks = Chunks(self.log.chunks(CHUNK));
+        Ok(self.bare.try_stream_replace_all_with(chunks, out, |found, text, out| {
+            let is_secret = !text.ends_with(b"//") && !text.ends_with(b"\\/") && found.len() > 5;
+            out.write_all(if is_secret { b"***" } else { text })
+        })?)
+    }
+
+    pub(crate) const fn masker(&self) -> &Masker {
+        &self.masker
+    }
+
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        self.log.chunks(CHUNK)
     }
 
     /// How many patterns either of them looks for.
@@ -116,10 +138,10 @@ fn forms(text: &str) -> Vec<Vec<u8>> {
 }
 
 /// Lines as compilers and package managers print them; and how many of them show a secret.
-fn log(secrets: &[String]) -> (Vec<u8>, usize) {
+fn log(secrets: &[String], is_enough: impl Fn(&[u8], usize) -> bool) -> (Vec<u8>, usize) {
     let mut log = Vec::with_capacity(BYTES + 200);
     let (mut n, mut shown) = (0, 0);
-    while log.len() < BYTES {
+    while !is_enough(&log, n + shown) {
         let line = match n % 5 {
             0 => format!("   Compiling item-{n} v0.{}.{} (registry crates)\n", n % 40, n % 7),
             1 => format!("[{n:05}] step {}/12 : COPY services/api/src/item_{n}.rs /app/src/\n", n % 12 + 1),

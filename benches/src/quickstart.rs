@@ -50,14 +50,15 @@ pub fn start(program: &Path) -> Outcome<Start> {
     for line in BufReader::new(out).lines() {
         if line? == "ready" {
             let took = begin.elapsed();
-            return Ok(Start { took, memory: peak(&child.0) });
+            return Ok(Start { took, memory: peak_of(&child.0.id().to_string()) });
         }
     }
     Err("the quickstart ended before it was ready".into())
 }
 
-fn peak(child: &Child) -> Option<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+/// The most memory that a process had, in MiB, by its number or as `self`.
+pub(crate) fn peak_of(process: &str) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
@@ -89,6 +90,6 @@ mod tests {
             return;
         }
         let child = Ended(Command::new("sleep").arg("60").spawn().unwrap());
-        assert!(peak(&child.0).unwrap() > 0.0);
+        assert!(peak_of(&child.0.id().to_string()).unwrap() > 0.0);
     }
 }

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::io::{Write as _, stdout};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use kiops_benches::accepts::Accepts;
@@ -16,7 +17,8 @@ use kiops_benches::masking::Masking;
 use kiops_benches::push::Push;
 use kiops_benches::ratio::{Promise, Ratio, each, median};
 use kiops_benches::routing::{Kind, Routing};
-use kiops_benches::{Outcome, quickstart};
+use kiops_benches::stored::Stored;
+use kiops_benches::{Outcome, builds, kube, quickstart, to_job};
 
 /// A number, and what it was made of.
 struct Measured {
@@ -47,6 +49,11 @@ const FIGURES: &[Figure] = &[
     figure("accepts/10KB-64-waiting", Promise::AtLeast(3.0), || accepts(10 << 10, 64, 640)),
     figure("accepts/2KB-64-waiting", Promise::AtLeast(8.0), || accepts(2 << 10, 64, 1280)),
     figure("accepts/2KB-64-waiting-and-moved", Promise::Nothing, accepts_and_moved),
+    figure("stored/1000-secrets", Promise::AtMost(2.0), stored),
+    figure("kube/requests", Promise::AtMost(6.0), kube_requests),
+    figure("kube/1000-builds-peak-mib", Promise::AtMost(150.0), kube_memory),
+    figure("kube/1000-builds-idle-percent", Promise::AtMost(10.0), kube_idle),
+    figure("kube/webhook-to-job-p99-ms", Promise::AtMost(100.0), kube_job),
     figure("quickstart/seconds", Promise::AtMost(3.0), quickstart_seconds),
     figure("quickstart/peak-mib", Promise::AtMost(60.0), quickstart_memory),
 ];
@@ -56,6 +63,15 @@ const SLICE: Duration = Duration::from_millis(5);
 
 fn main() -> Outcome<ExitCode> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    match wanted.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [kube::ARGUMENT, pace] => return kube::serve(pace).map(|()| ExitCode::SUCCESS),
+        [builds::ARGUMENT, address, count] => {
+            let followed = builds::as_process(address, count)?;
+            write!(stdout(), "{}", serde_json::to_string(&followed)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     let is_wanted =
         |figure: &&Figure| wanted.is_empty() || wanted.iter().any(|name| figure.name.starts_with(name));
     let mut out = stdout();
@@ -121,6 +137,39 @@ fn accepts_and_moved() -> Outcome<Measured> {
         || accepts.borrow_mut().append(20),
     )?;
     Ok(told(ratio.inverse()))
+}
+
+/// A log masked and stored ÷ the same log through bare aho-corasick into a file.
+fn stored() -> Outcome<Measured> {
+    let stored = Stored::of(1000, 200_000)?;
+    Ok(told(Ratio::measure(11, || stored.store(), || stored.bare())?))
+}
+
+fn kube_requests() -> Outcome<Measured> {
+    Ok(Measured { figure: builds::requests(200)?, of: "the mean of 200 builds".into() })
+}
+
+/// Both figures of 1,000 builds that are followed at once, measured once.
+fn kube_followed() -> Outcome<builds::Followed> {
+    static FOLLOWED: OnceLock<builds::Followed> = OnceLock::new();
+    match FOLLOWED.get() {
+        Some(followed) => Ok(*followed),
+        None => builds::follow(1000).map(|followed| *FOLLOWED.get_or_init(|| followed)),
+    }
+}
+
+fn kube_memory() -> Outcome<Measured> {
+    Ok(Measured { figure: kube_followed()?.peak_mib, of: "the most of one process".into() })
+}
+
+fn kube_idle() -> Outcome<Measured> {
+    Ok(Measured { figure: kube_followed()?.idle_percent, of: "of one core, over 20 s".into() })
+}
+
+fn kube_job() -> Outcome<Measured> {
+    let times = to_job::times(400)?;
+    let of = format!("of 400 pushes; the median is {:.1?}", median(times.iter().copied()));
+    Ok(Measured { figure: to_job::p99(&times).as_secs_f64() * 1e3, of })
 }
 
 fn quickstart_seconds() -> Outcome<Measured> {

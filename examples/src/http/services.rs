@@ -5,6 +5,7 @@ use axum::extract::State;
 use kiops_core::access::Action;
 use kiops_core::build::Trigger;
 use kiops_core::name::ServiceName;
+use kiops_core::policy::SeenBases;
 use kiops_core::service::readiness::{Readiness, readiness};
 use kiops_core::service::{Service, Settings, Source};
 use kiops_core::store::{Page, Store, Stored};
@@ -28,6 +29,9 @@ pub(super) struct ServiceJson {
     settings: Option<Settings>,
     #[serde(skip_serializing_if = "Option::is_none")]
     readiness: Option<Readiness>,
+    /// What its base images were when they were looked at last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_images: Option<SeenBases>,
 }
 
 pub(super) async fn list(
@@ -101,6 +105,10 @@ async fn view(app: &App, stored: Stored<Service>, whole: bool) -> Result<Service
         true => Some(readiness(&service, &app.surroundings.facts(&service).await?)),
         false => None,
     };
+    let base_images = match whole {
+        true => app.driver.seen_bases(&service.name).await?,
+        false => None,
+    };
     Ok(ServiceJson {
         label,
         last_build: last_build.filter(|_| whole),
@@ -109,5 +117,6 @@ async fn view(app: &App, stored: Stored<Service>, whole: bool) -> Result<Service
         created_at: stored.created_at.to_string(),
         settings: whole.then_some(service.settings),
         readiness,
+        base_images,
     })
 }

@@ -333,6 +333,9 @@ impl Surroundings for LocalSurroundings {
             .with_delivered(delivered)
             .with_heads(self.driver.heads_every(), self.driver.listed(&service.name))
             .with_dockerfile(dockerfile);
+        if let Some(seen) = self.driver.seen_bases(&service.name).await? {
+            facts = facts.with_unfollowed_bases(seen.unfollowed.len());
+        }
         if let Some(name) = &service.settings.deploy.environment {
             let environments = self.driver.store().environments().await?;
             let runtime = environments.iter().find(|environment| environment.name == *name);

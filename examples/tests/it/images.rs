@@ -56,7 +56,7 @@ impl HttpService for By {
 }
 
 /// A client of the registry that calls itself `agent`.
-fn client(host: &str, agent: &'static str) -> Oci {
+pub(crate) fn client(host: &str, agent: &'static str) -> Oci {
     let config = OciConfig { url: Some(format!("http://{host}")), private: true, ..OciConfig::new(host) };
     let service = ReqwestService::new(&ReqwestConfig::default(), config.egress().unwrap()).unwrap();
     Oci::new(config, None, Arc::new(By(agent, service)), Arc::new(SystemTimer)).unwrap()

@@ -3,12 +3,17 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "helpers of tests may panic and print as tests do"
 )]
 
 mod approvals;
+mod base_images;
 mod builds;
+#[path = "../../../kiops-kube/tests/it/cluster.rs"]
+#[allow(dead_code, reason = "the library's own tests need more of it")]
+mod cluster;
 mod common_path;
 mod decode;
 mod dependencies;
@@ -21,7 +26,11 @@ mod house;
 mod images;
 mod inside;
 mod kill;
+mod kube;
 mod limits;
+#[path = "../../../kiops-kube/tests/it/node_image.rs"]
+#[allow(dead_code, reason = "the library's own tests need more of it")]
+mod node_image;
 mod odd;
 mod polling;
 mod pushes;

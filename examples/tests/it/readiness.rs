@@ -144,7 +144,7 @@ fn readiness_asks_for_what_the_settings_need() {
     };
     house.put_service(&images);
     let readiness = Readiness::of(&house, "images");
-    assert_eq!((readiness.is_ready(), readiness.names(|_| true)), (true, vec!["service"]));
+    assert_eq!((readiness.is_ready(), readiness.names(|_| true)), (true, vec!["service", "webhook"]));
 
     // A service is shown also while its Git host is away.
     house.host.vanish();

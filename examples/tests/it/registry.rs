@@ -50,7 +50,11 @@ fn assembled(folder: &Path, image: &str, connection: &[&str]) -> String {
 }
 
 /// `docker-registry` on loopback. Without it the test is skipped, visibly; on CI that is a failure.
-struct Daemon(Child, #[allow(dead_code, reason = "it is removed at the end")] TempDir, String);
+pub(crate) struct Daemon(
+    Child,
+    #[allow(dead_code, reason = "it is removed at the end")] TempDir,
+    pub(crate) String,
+);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
@@ -59,7 +63,7 @@ impl Drop for Daemon {
     }
 }
 
-fn daemon() -> Option<Daemon> {
+pub(crate) fn daemon() -> Option<Daemon> {
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let host = format!("127.0.0.1:{port}");

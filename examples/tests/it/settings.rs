@@ -23,6 +23,8 @@ fn settings_are_given_back_as_they_were_put() {
     changed["auto_ci"]["tag"] = json!({"enabled": true, "patterns": ["v*"]});
     changed["auto_ci"]["keyword"] = json!("deploy");
     changed["auto_ci"]["schedule"] = json!([{"cron": "30 2 * * mon-FRI", "time_zone": "Europe/Berlin"}]);
+    changed["auto_ci"]["base_image"] =
+        json!({"enabled": true, "every": 15, "images": ["docker.io/library/*"]});
     changed["components"][0]["watch_path"] = json!(["src/**", "!src/**/*.md"]);
     changed["components"][0]["build_args"] = json!({"VERSION": "ünïcode \" \\ \u{1f680}"});
     changed["image"]["tags"] = json!(["latest", "{branch}"]);
@@ -80,6 +82,13 @@ fn a_mistake_in_settings_is_refused_by_its_field() {
         ),
         (json!({"auto_ci": {"schedule": [{"time_zone": "UTC"}]}}), "auto_ci.schedule[0]"),
         (json!({"auto_ci": {"schedule": vec![nightly; 11]}}), "auto_ci.schedule: 11 are more than 10"),
+        (
+            json!({"auto_ci": {"base_image": {"every": 4}}}),
+            "auto_ci.base_image.every: 4 minutes are not within 5 to 10080",
+        ),
+        (json!({"auto_ci": {"base_image": {"every": 10081}}}), "auto_ci.base_image.every"),
+        (json!({"auto_ci": {"base_image": {"images": ["["]}}}), "auto_ci.base_image.images"),
+        (json!({"auto_ci": {"base_image": {"often": 5}}}), "`often`"),
         (json!({"components": [{"watch_path": ["src/{a"]}]}), "components[0].watch_path"),
         (json!({"components": [{"path": "../elsewhere"}]}), "components.main.path"),
         (json!({"components": [{"dockerfile": "a/../../b"}]}), "components.main.dockerfile"),

@@ -87,25 +87,35 @@ impl BuildExecutor for Teller {
         }
         let mut raw: Vec<u8> = words.iter().flat_map(Word::told).collect();
         raw.extend_from_slice(b"the last line");
-        let mut events = vec![RunEvent::Stage(Stage::Setup), RunEvent::Stage(Stage::Build)];
+        let mut reports = vec![
+            RunReport { n: 1, event: RunEvent::Stage(Stage::Setup) },
+            RunReport { n: 2, event: RunEvent::Stage(Stage::Build) },
+        ];
         let mut numbers = Numbers(words.len() as u64);
         let mut stream = masker.stream();
         let mut rest = raw.as_slice();
-        let line = |text| NewLine { at: Timestamp::now(), stage: Stage::Build, text };
+        let mut n = 2;
+        let mut said = |texts: Vec<String>| {
+            let lines = texts.into_iter().map(|text| {
+                n += 1;
+                NewLine { n, at: Timestamp::now(), stage: Stage::Build, text }
+            });
+            let event = RunEvent::Lines(lines.collect());
+            RunReport { n, event }
+        };
         while !rest.is_empty() {
             let (chunk, more) = rest.split_at((1 + numbers.below(90)).min(rest.len()));
             rest = more;
-            let lines: Vec<NewLine> = stream.push(chunk).into_iter().map(line).collect();
+            let lines = stream.push(chunk);
             if !lines.is_empty() {
-                events.push(RunEvent::Lines(lines));
+                reports.push(said(lines));
             }
         }
-        events.push(RunEvent::Lines(stream.finish().into_iter().map(line).collect()));
+        reports.push(said(stream.finish()));
         self.told.lock().unwrap().printed.push_str(&format!("{masker:?}\n{stream:?}\n"));
         let failure =
             Failure::new(Stage::Build, FailureKind::RunFailed, masker.mask_text(&format!("it said {short}")));
-        events.push(RunEvent::Finished(RunOutcome::Failed(failure)));
-        let reports = events.into_iter().zip(1..).map(|(event, n)| RunReport { n, event }).collect();
+        reports.push(RunReport { n: n + 1, event: RunEvent::Finished(RunOutcome::Failed(failure)) });
         self.told.lock().unwrap().raw.extend_from_slice(&raw);
         self.runs.lock().unwrap().insert(run.clone(), reports);
         Ok(())

@@ -1,0 +1,53 @@
+//! Which cluster.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kiops_core::secret::Secret;
+use kiops_core::{Error, Result};
+use kiops_kube::{Cluster, ClusterConfig};
+
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The kubeconfig file; else what KUBECONFIG names, else ~/.kube/config.
+    #[arg(long, global = true)]
+    kubeconfig: Option<PathBuf>,
+    /// One of its contexts; else its current one.
+    #[arg(long, global = true)]
+    context: Option<String>,
+    /// How long a call may take, in seconds.
+    #[arg(long, global = true, default_value_t = 30)]
+    deadline: u32,
+}
+
+impl Connection {
+    /// The cluster.
+    pub(crate) async fn open(&self) -> Result<Cluster> {
+        let mut config = ClusterConfig::default();
+        config.deadline_secs = self.deadline;
+        if let Some(context) = &self.context {
+            config.name.clone_from(context);
+        }
+        Cluster::from_kubeconfig(config, &self.file()?, self.context.as_deref()).await
+    }
+
+    fn file(&self) -> Result<PathBuf> {
+        let named = self.kubeconfig.clone().or_else(|| {
+            let list = std::env::var_os("KUBECONFIG")?;
+            // A list of files is kubectl's to merge; the first one is as good as any.
+            std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty())
+        });
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".kube/config"));
+        named.or_else(home).ok_or_else(|| {
+            Error::invalid("read kubeconfig", "no file is named").with_remedy("say --kubeconfig FILE")
+        })
+    }
+}
+
+/// The value of an environment variable.
+pub(crate) fn secret_of(variable: &str) -> Result<Secret> {
+    let value = std::env::var_os(variable).and_then(|value| Secret::new(value.into_encoded_bytes()));
+    value.ok_or_else(|| {
+        Error::invalid("read secret", format!("the environment variable `{variable}` is not set, or empty"))
+    })
+}
