@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kiops_core::secret::Secret;
 use kiops_core::{Error, Result};
+use kiops_examples::cluster::open_cluster;
 use kiops_kube::{Cluster, ClusterConfig};
 
 #[derive(Debug, Args)]
@@ -25,22 +26,7 @@ impl Connection {
     pub(crate) async fn open(&self) -> Result<Cluster> {
         let mut config = ClusterConfig::default();
         config.deadline_secs = self.deadline;
-        if let Some(context) = &self.context {
-            config.name.clone_from(context);
-        }
-        Cluster::from_kubeconfig(config, &self.file()?, self.context.as_deref()).await
-    }
-
-    fn file(&self) -> Result<PathBuf> {
-        let named = self.kubeconfig.clone().or_else(|| {
-            let list = std::env::var_os("KUBECONFIG")?;
-            // A list of files is kubectl's to merge; the first one is as good as any.
-            std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty())
-        });
-        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".kube/config"));
-        named.or_else(home).ok_or_else(|| {
-            Error::invalid("read kubeconfig", "no file is named").with_remedy("say --kubeconfig FILE")
-        })
+        open_cluster(config, self.kubeconfig.as_deref(), self.context.as_deref()).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Push-to-deploy on a machine with Rust and git alone: `cargo run --release --example quickstart`.
 
 mod hook;
+mod runtime;
 mod show;
 
 use std::ffi::OsString;
@@ -31,6 +32,8 @@ struct Args {
     /// End once everything is ready.
     #[arg(long)]
     once: bool,
+    #[command(flatten)]
+    runtime: runtime::Arguments,
     #[command(subcommand)]
     command: Option<Sub>,
 }
@@ -73,12 +76,16 @@ async fn run(args: Args) -> Result<()> {
     let arguments =
         vec![OsString::from("--dir"), OsString::from(place.root()), OsString::from("post-receive")];
     let hook = HookCommand { program, args: arguments };
-    let local = Local::open(place, LocalConfig::new(args.port, hook)).await?;
+    let mut config = LocalConfig::new(args.port, hook);
+    config.runtime = args.runtime.open().await?;
+    let (dockerfile, deployed, manifests) =
+        (config.runtime.dockerfile(), config.runtime.place(&place), config.runtime.manifests(&place));
+    let local = Local::open(place, config).await?;
     let (driver, place, git, address) =
         (local.driver.clone(), Arc::clone(&local.place), local.git.clone(), local.address);
     let new = local.is_new().await?;
 
-    let mut shown = show::follow(screen.clone(), driver.clone(), place.deploy());
+    let mut shown = show::follow(screen.clone(), driver.clone(), manifests);
     let watching = driver.watch();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let mut running = tokio::spawn(local.run(async {
@@ -90,7 +97,7 @@ async fn run(args: Args) -> Result<()> {
     if new {
         screen.line("pushing a small site to the repository");
         let first = async {
-            push_site(&git, &place).await?;
+            push_site(&git, &place, &dockerfile).await?;
             show::until_over(watching).await;
             shown.caught_up().await;
             Ok::<(), Error>(())
@@ -112,7 +119,7 @@ async fn run(args: Args) -> Result<()> {
         screen.keyed("image", image);
     }
     screen.keyed("layout", place.layout().display());
-    screen.keyed("deploy", place.deploy().display());
+    screen.keyed("deploy", deployed);
     screen.ready();
     if args.once {
         let _ = stop.send(());

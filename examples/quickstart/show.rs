@@ -139,8 +139,8 @@ struct Known {
 /// How far a build's log was shown. Whoever shows more of it holds the lock.
 type Shared = Arc<tokio::sync::Mutex<Cursor>>;
 
-/// `deploy` is the folder of the current manifests.
-pub(crate) fn follow(screen: Screen, driver: Driver, deploy: PathBuf) -> Shown {
+/// `manifests` is the folder of the current ones, where there is one.
+pub(crate) fn follow(screen: Screen, driver: Driver, manifests: Option<PathBuf>) -> Shown {
     let (count, open) = watch::channel(0);
     let count = Arc::new(count);
     let mut watching = driver.watch();
@@ -185,8 +185,8 @@ pub(crate) fn follow(screen: Screen, driver: Driver, deploy: PathBuf) -> Shown {
                 _ => None,
             };
             show(&screen, event);
-            if let Some(release) = live {
-                manifest(&screen, &deploy, &release, whole);
+            if let (Some(release), Some(folder)) = (live, &manifests) {
+                manifest(&screen, folder, &release, whole);
                 whole = false;
             }
         }

@@ -1,10 +1,12 @@
 //! Everything on one machine: SQLite, a bare Git repository, the in-process assembler, an image layout and a directory of
-//! manifests, all below one folder.
+//! manifests, all below one folder; or a cluster in the manifests' place.
 
 mod place;
+mod runtime;
 mod site;
 
 pub use place::{Place, write_atomically};
+pub use runtime::{Kubernetes, Runtime};
 pub use site::push_site;
 
 use std::net::SocketAddr;
@@ -25,13 +27,13 @@ use kiops_core::provider::GitProvider;
 use kiops_core::secret::Secret;
 use kiops_core::service::readiness::ReadinessFacts;
 use kiops_core::service::{
-    AutoDeploy, Component, Environment, GitSource, ImageTarget, Service, Settings, Source, Target, Workload,
+    AutoDeploy, Component, Environment, GitSource, ImageTarget, NamespaceRule, Service, Settings, Source,
+    Target, Workload,
 };
 use kiops_core::store::{Hook, Page, Store};
 use kiops_core::webhook::SecretSet;
 use kiops_core::{Error, Result};
 use kiops_git::plain::{HookCommand, LocalGit, Plain, PlainConfig, install_hook};
-use kiops_kube::{ManifestDirectory, ManifestDirectoryConfig};
 use kiops_registry::assemble::{Assembler, AssemblerConfig};
 use kiops_registry::layout::{ImageLayout, LayoutConfig};
 use kiops_store::{LogFiles, LogFilesConfig, SqliteConfig, SqliteStore, StoreSecrets};
@@ -79,12 +81,15 @@ pub struct LocalConfig {
     pub driver: DriverConfig,
     /// The host's own rules.
     pub rules: Rules,
+    /// Where releases go.
+    pub runtime: Runtime,
 }
 
 impl LocalConfig {
     /// As the quickstart has it.
     pub fn new(port: u16, hook: HookCommand) -> Self {
-        Self { port, hook, store: None, driver: DriverConfig::new("local"), rules: Rules::none() }
+        let (driver, rules) = (DriverConfig::new("local"), Rules::none());
+        Self { port, hook, store: None, driver, rules, runtime: Runtime::Manifests }
     }
 }
 
@@ -102,12 +107,15 @@ pub async fn open_store(
 impl Local {
     /// Opens the folder, in this order: lock, listen, tell the port, write the hook; then the parts.
     pub async fn open(place: Place, config: LocalConfig) -> Result<Self> {
-        let LocalConfig { port, hook, store, driver, rules } = config;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let LocalConfig { port, hook, store, driver, rules, runtime } = config;
+        let kept = place.last_port().filter(|_| port == 0 && runtime.pulls_from_here());
+        let address = SocketAddr::from(([127, 0, 0, 1], kept.unwrap_or(port)));
         LocalOwner::check_address(address)?;
         let listen = |error: std::io::Error| {
-            Error::unavailable("listen", format!("127.0.0.1:{port}: {error}"))
-                .with_remedy("choose another --port, or 0 for any")
+            Error::unavailable("listen", format!("{address}: {error}")).with_remedy(match kept {
+                Some(_) => "end what listens there: the cluster pulls this folder's images from that address",
+                None => "choose another --port, or 0 for any",
+            })
         };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -123,18 +131,24 @@ impl Local {
         let logs: Arc<dyn LogStore> = Arc::new(LogFiles::open(LogFilesConfig::new(place.logs()))?);
         let layout = ImageLayout::open(LayoutConfig::new(place.layout()))?;
         let provider: Arc<dyn GitProvider> = Arc::new(Plain::new(PlainConfig::on_disk(place.root()))?);
-        let assembler = Assembler::new(AssemblerConfig::new(place.work()), Arc::new(layout.clone()))?;
-        let manifests =
-            ManifestDirectory::open(ManifestDirectoryConfig::new(place.deploy(), place.revisions())).await?;
-        let adapters = Adapters::builder()
+        let images = runtime.images(address, &layout)?;
+        let assembler = Assembler::with_registries(
+            AssemblerConfig::new(place.work()),
+            Arc::new(layout.clone()),
+            images.registries.clone(),
+        )?;
+        let deployer = runtime.deployer(&place).await?;
+        let environment = runtime.environment(deployer.name())?;
+        let mut adapters = Adapters::builder()
             .provider(provider)
-            .registry(IMAGE_HOST, Arc::new(layout.clone()))
             .executor(Arc::new(assembler))
-            .deployer(Arc::new(manifests))
-            .secrets(Arc::new(StoreSecrets::new(store.clone())))
-            .build();
-        let driver = Driver::new(store, logs, adapters, rules, Arc::new(SystemClock), driver);
-        register(&driver, &place).await?;
+            .deployer(deployer)
+            .secrets(Arc::new(StoreSecrets::new(store.clone())));
+        for (host, registry) in images.registries {
+            adapters = adapters.registry(host, registry);
+        }
+        let driver = Driver::new(store, logs, adapters.build(), rules, Arc::new(SystemClock), driver);
+        register(&driver, &place, environment, images.name).await?;
 
         let ingest =
             Ingest::new(senders(), IngestLimits::default(), random()?).with_detector(Arc::new(AnySender));
@@ -204,13 +218,14 @@ async fn collect(layout: ImageLayout, stopped: impl Future<Output = ()>) {
 }
 
 /// Registers the environment, the service and its hook, where they are missing. Settings that somebody changed stay.
-async fn register(driver: &Driver, place: &Place) -> Result<()> {
+async fn register(driver: &Driver, place: &Place, environment: Environment, image: ImageName) -> Result<()> {
     let store = driver.store();
     let name = ServiceName::parse(SERVICE)?;
-    let environment = EnvironmentName::parse(ENVIRONMENT)?;
-    if !store.environments().await?.iter().any(|known| known.name == environment) {
-        store.put_environment(&Environment::new(environment.clone(), "manifests")).await?;
+    match store.environments().await?.into_iter().find(|known| known.name == environment.name) {
+        Some(known) => same_place(&known, &environment)?,
+        None => store.put_environment(&environment).await?,
     }
+    let environment = environment.name;
     let repository = Repository { id: None, path: place.repository_name()? };
     let known = store.service(&name).await?;
     if let Some(known) = &known
@@ -222,6 +237,17 @@ async fn register(driver: &Driver, place: &Place) -> Result<()> {
         let service = Service { source, ..known.value.clone() };
         store.put_service(&service, Some(known.version), driver.now()).await?;
     }
+    if let Some(known) = &known
+        && let Some(target) = &known.value.settings.image
+        && image.host() != IMAGE_HOST
+        && driver.adapters().registry(&target.name).is_err()
+    {
+        let message =
+            format!("the images of `{SERVICE}` are called {}, and nothing of that host is here", target.name);
+        return Err(Error::conflict("open folder", message).with_remedy(
+            "start it with the --port or --image that it was begun with, or choose another --dir",
+        ));
+    }
     if known.is_none() {
         let service = Service {
             name: name.clone(),
@@ -230,7 +256,7 @@ async fn register(driver: &Driver, place: &Place) -> Result<()> {
                 repository: repository.clone(),
                 branch: BranchName::parse("main")?,
             }),
-            settings: settings(environment)?,
+            settings: settings(environment, image)?,
         };
         service.settings.validate()?;
         store.put_service(&service, None, driver.now()).await?;
@@ -246,12 +272,27 @@ async fn register(driver: &Driver, place: &Place) -> Result<()> {
     store.put_hook(&hook).await
 }
 
+/// What a folder was begun with, it goes on with: what runs elsewhere would be forgotten.
+fn same_place(known: &Environment, wanted: &Environment) -> Result<()> {
+    if (&known.runtime, &known.namespace) == (&wanted.runtime, &wanted.namespace) {
+        return Ok(());
+    }
+    let words = |one: &Environment| match &one.namespace {
+        NamespaceRule::Fixed(namespace) => format!("{}, namespace {namespace}", one.runtime),
+        NamespaceRule::Service => one.runtime.clone(),
+    };
+    let message = format!("this folder deploys to {}, not to {}", words(known), words(wanted));
+    Err(Error::conflict("open folder", message).with_remedy(
+        "start it with the --runtime and --namespace that it was begun with, or choose another --dir",
+    ))
+}
+
 /// Only `main`, no tags, every file, released by itself.
-fn settings(environment: EnvironmentName) -> Result<Settings> {
+fn settings(environment: EnvironmentName, image: ImageName) -> Result<Settings> {
     let mut settings = Settings::default();
     settings.auto_ci.push.branches = RefFilter::parse(["main"])?;
     settings.image = Some(ImageTarget {
-        name: ImageName::parse(format!("{IMAGE_HOST}/{SERVICE}"))?,
+        name: image,
         candidate: kiops_core::image::TagTemplate::short_commit(),
         tags: vec![kiops_core::image::TagTemplate::parse("latest")?],
     });

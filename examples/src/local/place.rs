@@ -78,6 +78,11 @@ impl Place {
         self.root.join("port")
     }
 
+    /// The port that the API listened on last.
+    pub(super) fn last_port(&self) -> Option<u16> {
+        std::fs::read_to_string(self.port_file()).ok()?.trim().parse().ok()
+    }
+
     /// The secret that the hook signs with.
     pub fn hook_secret(&self) -> PathBuf {
         self.root.join("hook-secret")

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kiops_core::engine::Driver;
-use kiops_examples::local::{Local, LocalConfig, Place, push_site};
+use kiops_examples::local::{self, Local, LocalConfig, Place, push_site};
 use kiops_git::plain::HookCommand;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -50,7 +50,7 @@ impl Inside {
             let _ = stopped.await;
         }));
         if is_new {
-            runtime.block_on(push_site(&git, &place)).unwrap();
+            runtime.block_on(push_site(&git, &place, &local::Runtime::Manifests.dockerfile())).unwrap();
         }
         Self { server, driver, runtime, stop: Some(stop), running: Some(running) }
     }

@@ -32,6 +32,7 @@ mod limits;
 #[allow(dead_code, reason = "the library's own tests need more of it")]
 mod node_image;
 mod odd;
+mod on_cluster;
 mod polling;
 mod pushes;
 mod readiness;
