@@ -25,5 +25,6 @@ mod node_image;
 mod proxy;
 mod python;
 mod render;
+mod schema;
 mod secrets;
 mod together;

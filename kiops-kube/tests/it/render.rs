@@ -20,7 +20,7 @@ fn refusal(target: &DeployTarget, request: &DeployRequest) -> kiops_core::Error 
     render(target, request, &RenderConfig::default(), PullSecret::Absent).unwrap_err()
 }
 
-fn shop_request() -> DeployRequest {
+pub(crate) fn shop_request() -> DeployRequest {
     request_of("one", &[("web", "nginx:alpine"), ("db", "mysql:8.0")])
 }
 
@@ -214,7 +214,7 @@ fn what_the_platform_owns_is_not_rendered() {
 }
 
 /// A container whose settings are near what is allowed, on both sides.
-fn any_container(name: &'static str) -> impl Strategy<Value = Container> {
+pub(crate) fn any_container(name: &'static str) -> impl Strategy<Value = Container> {
     let path = || prop_oneof![4 => "(/[a-c]{1,3}){0,2}/?", 1 => "[/a.%2fF :\n-]{0,8}"];
     let size = prop_oneof![4 => "[1-9][0-9]{0,3}(Mi|Gi|k)?", 1 => "[0-9.eEmGi+-]{0,6}", 1 => any::<String>()];
     let value = prop_oneof![
