@@ -11,6 +11,9 @@ const OLDEST: Version = Version { major: 1, minor: 21 };
 /// How many build timeouts in a row are more than bad luck (K48).
 const TIMEOUTS: usize = 3;
 
+/// So many seconds two clocks may be apart: a verdict waits longer than that.
+const SKEW: u64 = 5;
+
 /// Daemons that enforce network policies, by the beginnings of their names, and the argument by which they do so, for those that do it
 /// only if asked to. By the documentation of each; k3s brings its own.
 const ENFORCERS: [(&str, Option<&str>); 16] = [
@@ -37,6 +40,7 @@ pub fn judge(cluster: &str, observations: &Observations, examination: &Examinati
     let mut findings = vec![
         finding(Subject::Connection, Verdict::Good, format!("cluster `{cluster}` answers"), ""),
         version(&observations.version),
+        clock(&observations.ahead),
     ];
     findings.extend(namespaces(observations, examination));
     findings.extend(rights(&observations.missing_rights, examination));
@@ -68,6 +72,35 @@ fn version(version: &Result<Version>) -> Finding {
         ),
         Ok(version) => finding(Subject::Version, Verdict::Good, format!("Kubernetes {version}"), ""),
         Err(error) => unknown(Subject::Version, "its version", error),
+    }
+}
+
+fn clock(ahead: &Result<i64>) -> Finding {
+    let ahead = match ahead {
+        Ok(ahead) => *ahead,
+        Err(error) => return unknown(Subject::Clock, "its time", error),
+    };
+    let seconds = ahead.unsigned_abs();
+    match ahead {
+        _ if seconds <= SKEW => {
+            finding(Subject::Clock, Verdict::Good, "its clock goes like this machine's".to_owned(), "")
+        }
+        1.. => finding(
+            Subject::Clock,
+            Verdict::Warning,
+            format!(
+                "this machine's clock is {seconds} s ahead of the cluster's: a rollout may be given up too early"
+            ),
+            "synchronise both clocks (NTP)",
+        ),
+        _ => finding(
+            Subject::Clock,
+            Verdict::Warning,
+            format!(
+                "this machine's clock is {seconds} s behind the cluster's: a rollout may be called complete too early, and failed too late"
+            ),
+            "synchronise both clocks (NTP)",
+        ),
     }
 }
 
@@ -220,6 +253,7 @@ mod tests {
         let class = |name: &str| Class { name: name.to_owned(), default: true };
         Observations {
             version: Ok(Version { major: 1, minor: 33 }),
+            ahead: Ok(0),
             missing_namespaces: Ok(Vec::new()),
             missing_rights: Ok(Vec::new()),
             storage_classes: Ok(vec![class("fast")]),
@@ -251,6 +285,19 @@ mod tests {
     #[test]
     fn nothing_is_wrong_with_a_healthy_cluster() {
         assert_eq!(worst(&healthy(), &examination()), []);
+    }
+
+    #[test]
+    fn clocks_that_are_apart_are_told_with_the_direction() {
+        for (ahead, words) in [(300, "300 s ahead"), (-300, "300 s behind")] {
+            let mut sick = healthy();
+            sick.ahead = Ok(ahead);
+            assert_eq!(worst(&sick, &examination()), [(Subject::Clock, Verdict::Warning)]);
+            assert!(judge("dev", &sick, &examination()).iter().any(|one| one.message.contains(words)));
+        }
+        let mut well = healthy();
+        well.ahead = Ok(-2);
+        assert_eq!(worst(&well, &examination()), []);
     }
 
     #[test]

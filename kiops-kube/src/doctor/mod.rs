@@ -10,6 +10,10 @@ pub use rights::{DEPLOY_RIGHTS, NAMESPACE_RIGHTS, RUN_RIGHTS, Right};
 
 use std::fmt;
 
+use http::header::DATE;
+use http::{Request, Uri};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -23,6 +27,7 @@ use kiops_core::stage::FailureKind;
 use kiops_core::{Error, ErrorKind, Result};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
+use kube::client::Body;
 use serde::Serialize;
 
 use crate::cluster::{Access, Cluster};
@@ -84,6 +89,8 @@ impl Examination {
 pub struct Observations {
     /// Its version, as `1.33`.
     pub version: Result<Version>,
+    /// How far this machine's clock is ahead of the API server's, in whole seconds; negative where it is behind.
+    pub ahead: Result<i64>,
     /// Which of the namespaces are not there.
     pub missing_namespaces: Result<Vec<DnsLabel>>,
     /// Which of the rights are missing, and where.
@@ -160,6 +167,8 @@ pub enum Subject {
     Connection,
     /// Its version.
     Version,
+    /// Its clock beside ours.
+    Clock,
     /// A namespace.
     Namespace,
     /// A right.
@@ -204,7 +213,7 @@ impl fmt::Display for Finding {
 
 /// Looks at a cluster and says what it found, in the order of [`Subject`]. It never fails: that the cluster cannot be reached is a finding.
 ///
-/// It makes one call for each right and each namespace, and four more. Rights are asked for as the account of the client, by SelfSubjectAccessReview,
+/// It makes one call for each right and each namespace, and five more. Rights are asked for as the account of the client, by SelfSubjectAccessReview,
 /// which every account may do.
 pub async fn examine(cluster: &Cluster, examination: &Examination) -> Vec<Finding> {
     let info =
@@ -219,6 +228,7 @@ pub async fn examine(cluster: &Cluster, examination: &Examination) -> Vec<Findin
     let k3s = info.as_ref().is_ok_and(|info| info.git_version.contains("+k3s"));
     let observations = Observations {
         version: info.and_then(|info| version(&info)),
+        ahead: ahead(cluster).await,
         missing_namespaces: missing_namespaces(cluster, &examination.namespaces).await,
         missing_rights: missing_rights(cluster, examination).await,
         storage_classes: storage_classes(cluster).await,
@@ -237,6 +247,23 @@ fn version(found: &Info) -> Result<Version> {
             "get version",
             format!("`{}.{}` is no version of Kubernetes", found.major, found.minor),
         )),
+    }
+}
+
+/// By the `Date` of an answer.
+async fn ahead(cluster: &Cluster) -> Result<i64> {
+    const OPERATION: &str = "compare clocks";
+    let call = || async {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("/version");
+        cluster.client().send(request).await
+    };
+    let answer = cluster.call(&Access::everywhere("get", "version"), call).await?;
+    let now = Timestamp::now();
+    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok()).unwrap_or_default();
+    match rfc2822::DateTimeParser::new().parse_timestamp(date) {
+        Ok(theirs) => Ok(now.as_second() - theirs.as_second()),
+        Err(_) => Err(Error::invalid(OPERATION, format!("`{}` is no date", date.escape_debug()))),
     }
 }
 

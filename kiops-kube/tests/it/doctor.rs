@@ -33,6 +33,7 @@ async fn an_administrator_has_every_right_and_a_missing_namespace_is_named() {
     let findings = examine(&cluster.open(), &Examination::of([there, gone], RIGHTS)).await;
     assert_eq!(of(&findings, Subject::Connection), [(Verdict::Good, "cluster `kubernetes` answers")]);
     assert_eq!(of(&findings, Subject::Right), [(Verdict::Good, "every right is there")]);
+    assert_eq!(of(&findings, Subject::Clock), [(Verdict::Good, "its clock goes like this machine's")]);
     let namespaces = of(&findings, Subject::Namespace);
     assert_eq!(namespaces[0].0, Verdict::Good);
     assert_eq!(namespaces[1], (Verdict::Problem, "Namespace not found: kiops-tests-not-there"));

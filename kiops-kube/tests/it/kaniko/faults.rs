@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -14,7 +15,7 @@ use kiops_core::stage::FailureKind;
 use kiops_kube::run::Network;
 use kiops_kube::{Cluster, ClusterConfig, KanikoExecutor, Runs};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 
 use super::support::*;
 use crate::builds::*;
@@ -450,5 +451,45 @@ async fn with_one_verb_less_the_message_names_it() {
         if resource != "pods/log" {
             gone(&place, &run).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_that_was_given_up_by_somebody_with_another_clock_ends_once_for_every_reader() {
+    let Some(place) = place().await else { return };
+    let site = place.site().await;
+    for hours in [-1, 1] {
+        let executor = site.executor();
+        let run = start(&executor, &site.job("counts-on")).await;
+        let known = read_until(&executor, &run, 0, |event| {
+            matches!(event, RunEvent::Lines(lines) if lines.iter().any(|line| line.text.contains("line 5")))
+        })
+        .await;
+        let after = known.last().unwrap().n;
+        let at = Timestamp::now() + SignedDuration::from_hours(hours);
+        let stop = serde_json::json!({ "at": at, "why": { "lost": "its node is gone" } }).to_string();
+        let patch = serde_json::json!({
+            "metadata": { "annotations": { "kiops.dev/stop": stop } }, "spec": { "parallelism": 0 },
+        });
+        let name = place.jobs().list(&of(&run)).await.unwrap().items[0].metadata.name.clone().unwrap();
+        place.jobs().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        let pod = pod_of(&place, &run).await.metadata.name.unwrap();
+        place.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap();
+        while !place.pods().list(&of(&run)).await.unwrap().items.is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // One who knows nothing yet, and one who has read the log while it was there.
+        for after in [0, after] {
+            let reports = read(&site.executor(), &run, after).await;
+            assert!(reports.iter().all(|report| report.n > after), "{reports:?}");
+            let rising = reports.windows(2).all(|two| two[0].n < two[1].n);
+            assert!(rising, "{reports:?}");
+            match &reports.last().unwrap().event {
+                RunEvent::Finished(RunOutcome::Lost { reason }) => assert_eq!(reason, "its node is gone"),
+                other => panic!("{hours}: {other:?}"),
+            }
+        }
+        executor.forget(&run).await.unwrap();
+        gone(&place, &run).await;
     }
 }
