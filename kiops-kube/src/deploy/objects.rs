@@ -173,20 +173,20 @@ impl<'a> Objects<'a> {
         Ok(written.map_or(Written::Stale, Written::Done))
     }
 
-    /// Applies what `make` makes of the object that is there, over exactly that one, until nobody changed it meanwhile. `None` from
-    /// `make`: it is to stay as it is.
+    /// Applies what `make` makes of the object that is there, over exactly that one, until nobody changed it meanwhile, and says what was
+    /// applied. `None` from `make`: it is to stay as it is.
     pub(super) async fn update<K: Kind>(
         &self,
         name: &str,
         make: impl Fn(Option<&K>) -> Result<Option<K>>,
-    ) -> Result<()> {
+    ) -> Result<Option<K>> {
         for _ in 0..TRIES {
             let found = self.get::<K>(name).await?;
-            let Some(mut object) = make(found.as_ref())? else { return Ok(()) };
+            let Some(mut object) = make(found.as_ref())? else { return Ok(None) };
             object.meta_mut().resource_version =
                 found.as_ref().and_then(|found| found.meta().resource_version.clone());
-            if let Written::Done(_) = self.apply(&object, Mode::Real).await? {
-                return Ok(());
+            if let Written::Done(applied) = self.apply(&object, Mode::Real).await? {
+                return Ok(Some(applied));
             }
             tokio::time::sleep(PAUSE).await;
         }

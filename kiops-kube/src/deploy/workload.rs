@@ -15,11 +15,11 @@ use super::KubeDeployer;
 use super::objects::{Kind, Mode, Objects, held};
 use super::record::Content;
 use super::rollout::{Rollout, rollout_status};
+use super::secrets::ENV_VERSION;
 use crate::render::{Manifests, names, render};
 use crate::secrets::env_values;
 
 /// The version of the Secret that the pods' environment comes from, as an annotation of the pod template.
-const ENV_VERSION: &str = "kiops.dev/env-version";
 
 /// A workload in its namespace.
 pub(super) struct WorkloadObjects<'a> {
@@ -111,7 +111,7 @@ impl WorkloadObjects<'_> {
             self.refuse_foreign::<K>(found.meta())?;
             Ok(held(found.meta()).is_none_or(|held| held <= revision.0).then(|| object.clone()))
         };
-        self.objects.update(&name, make).await
+        self.objects.update(&name, make).await.map(|_| ())
     }
 
     /// Which revision the Deployment holds; `None`: there is none of ours.

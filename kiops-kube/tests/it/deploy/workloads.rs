@@ -1,6 +1,7 @@
 //! Workloads that are ours whole.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -108,7 +109,7 @@ async fn every_object_of_a_workload_is_there_and_none_changes_when_nothing_chang
     let mut same = request("one");
     same.release = release("two");
     assert_eq!(deployer.apply(&target, &same).await.unwrap(), Revision(2));
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(sets(&cluster, &namespace).await, 1);
 }
 
@@ -117,7 +118,7 @@ async fn wait_for_sets(cluster: &TestCluster, namespace: &TestNamespace, wanted:
         if sets(cluster, namespace).await == wanted {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("{} ReplicaSets and not {wanted}", sets(cluster, namespace).await);
 }
@@ -192,6 +193,48 @@ async fn a_secret_that_changed_restarts_the_pods_and_shows_nowhere() {
     let error = deployer.apply(&target, &again("four")).await.unwrap_err();
     assert_eq!(error.message(), "there is no secret `shop/token` for the variable `web.TOKEN`");
     assert_eq!(deployer.history(&target).await.unwrap().len(), 3, "it took no number");
+}
+
+#[tokio::test]
+async fn a_secret_variable_that_is_taken_out_stays_until_the_pods_that_have_it_are_gone() {
+    let Some(cluster) = cluster().await else { return };
+    let namespace = cluster.namespace().await;
+    let mut with = target(&namespace, "site", 1, vec![everything()]);
+    workload(&mut with).containers[0].volumes.clear();
+    let mut without = with.clone();
+    let secret = |name: &str| EnvValue::Secret { secret: SecretName::parse(name).unwrap() };
+    workload(&mut without).containers[0].env = [("OTHER".to_owned(), secret("shop/other"))].into();
+    let deployer = deployer(cluster.open()).with_secrets(changing("x"));
+    let keys = || async {
+        let secret = api::<KubeSecret>(&cluster, &namespace).get("site-env").await.unwrap();
+        secret.data.unwrap().into_keys().collect::<Vec<_>>()
+    };
+    deployer.apply(&with, &request("one")).await.unwrap();
+    assert_eq!(keys().await, ["web.TOKEN"]);
+    let sets = api::<ReplicaSet>(&cluster, &namespace);
+    while sets.list(&ListParams::default()).await.unwrap().items.is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Its pods never get ready, so the old one stays.
+    deployer.apply(&without, &request("two")).await.unwrap();
+    assert_eq!(keys().await, ["web.OTHER", "web.TOKEN"]);
+    let template = || async {
+        api::<Deployment>(&cluster, &namespace).get("site").await.unwrap().spec.unwrap().template
+    };
+    let before = template().await;
+    let containers = &before.spec.as_ref().unwrap().containers;
+    for set in sets.list(&ListParams::default()).await.unwrap().items {
+        if set.spec.unwrap().template.unwrap().spec.unwrap().containers != *containers {
+            let gone = serde_json::json!({ "spec": { "replicas": 0 } });
+            let name = set.metadata.name.unwrap();
+            sets.patch(&name, &PatchParams::default(), &Patch::Merge(gone)).await.unwrap();
+        }
+    }
+    let mut again = request("two");
+    again.release = release("three");
+    deployer.apply(&without, &again).await.unwrap();
+    assert_eq!(keys().await, ["web.OTHER"]);
+    assert_eq!(template().await, before, "nothing that its pods see has changed");
 }
 
 #[tokio::test]
