@@ -234,7 +234,7 @@ impl<'a> Draft<'a> {
         let lane = release.lane();
         let (order, images, told) = (release.order, release.images.clone(), release.told.clone());
         let failed = matches!(release.state, ReleaseState::Failed(_)) && release.state != before;
-        let applied = release.revision.is_some();
+        let applied = release.revision.is_some() || before == ReleaseState::Deploying;
         if let Some(work) = work.filter(|_| release.state != before) {
             self.drop_work(work);
         }
@@ -254,7 +254,7 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        // What was applied and failed may be what runs now.
+        // What was applied and failed may be what runs now, also where nobody heard that it was.
         if let Some(live) = self.lane(&lane).filter(|_| failed && applied).cloned() {
             self.put_lane(LaneState { unsure: true, ..live });
         }

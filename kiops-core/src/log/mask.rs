@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, Input, Match, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, Match, MatchKind};
 
 use super::LINE_MAX;
 use super::clean::{Cleaner, is_plain};
@@ -65,6 +65,8 @@ impl Masker {
         patterns.extend(AUTHORITY.map(<[u8]>::to_vec));
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
         let automaton = AhoCorasick::builder()
+            // Every build that is followed has one. The default for few secrets is a table of some 100 KiB a secret, which finds them no sooner.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .match_kind(MatchKind::LeftmostLongest)
             .build(&patterns)
             .map_err(|error| too_large(error.to_string()))?;

@@ -291,8 +291,13 @@ impl Release {
 
     fn fail(&mut self, failure: Failure, now: Timestamp) -> Vec<ReleaseAsk> {
         match self.previous {
-            // Before the runtime took anything there is nothing to take back.
-            Some(previous) if self.rollback_on_failure && self.state == ReleaseState::Verifying => {
+            // Before the runtime took anything there is nothing to take back. A number that is not before its own is of another place, where what
+            // was live before never was.
+            Some(previous)
+                if self.rollback_on_failure
+                    && self.state == ReleaseState::Verifying
+                    && self.revision.is_none_or(|own| previous < own) =>
+            {
                 let line = ReleaseAsk::Log(format!("{failure}; going back to revision {previous}"));
                 self.state = ReleaseState::RollingBack(failure);
                 self.deploy_started_at = Some(now);

@@ -246,29 +246,41 @@ impl Shared {
     async fn verify(&self, claim: &Claim, id: &ReleaseId) -> Result<()> {
         let Some(release) = self.store.release(id).await? else { return self.store.finish(claim).await };
         let Some(revision) = release.revision else { return self.store.finish(claim).await };
-        let deployer = self.adapters.deployer(&self.runtime(&release).await?)?;
+        match self.settled(claim, &release, revision).await? {
+            Some(status) => self.release_input(claim, id, ReleaseInput::Status(status)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// How a rollout came out; `None`: somebody else goes on with it, or nobody needs to, and the work was let go of.
+    async fn settled(
+        &self,
+        claim: &Claim,
+        release: &Release,
+        revision: Revision,
+    ) -> Result<Option<RolloutStatus>> {
+        let deployer = self.adapters.deployer(&self.runtime(release).await?)?;
         let mut wait = self.config.rollouts;
-        let status = loop {
+        loop {
             match deployer.status(&release.target, revision).await {
                 Ok(RolloutStatus::Progressing(text)) => tracing::debug!(%text, "rollout"),
-                Ok(settled) => break settled,
+                Ok(settled) => return Ok(Some(settled)),
                 // The rollout's own timer ends this.
                 Err(error) if error.retry() != Retry::Never => {
                     tracing::warn!(%error, "the rollout could not be looked at")
                 }
-                Err(error) => break RolloutStatus::Failed(runtime_failure(&error)),
+                Err(error) => return Ok(Some(RolloutStatus::Failed(runtime_failure(&error)))),
             }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
-                () = self.held.lost(claim) => return self.hand_back(claim).await,
+                () = self.held.lost(claim) => return self.hand_back(claim).await.map(|()| None),
             }
-            let now = self.store.release(id).await?;
+            let now = self.store.release(&release.id).await?;
             if now.is_none_or(|now| now.state != release.state) {
-                return self.store.finish(claim).await;
+                return self.store.finish(claim).await.map(|()| None);
             }
-        };
-        self.release_input(claim, id, ReleaseInput::Status(status)).await
+        }
     }
 
     async fn go_back(&self, claim: &Claim, id: &ReleaseId, to: Revision) -> Result<()> {
@@ -282,7 +294,12 @@ impl Shared {
             () = self.held.lost(claim) => return self.hand_back(claim).await,
         };
         let result = match back {
-            Ok(revision) => Ok(revision),
+            // What was live before is back when it runs, and not when the runtime was told.
+            Ok(revision) => match self.settled(claim, &release, revision).await? {
+                Some(RolloutStatus::Failed(failure)) => Err(failure),
+                Some(_) => Ok(revision),
+                None => return Ok(()),
+            },
             Err(error) if self.worth_another_try(claim, &error) => return Err(error),
             Err(error) => Err(runtime_failure(&error)),
         };

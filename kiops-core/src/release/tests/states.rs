@@ -118,6 +118,17 @@ fn without_anything_before_or_with_rollback_off_a_failed_rollout_stays() {
 }
 
 #[test]
+fn a_number_of_another_place_is_not_gone_back_to() {
+    // The target moved, and revisions began anew: number 3 is what just failed, or comes after it.
+    for own in [1, 3] {
+        let mut release = Release { revision: Some(Revision(own)), ..verifying(Some(3)) };
+        let asks = apply(&mut release, ReleaseInput::Status(RolloutStatus::Failed(unhealthy())), 2);
+        assert_eq!(deeds(&asks), []);
+        assert_eq!(release.state, ReleaseState::Failed(unhealthy()));
+    }
+}
+
+#[test]
 fn what_the_runtime_never_took_needs_no_going_back() {
     let mut release = started();
     let asks = apply(&mut release, ReleaseInput::Applied(Err(unhealthy())), 2);
