@@ -42,8 +42,7 @@ impl Stored {
         })
     }
 
-    /// The subject: as a build's log is taken in. What arrives is parted into lines, each of them masked by itself, and what came of a
-    /// piece is appended.
+    /// The subject: as a build's log is taken in. The whole lines of what arrives are masked together, and appended.
     pub fn store(&self) -> Outcome<Duration> {
         let start = Instant::now();
         let build = self.write()?;
@@ -61,13 +60,10 @@ impl Stored {
                 let mut lines = Vec::new();
                 rest.extend_from_slice(chunk);
                 let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-                for line in rest[..end].split_inclusive(|byte| *byte == b'\n') {
-                    let mut stream = self.masking.masker().stream();
-                    for text in stream.push(line) {
-                        n += 1;
-                        lines.push(NewLine { n, at, stage: Stage::Build, text });
-                    }
-                }
+                self.masking.masker().stream().push_with(&rest[..end], |text| {
+                    n += 1;
+                    lines.push(NewLine { n, at, stage: Stage::Build, text: text.to_owned() });
+                });
                 rest.drain(..end);
                 self.logs.append(&build, "build", lines).await?;
             }

@@ -108,7 +108,7 @@ impl Local {
     /// Opens the folder, in this order: lock, listen, tell the port, write the hook; then the parts.
     pub async fn open(place: Place, config: LocalConfig) -> Result<Self> {
         let LocalConfig { port, hook, store, driver, rules, runtime } = config;
-        let kept = place.last_port().filter(|_| port == 0 && runtime.pulls_from_here());
+        let kept = place.image_port().filter(|_| port == 0 && runtime.pulls_from_here());
         let address = SocketAddr::from(([127, 0, 0, 1], kept.unwrap_or(port)));
         LocalOwner::check_address(address)?;
         let listen = |error: std::io::Error| {
@@ -149,6 +149,9 @@ impl Local {
         }
         let driver = Driver::new(store, logs, adapters.build(), rules, Arc::new(SystemClock), driver);
         register(&driver, &place, environment, images.name).await?;
+        if runtime.pulls_from_here() {
+            write_atomically(&place.image_port_file(), address.port().to_string().as_bytes(), 0o600)?;
+        }
 
         let ingest =
             Ingest::new(senders(), IngestLimits::default(), random()?).with_detector(Arc::new(AnySender));

@@ -78,9 +78,13 @@ impl Place {
         self.root.join("port")
     }
 
-    /// The port that the API listened on last.
-    pub(super) fn last_port(&self) -> Option<u16> {
-        std::fs::read_to_string(self.port_file()).ok()?.trim().parse().ok()
+    /// The port that a cluster pulls this folder's images from. They are called by it, so it stays.
+    pub(super) fn image_port_file(&self) -> PathBuf {
+        self.root.join("image-port")
+    }
+
+    pub(super) fn image_port(&self) -> Option<u16> {
+        std::fs::read_to_string(self.image_port_file()).ok()?.trim().parse().ok()
     }
 
     /// The secret that the hook signs with.

@@ -13,6 +13,8 @@ use crate::run::{KILLED, Reader, Reading, killed};
 const REPORT_MAX: usize = 32 << 20;
 /// The most lines of one.
 const LINES_MAX: usize = 1_000_000;
+/// So many times lines that were held back for a document that was none are looked through for another.
+const AGAIN_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct CheckReader {
@@ -20,6 +22,10 @@ pub(super) struct CheckReader {
     report: Report,
     /// What may become a report.
     open: Option<Open>,
+    /// Whether a text besides the report looks like a part of one: something may have hidden the true one in it.
+    hidden: bool,
+    /// How often lines that were held back were read again.
+    again: usize,
 }
 
 /// Where the report is.
@@ -87,7 +93,29 @@ impl CheckReader {
         let annotation = |key: &str| job.metadata.annotations.as_ref()?.get(key).map(String::as_str);
         let stage = if annotation(STAGE) == Some("scan") { Stage::Scan } else { Stage::Test };
         let report = if annotation(REPORT).is_some() { Report::Wanted } else { Report::No };
-        Self { stage, report, open: None }
+        Self { stage, report, open: None, hidden: false, again: 0 }
+    }
+}
+
+impl CheckReader {
+    fn text(&mut self, line: &str) -> String {
+        self.hidden |= self.report != Report::No && line.contains("\"runs\"");
+        line.to_owned()
+    }
+
+    /// The lines of what is no document. A document may begin behind the first of them.
+    fn give_back(&mut self, text: &str) -> Vec<String> {
+        let mut held = text.split('\n');
+        let mut texts: Vec<String> = held.next().map(|first| self.text(first)).into_iter().collect();
+        self.again += usize::from(text.contains('\n'));
+        for line in held {
+            if self.again <= AGAIN_MAX {
+                texts.extend(self.read(line).texts);
+            } else {
+                texts.push(self.text(line));
+            }
+        }
+        texts
     }
 }
 
@@ -99,7 +127,7 @@ impl Reader for CheckReader {
     fn read(&mut self, line: &str) -> Reading {
         let texts = |texts: Vec<String>| Reading { events: Vec::new(), texts };
         if self.open.is_none() && (self.report == Report::No || !line.starts_with('{')) {
-            return texts(vec![line.to_owned()]);
+            return texts(vec![self.text(line)]);
         }
         let mut open = self.open.take().unwrap_or_default();
         match open.push(line) {
@@ -115,26 +143,43 @@ impl Reader for CheckReader {
                 };
                 texts(vec![said])
             }
-            Some(_) => texts(lines(&open.text)),
+            Some(_) => texts(self.give_back(&open.text)),
         }
     }
 
     fn rest(&mut self) -> Vec<String> {
-        self.open.take().map(|open| lines(&open.text)).unwrap_or_default()
+        let mut texts = Vec::new();
+        while let Some(open) = self.open.take() {
+            texts.extend(self.give_back(&open.text));
+        }
+        texts
     }
 
     fn succeeded(&self, _: &str) -> Result<RunResult, Failure> {
         let sarif = match &self.report {
-            Report::Whole(report) => Some(report.clone()),
+            Report::Whole(report) if !self.hidden => Some(report.clone()),
             Report::No | Report::Wanted => None,
             // One of them may be what something that it ran made up.
-            Report::Several => {
+            Report::Whole(_) | Report::Several => {
                 let text = "it wrote more than one SARIF report";
                 return Err(Failure::new(self.stage, FailureKind::CheckFailed, text)
                     .with_remedy("make a check of each, and let nothing else print to its standard output"));
             }
         };
         Ok(RunResult { sarif, ..RunResult::default() })
+    }
+
+    fn is_whole_without_log(&self) -> bool {
+        self.report == Report::No
+    }
+
+    fn not_started(&self, message: &str) -> Failure {
+        Failure::new(
+            self.stage,
+            FailureKind::CheckFailed,
+            format!("its command could not be started: {message}"),
+        )
+        .with_remedy("correct the check's command, or the image that it runs in")
     }
 
     fn failed(&self, exit: i32) -> Failure {
@@ -149,16 +194,16 @@ fn is_report(text: &str) -> bool {
     serde_json::from_str::<Probe>(text).is_ok_and(|probe| probe.runs.is_some())
 }
 
-fn lines(text: &str) -> Vec<String> {
-    text.split('\n').map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn reader(report: Report) -> CheckReader {
+        CheckReader { stage: Stage::Scan, report, open: None, hidden: false, again: 0 }
+    }
+
     fn read(report: Report, log: &[&str]) -> (Vec<String>, Option<String>) {
-        let mut reader = CheckReader { stage: Stage::Scan, report, open: None };
+        let mut reader = reader(report);
         let mut texts: Vec<String> = log.iter().flat_map(|line| reader.read(line).texts).collect();
         texts.extend(reader.rest());
         (texts, reader.succeeded("").unwrap().sarif)
@@ -186,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_second_report_is_a_failure_for_one_of_them_may_be_made_up() {
-        let mut reader = CheckReader { stage: Stage::Scan, report: Report::Wanted, open: None };
+        let mut reader = reader(Report::Wanted);
         for _ in 0..2 {
             reader.read(r#"{"runs":[]}"#);
         }
@@ -194,8 +239,28 @@ mod tests {
     }
 
     #[test]
+    fn a_report_that_something_hid_in_other_text_is_not_replaced_by_a_made_up_one() {
+        let (made_up, real) = (r#"{"runs":[]}"#, r#"{"runs":[{"results":[1]}]}"#);
+        for hiding in [r#"{"x":["#.to_owned(), format!("x{real}"), "{\"x\": 'it is {'".to_owned()] {
+            for log in [[made_up, &hiding, real], [&hiding, made_up, real]] {
+                let mut reader = reader(Report::Wanted);
+                let mut texts: Vec<String> = log.iter().flat_map(|line| reader.read(line).texts).collect();
+                texts.extend(reader.rest());
+                assert!(reader.succeeded("").is_err(), "{log:?}: {texts:?}");
+                assert_eq!(texts.len(), 3, "{texts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_behind_a_brace_that_nothing_closes_is_found() {
+        let (texts, sarif) = read(Report::Wanted, &["{ it begins", "and goes on", r#"{"runs":[]}"#, "bye"]);
+        assert_eq!((texts.len(), sarif.as_deref()), (4, Some(r#"{"runs":[]}"#)));
+    }
+
+    #[test]
     fn what_never_ends_is_given_back_and_costs_no_more_than_its_length() {
-        let mut reader = CheckReader { stage: Stage::Scan, report: Report::Wanted, open: None };
+        let mut reader = reader(Report::Wanted);
         reader.read(r#"{"a":["#);
         for _ in 0..200_000 {
             assert!(reader.read("{}, {\"b\": 1},").texts.is_empty());

@@ -9,15 +9,19 @@ pub(crate) use error::Access;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kiops_core::{Error, Result, Retry};
+use kiops_core::{Error, ErrorKind, Result, Retry};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// The first wait before a call is tried again; it doubles up to [`WAIT_MAX`].
 const WAIT: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// So long after a fault an API server may still be starting.
+const STARTING: Duration = Duration::from_secs(20);
 
 /// How a cluster is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +49,8 @@ pub struct Cluster {
     client: kube::Client,
     /// Where its API server is, by host and port.
     server: Option<(String, u16)>,
+    /// When it had a fault last.
+    fault: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Cluster {
@@ -54,8 +60,8 @@ impl Cluster {
     /// neither our deadlines nor our own repetitions would know of it.
     ///
     /// The client does not tell its address; [`with_url`](Self::with_url) does.
-    pub const fn new(config: ClusterConfig, client: kube::Client) -> Self {
-        Self { config, client, server: None }
+    pub fn new(config: ClusterConfig, client: kube::Client) -> Self {
+        Self { config, client, server: None, fault: Arc::default() }
     }
 
     /// The same with the URL of its API server, `cluster_url` of [`kube::Config`]: runs are kept from there. Clusters from a kubeconfig and
@@ -123,6 +129,21 @@ impl Cluster {
         self.server.as_ref().map(|(host, port)| (host.as_str(), *port))
     }
 
+    /// Whether an API server refuses us that was just away: until it has read the roles it knows of nobody's rights.
+    fn may_be_starting(&self, error: &Error) -> bool {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        match error.kind() {
+            ErrorKind::Unauthorized | ErrorKind::Forbidden => {
+                fault.is_some_and(|fault| fault.elapsed() < STARTING)
+            }
+            ErrorKind::Unavailable | ErrorKind::Timeout => {
+                *fault = Some(Instant::now());
+                false
+            }
+            _ => false,
+        }
+    }
+
     /// Makes a call until it succeeds, fails for good, or the deadline has passed.
     ///
     /// The call is made again after 429, 5xx and faults of the connection, so it must be safe to repeat: creates by a fixed name,
@@ -131,8 +152,7 @@ impl Cluster {
     where
         F: Future<Output = kube::Result<T>>,
     {
-        let deadline =
-            tokio::time::Instant::now() + Duration::from_secs(u64::from(self.config.deadline_secs));
+        let deadline = Instant::now() + Duration::from_secs(u64::from(self.config.deadline_secs));
         let mut wait = WAIT;
         let mut last = None;
         loop {
@@ -143,12 +163,14 @@ impl Cluster {
                     return Err(last.unwrap_or_else(|| access.late(self.name(), self.config.deadline_secs)));
                 }
             };
+            let starting = self.may_be_starting(&error);
             let pause = match error.retry() {
+                Retry::Never if starting => wait,
                 Retry::Never => return Err(error),
                 Retry::Maybe => wait,
                 Retry::After(seconds) => wait.max(Duration::from_secs(u64::from(seconds))),
             };
-            if tokio::time::Instant::now() + pause >= deadline {
+            if Instant::now() + pause >= deadline {
                 return Err(error);
             }
             tracing::debug!(%error, ?pause, "a call to the cluster is made again");

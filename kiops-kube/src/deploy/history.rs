@@ -41,6 +41,12 @@ impl History<'_> {
         }
     }
 
+    /// Whether they are another environment's, which has the same namespace.
+    pub(super) async fn is_others(&self) -> Result<bool> {
+        let heads = self.all_heads().await?;
+        Ok(heads.last().is_some_and(|newest| newest.environment != self.target.environment.as_str()))
+    }
+
     async fn all_heads(&self) -> Result<Vec<Head>> {
         let found = self.objects.list_metadata::<ConfigMap>(&self.selector()).await?;
         let mut heads: Vec<_> = found.iter().filter_map(Head::of).collect();

@@ -19,7 +19,7 @@ use kiops_core::release::{
 };
 use kiops_core::secret::SecretSource;
 use kiops_core::service::Target;
-use kiops_core::{Error, Result};
+use kiops_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
@@ -42,6 +42,9 @@ pub struct KubeDeployerConfig {
     pub keep: usize,
     /// Whether fields that other field managers own are taken over. Off by default: such a release fails, and says who owns what.
     pub force: bool,
+    /// Namespaces in which anybody's `existing` targets may be. Empty by default: each is in the namespace that its environment gives the
+    /// service, and one that names another is refused.
+    pub existing_namespaces: Vec<DnsLabel>,
     /// How workloads are rendered, and whether their namespaces are created.
     pub render: RenderConfig,
 }
@@ -52,6 +55,7 @@ impl Default for KubeDeployerConfig {
             name: "kubernetes".to_owned(),
             keep: revisions::KEEP,
             force: false,
+            existing_namespaces: Vec::new(),
             render: RenderConfig::default(),
         }
     }
@@ -122,6 +126,22 @@ impl KubeDeployer {
         Objects { cluster: &self.cluster, namespace: namespace.as_str(), force: self.config.force }
     }
 
+    /// The namespace of something that exists: the service's own, or another one that is given to such targets.
+    fn existing_namespace<'a>(
+        &self,
+        target: &'a DeployTarget,
+        named: Option<&'a DnsLabel>,
+    ) -> Result<&'a DnsLabel> {
+        let named = named.unwrap_or(&target.namespace);
+        if *named == target.namespace || self.config.existing_namespaces.contains(named) {
+            return Ok(named);
+        }
+        let message =
+            format!("target.namespace: `{named}` is not the service's namespace, `{}`", target.namespace);
+        Err(Error::new(ErrorKind::Forbidden, "deploy to cluster", message)
+            .with_remedy("leave it out, or have the namespace added to the runtime's `existing_namespaces`"))
+    }
+
     fn place<'a>(&'a self, target: &'a DeployTarget) -> Result<Place<'a>> {
         let object = names::object_name(&target.service, &target.component);
         let (of, objects, what) = match &target.target {
@@ -135,7 +155,7 @@ impl KubeDeployer {
             }
             Target::Existing { kind, namespace, name, container } => {
                 let of = names::existing_name(&object, existing::kind_name(*kind), name, container);
-                let objects = self.objects(namespace.as_ref().unwrap_or(&target.namespace));
+                let objects = self.objects(self.existing_namespace(target, namespace.as_ref())?);
                 let existing = Existing { objects, kind: *kind, name, container, of: of.clone() };
                 (of, objects, What::Existing(existing))
             }
@@ -196,6 +216,9 @@ impl Deployer for KubeDeployer {
 
     async fn remove(&self, target: &DeployTarget) -> Result<()> {
         let place = self.place(target)?;
+        if place.history.is_others().await? {
+            return Ok(());
+        }
         match &place.what {
             What::Workload(workload) => workload.remove().await?,
             What::Existing(existing) => existing.forget().await?,

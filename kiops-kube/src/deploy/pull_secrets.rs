@@ -18,7 +18,7 @@ use crate::render::{self, SecretManifest, names};
 impl PullSecrets for KubeDeployer {
     async fn check(&self, target: &DeployTarget) -> Result<PullSecretState> {
         let name = names::pull_secret_name(&target.service);
-        let found = self.place_of(target).get::<SecretObject>(&name).await?;
+        let found = self.place_of(target)?.get::<SecretObject>(&name).await?;
         Ok(if found.is_some() { PullSecretState::Exists } else { PullSecretState::NotFound })
     }
 
@@ -27,7 +27,7 @@ impl PullSecrets for KubeDeployer {
         target: &DeployTarget,
         credentials: &[RegistryCredential],
     ) -> Result<PullSecretCreation> {
-        let (objects, secret) = (self.place_of(target), manifest(target, credentials)?);
+        let (objects, secret) = (self.place_of(target)?, manifest(target, credentials)?);
         self.prepare(target, objects).await?;
         Ok(match objects.create(&in_place(&secret, objects)).await? {
             Some(_) => PullSecretCreation::Created,
@@ -40,7 +40,7 @@ impl PullSecrets for KubeDeployer {
         target: &DeployTarget,
         credentials: &[RegistryCredential],
     ) -> Result<PullSecretCreation> {
-        let (objects, secret) = (self.place_of(target), manifest(target, credentials)?);
+        let (objects, secret) = (self.place_of(target)?, manifest(target, credentials)?);
         self.prepare(target, objects).await?;
         let object = in_place(&secret, objects);
         // Made and removed by others meanwhile: then it is tried again.
@@ -61,12 +61,12 @@ impl PullSecrets for KubeDeployer {
 }
 
 impl KubeDeployer {
-    fn place_of<'a>(&'a self, target: &'a DeployTarget) -> Objects<'a> {
-        let namespace = match &target.target {
-            Target::Existing { namespace: Some(namespace), .. } => namespace,
-            _ => &target.namespace,
+    fn place_of<'a>(&'a self, target: &'a DeployTarget) -> Result<Objects<'a>> {
+        let named = match &target.target {
+            Target::Existing { namespace, .. } => namespace.as_ref(),
+            _ => None,
         };
-        self.objects(namespace)
+        Ok(self.objects(self.existing_namespace(target, named)?))
     }
 
     async fn prepare(&self, target: &DeployTarget, objects: Objects<'_>) -> Result<()> {

@@ -128,7 +128,7 @@ fn env_object(
     };
     let known = found.and_then(version).filter(|_| !data.iter().any(is_new));
     // Nothing of a value can be guessed from it.
-    let before = || found.and_then(|found| found.metadata.resource_version.clone());
+    let before = || Some(format!("v{}", found?.metadata.resource_version.as_deref()?));
     let version = known.or_else(before).unwrap_or_else(|| format!("made-{}", now.as_millisecond()));
     for (key, value) in found.into_iter().flat_map(|found| leaving(found, wanted)) {
         if needed.contains(key) {
@@ -179,10 +179,10 @@ mod tests {
             assert_eq!(written(same, Some(&found), &[]).0, made);
         }
         for other in [&[("a", "x"), ("b", "2")][..], &[("a", "1"), ("b", "2"), ("c", "3")]] {
-            assert_eq!(written(other, Some(&found), &[]).0, "7");
+            assert_eq!(written(other, Some(&found), &[]).0, "v7");
         }
         // Somebody else's, or one of an older kiops: nobody knows which version its pods have.
-        assert_eq!(written(&[("a", "1")], Some(&secret(&[("a", "1")], "9")), &[]).0, "9");
+        assert_eq!(written(&[("a", "1")], Some(&secret(&[("a", "1")], "9")), &[]).0, "v9");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kiops_core::name::DnsLabel;
 use kiops_core::release::{DeployRequest, DeployTarget, Revision, RolloutStatus};
 use kiops_core::{Error, Result};
@@ -18,8 +18,6 @@ use super::rollout::{Rollout, rollout_status};
 use super::secrets::ENV_VERSION;
 use crate::render::{Manifests, names, render};
 use crate::secrets::env_values;
-
-/// The version of the Secret that the pods' environment comes from, as an annotation of the pod template.
 
 /// A workload in its namespace.
 pub(super) struct WorkloadObjects<'a> {
@@ -47,7 +45,8 @@ impl WorkloadObjects<'_> {
             }
         }
         self.make_namespace(manifests).await?;
-        self.check_one(&manifests.deployment).await?;
+        let found = self.objects.get::<Deployment>(self.object.as_str()).await?;
+        self.check_one(&self.scaled(&manifests.deployment, found.as_ref())).await?;
         self.check_or_drop(&self.service_name(), manifests.service.as_ref()).await?;
         self.check_or_drop(self.object.as_str(), manifests.ingress.as_ref()).await
     }
@@ -83,7 +82,7 @@ impl WorkloadObjects<'_> {
             let metadata = spec.template.metadata.get_or_insert_default();
             metadata.annotations.get_or_insert_default().insert(ENV_VERSION.to_owned(), version);
         }
-        self.put(revision, &deployment).await?;
+        self.put_as(revision, &deployment, |wanted, found| self.scaled(wanted, found)).await?;
         self.put_or_drop(revision, &self.service_name(), manifests.service.as_ref()).await?;
         self.put_or_drop(revision, self.object.as_str(), manifests.ingress.as_ref()).await
     }
@@ -102,16 +101,49 @@ impl WorkloadObjects<'_> {
 
     /// Applies an object of a revision, unless the one that is there is of a newer one.
     async fn put<K: Kind>(&self, revision: Revision, object: &K) -> Result<()> {
+        self.put_as(revision, object, |wanted, _| wanted.clone()).await
+    }
+
+    /// The same with what `adapt` makes of it beside the object that is there.
+    async fn put_as<K: Kind>(
+        &self,
+        revision: Revision,
+        object: &K,
+        adapt: impl Fn(&K, Option<&K>) -> K + Send + Sync,
+    ) -> Result<()> {
         let mut object = object.clone();
         let annotations = object.meta_mut().annotations.get_or_insert_default();
         annotations.insert(names::REVISION.to_owned(), revision.to_string());
         let name = object.meta().name.clone().unwrap_or_default();
         let make = |found: Option<&K>| {
-            let Some(found) = found else { return Ok(Some(object.clone())) };
-            self.refuse_foreign::<K>(found.meta())?;
-            Ok(held(found.meta()).is_none_or(|held| held <= revision.0).then(|| object.clone()))
+            if let Some(found) = found {
+                self.refuse_foreign::<K>(found.meta())?;
+                if held(found.meta()).is_some_and(|held| held > revision.0) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(adapt(&object, found)))
         };
         self.objects.update(&name, make).await.map(|_| ())
+    }
+
+    /// A Deployment without its number of pods, where somebody else says that: an autoscaler, or who scaled it by hand.
+    fn scaled(&self, wanted: &Deployment, found: Option<&Deployment>) -> Deployment {
+        let mut wanted = wanted.clone();
+        let (ours, entries) =
+            (self.objects.manager(), found.and_then(|found| found.metadata.managed_fields.as_ref()));
+        let says = |entry: &ManagedFieldsEntry| {
+            let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+            let replicas = fields.and_then(|fields| fields.get("f:spec")?.get("f:replicas"));
+            entry.manager.as_deref() != Some(ours) && replicas.is_some()
+        };
+        if !self.objects.force
+            && entries.is_some_and(|entries| entries.iter().any(says))
+            && let Some(spec) = &mut wanted.spec
+        {
+            spec.replicas = None;
+        }
+        wanted
     }
 
     /// Which revision the Deployment holds; `None`: there is none of ours.

@@ -159,6 +159,10 @@ impl Reader for KanikoReader {
         Ok(RunResult { digest, cached_layers: Some(self.cached), sarif: None })
     }
 
+    fn is_whole_without_log(&self) -> bool {
+        true
+    }
+
     fn failed(&self, exit: i32) -> Failure {
         let lines: Vec<&str> = self.last.iter().map(String::as_str).collect();
         failure(&Facts {

@@ -35,9 +35,10 @@ impl Runs {
             let Some(job) = seen.job.as_deref() else { return Ok(()) };
             let settled = matches!(phase(&seen), Phase::Over(_));
             if settled && !seen.pods.iter().any(|pod| may_start(pod) && !has_run(pod)) {
-                // Without a pod the Job's controller may be about to make one, the first or one in place of one that is gone.
-                let may_make =
-                    seen.pods.is_empty() && !is_finished(job) && job.metadata.deletion_timestamp.is_none();
+                // Where nothing ran the Job's controller may be about to make a pod, the first or one in place of one that is gone, and a node
+                // to take one.
+                let nothing_ran = !seen.pods.iter().any(|pod| has_run(pod));
+                let may_make = nothing_ran && !is_finished(job) && job.metadata.deletion_timestamp.is_none();
                 return if may_make && !cleared { self.clear(run).await } else { Ok(()) };
             }
             if !stopped {

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kiops_core::log::{Masker, NewLine};
 use kiops_core::name::RunId;
 use kiops_core::run::{RunEvent, RunOutcome, RunReport, RunReports, RunResult};
-use kiops_core::stage::Failure;
+use kiops_core::stage::{Failure, Stage};
 use kiops_core::{Error, ErrorKind, Result, Retry};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,10 +21,12 @@ use tokio::time::{Instant, sleep, timeout};
 use super::log::{Place, Record, Records};
 use super::notes::{note_patch, notes_of};
 use super::number::Numbers;
-use super::phase::{End, How, Phase, Reason, Seen, has_run, is_ready, is_stale, phase, the_pod};
-use super::reader::{NewReader, Reader, outcome};
+use super::phase::{
+    End, How, Phase, Reason, Seen, Waiting, has_run, is_placed, is_ready, is_stale, phase, the_pod,
+};
+use super::reader::{NewReader, Reader, is_known_without_log, outcome};
 use super::stop::{Stop, Why};
-use super::{Runs, mask};
+use super::{END_MAX, Runs, mask};
 
 /// How often a run that says nothing is said to be alive.
 const SIGN: Duration = Duration::from_secs(30);
@@ -39,6 +41,14 @@ const AGAIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// So many attempts in a row to read the log of a run that is over.
 const TRIES: u32 = 5;
+/// The rest of a log that cannot be read for so long is left out where the run's end is known without it.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+/// A log that says nothing for so long is asked for anew: what is between us and the node may have dropped the connection and told nobody.
+const SILENT: Duration = Duration::from_secs(120);
+/// A pod whose node does not speak for it for so long is given up. Long before that the cluster says that it is not ready.
+const NODE_LOST: Duration = Duration::from_secs(90);
+/// A pod that is to be deleted and has not started is waited for so long.
+const LEAVING: Duration = Duration::from_secs(60);
 
 /// The reports above `after` of a run that has a Job.
 pub(crate) fn reports(
@@ -55,6 +65,8 @@ pub(crate) fn reports(
         seen,
         after,
         last: after,
+        told: Instant::now(),
+        hindered: false,
         queue: VecDeque::new(),
         state: State::Begin,
     };
@@ -77,6 +89,10 @@ struct Follower {
     after: u64,
     /// The number of the last report that was given.
     last: u64,
+    /// When it was given.
+    told: Instant,
+    /// Whether its pod cannot start as things are.
+    hindered: bool,
     queue: VecDeque<RunReport>,
     state: State,
 }
@@ -103,6 +119,11 @@ struct Wait {
     since: Instant,
     reason: Option<Reason>,
     checked: bool,
+    /// When it was last looked for what keeps its pod from starting, and that.
+    looked: Instant,
+    hindrance: Option<String>,
+    /// Since when its pod is to be deleted.
+    leaving: Option<Instant>,
 }
 
 /// Leaves out what was seen before.
@@ -118,6 +139,10 @@ struct Log {
     failures: u32,
     /// How long a change of the run is waited for, when the log ends before it.
     pause: Duration,
+    /// When something of it came last.
+    heard: Instant,
+    /// Since when the pod is not ready.
+    unready: Option<Instant>,
 }
 
 impl Follower {
@@ -125,7 +150,7 @@ impl Follower {
         loop {
             while let Some(report) = self.queue.pop_front() {
                 if let Some(report) = above(report, self.after) {
-                    self.last = report.n;
+                    (self.last, self.told) = (report.n, Instant::now());
                     return Some(Ok(report));
                 }
             }
@@ -167,9 +192,23 @@ impl Follower {
         match now {
             Phase::Over(end) => self.end(telling, &end, None).await,
             Phase::Running => Ok(self.changed_or(telling, wait, SIGN).await),
-            Phase::Waiting(waiting) => {
+            Phase::Waiting(mut waiting) => {
+                if waiting.reason == Reason::Starting && wait.looked.elapsed() >= SIGN {
+                    wait.hindrance = self.hindrance(&seen).await;
+                    wait.looked = Instant::now();
+                }
+                self.hindered = waiting.reason == Reason::Starting && wait.hindrance.is_some();
+                if let (true, Some(words)) = (self.hindered, &wait.hindrance) {
+                    waiting = Waiting { reason: Reason::Container, detail: words.clone() };
+                }
                 if wait.reason != Some(waiting.reason) {
-                    wait = Wait { reason: Some(waiting.reason), ..Wait::new() };
+                    (wait.since, wait.reason, wait.checked) = (Instant::now(), Some(waiting.reason), false);
+                }
+                if !leaves(&seen) {
+                    wait.leaving = None;
+                } else if wait.leaving.get_or_insert_with(Instant::now).elapsed() >= LEAVING {
+                    // Its node does not answer, and the Job's controller waits for it.
+                    self.lose().await?;
                 }
                 let told = !matches!(waiting.reason, Reason::Starting | Reason::Stopping);
                 let waited = wait.since.elapsed();
@@ -202,6 +241,18 @@ impl Follower {
         }
     }
 
+    /// What keeps a pod that a node has from starting, in the node's words: no status of the pod tells of a ConfigMap that cannot be mounted.
+    async fn hindrance(&mut self, seen: &Seen) -> Option<String> {
+        let pod = the_pod(seen).filter(|pod| is_placed(pod))?;
+        match self.runs.warning(pod).await {
+            Ok(warning) => warning,
+            Err(error) => {
+                tracing::debug!(run = %self.run, %error, "the events of a pod cannot be read");
+                None
+            }
+        }
+    }
+
     async fn changed_or(&mut self, telling: Box<Telling>, wait: Wait, time: Duration) -> State {
         if timeout(time, changed(&mut self.seen)).await.is_err() {
             self.sign();
@@ -228,6 +279,8 @@ impl Follower {
             last: false,
             failures: 0,
             pause: AGAIN,
+            heard: Instant::now(),
+            unready: None,
         };
         Ok(State::Reading(telling, Box::new(log)))
     }
@@ -251,14 +304,28 @@ impl Follower {
             }
         }
         let Some((records, wanted)) = &mut log.open else { return Ok(State::Reading(telling, log)) };
+        let patience = if log.last { self.runs.patience() } else { SIGN };
         let chunk = tokio::select! {
             chunk = records.next() => chunk,
-            () = sleep(SIGN) => {
+            () = sleep(patience) => {
+                if log.last {
+                    log.open = None;
+                    log.failures += 1;
+                    return self.after_break(telling, log, false).await;
+                }
+                if log.heard.elapsed() >= SILENT {
+                    (log.open, log.heard) = (None, Instant::now());
+                }
                 self.sign();
+                self.look_at_node(&mut log).await?;
                 return Ok(State::Reading(telling, log));
             }
-            () = pod_leaves(&mut self.seen) => {
-                self.lose().await?;
+            turn = turned(&mut self.seen), if !log.last => {
+                match turn {
+                    Turn::Leaves => self.lose().await?,
+                    // The rest is read anew, to an end that is told.
+                    Turn::Over => log.open = None,
+                }
                 return Ok(State::Reading(telling, log));
             }
         };
@@ -273,6 +340,7 @@ impl Follower {
             }
         };
         found.retain(|record| wanted(record));
+        log.heard = Instant::now();
         if !found.is_empty() {
             (log.failures, log.pause) = (0, AGAIN);
         }
@@ -280,6 +348,8 @@ impl Follower {
             log.place.saw(record);
         }
         self.tell_records(&mut telling, found);
+        // What is held back for what may come is a sign of life, too.
+        self.sign_if_due();
         if !ended {
             return Ok(State::Reading(telling, log));
         }
@@ -297,6 +367,12 @@ impl Follower {
         let there = seen.pods.iter().any(|pod| pod.metadata.uid == log.uid);
         match phase(&seen) {
             Phase::Over(end) if gone || !there => return self.end(telling, &end, None).await,
+            Phase::Over(end) if log.failures >= TRIES && is_known_without_log(&*telling.reader, &end) => {
+                if log.heard.elapsed() >= GIVEN_UP {
+                    return self.end(telling, &end, Some("The rest of the log cannot be read")).await;
+                }
+                sleep(AGAIN_MAX).await;
+            }
             // Whoever reads asks again, from where it was. The end of a log that is there is not left out.
             Phase::Over(_) if log.failures >= TRIES => {
                 let text = format!("the log of run {} cannot be read", self.run);
@@ -319,14 +395,34 @@ impl Follower {
                 }
                 drop(timeout(log.pause, changed(&mut self.seen)).await);
                 log.pause = (log.pause * 2).min(AGAIN_MAX);
+                self.sign_if_due();
+                self.look_at_node(&mut log).await?;
             }
         }
         Ok(State::Reading(telling, log))
     }
 
+    /// Gives a run up whose node is gone: nobody would say so before five minutes are over, and its pod is not deleted as long as the node
+    /// does not answer.
+    async fn look_at_node(&mut self, log: &mut Log) -> Result<()> {
+        let seen = self.seen.borrow_and_update().clone();
+        let pod = the_pod(&seen).filter(|pod| phase(&seen) == Phase::Running && !is_stale(pod));
+        if pod.is_none_or(is_ready) {
+            log.unready = None;
+        } else if log.unready.get_or_insert_with(Instant::now).elapsed() >= NODE_LOST {
+            let why = Why::Lost("its node does not answer any more".to_owned());
+            self.give_up(why).await?;
+        }
+        Ok(())
+    }
+
     /// Gives the run up, before anything runs a second time.
     async fn lose(&mut self) -> Result<()> {
         let why = Why::Lost("its pod was deleted while it ran, as when a node is drained".to_owned());
+        self.give_up(why).await
+    }
+
+    async fn give_up(&mut self, why: Why) -> Result<()> {
         self.runs.stop(&self.run, why, true).await?;
         self.runs.clear(&self.run).await?;
         // The watch may be behind what was just written.
@@ -359,33 +455,28 @@ impl Follower {
 
     fn tell_records(&mut self, telling: &mut Telling, records: Vec<Record>) {
         let Some(masker) = telling.masker.clone() else { return };
-        let mut lines: Vec<NewLine> = Vec::new();
+        let Telling { reader, numbers, .. } = telling;
+        let mut batch =
+            Batch { masker: &masker, numbers, text: Vec::new(), of: Vec::new(), lines: Vec::new() };
         for record in records {
-            let reading = telling.reader.read(&String::from_utf8_lossy(&record.text));
+            let reading = reader.read(&String::from_utf8_lossy(&record.text));
             let at = record.at;
             for event in reading.events {
-                self.tell_lines(&mut lines);
-                let n = telling.numbers.next(at);
+                self.tell_lines(batch.take());
+                let n = batch.numbers.next(at);
                 self.tell(n, event);
             }
-            let stage = telling.reader.stage();
+            let stage = reader.stage();
             for text in reading.texts {
-                let mut stream = masker.stream();
-                let mut clean = stream.push(text.as_bytes());
-                // Also a line of nothing is a line.
-                clean.extend(stream.push(b"\n"));
-                for text in clean {
-                    lines.push(NewLine { n: telling.numbers.next(at), at, stage, text });
-                }
+                batch.push(at, stage, &text);
             }
         }
-        self.tell_lines(&mut lines);
+        self.tell_lines(batch.take());
     }
 
-    fn tell_lines(&mut self, lines: &mut Vec<NewLine>) {
+    fn tell_lines(&mut self, lines: Vec<NewLine>) {
         if let Some(last) = lines.last() {
-            let n = last.n;
-            self.tell(n, RunEvent::Lines(std::mem::take(lines)));
+            self.tell(last.n, RunEvent::Lines(lines));
         }
     }
 
@@ -427,6 +518,12 @@ impl Follower {
         State::Done
     }
 
+    fn sign_if_due(&mut self) {
+        if self.queue.is_empty() && self.told.elapsed() >= SIGN {
+            self.sign();
+        }
+    }
+
     fn sign(&mut self) {
         let alive = {
             let seen = self.seen.borrow();
@@ -434,7 +531,8 @@ impl Follower {
                 Phase::Running => the_pod(&seen).is_some_and(is_ready),
                 // Room comes by itself, after whatever time; a wrong name does not.
                 Phase::Waiting(waiting) => {
-                    matches!(waiting.reason, Reason::Starting | Reason::Quota | Reason::Unschedulable)
+                    !self.hindered
+                        && matches!(waiting.reason, Reason::Starting | Reason::Quota | Reason::Unschedulable)
                 }
                 Phase::Over(_) => false,
             }
@@ -446,9 +544,53 @@ impl Follower {
     }
 }
 
+/// Texts that are masked together: one search for all of them costs a fraction of one for each.
+struct Batch<'a> {
+    masker: &'a Masker,
+    numbers: &'a mut Numbers,
+    text: Vec<u8>,
+    /// When and in which stage each was written.
+    of: Vec<(Timestamp, Stage)>,
+    lines: Vec<NewLine>,
+}
+
+impl Batch<'_> {
+    fn push(&mut self, at: Timestamp, stage: Stage, text: &str) {
+        // Of one that has several lines, or begins its line again, nobody knows how many come out.
+        let alone = text.contains(['\n', '\r']);
+        if alone {
+            self.mask();
+        }
+        self.text.extend_from_slice(text.as_bytes());
+        // Also a line of nothing is a line.
+        self.text.push(b'\n');
+        self.of.push((at, stage));
+        if alone {
+            self.mask();
+        }
+    }
+
+    fn mask(&mut self) {
+        let Some(&last) = self.of.last() else { return };
+        let mut of = self.of.drain(..);
+        self.masker.stream().push_with(&self.text, |text| {
+            let (at, stage) = of.next().unwrap_or(last);
+            self.lines.push(NewLine { n: self.numbers.next(at), at, stage, text: text.to_owned() });
+        });
+        drop(of);
+        self.text.clear();
+    }
+
+    fn take(&mut self) -> Vec<NewLine> {
+        self.mask();
+        std::mem::take(&mut self.lines)
+    }
+}
+
 impl Wait {
     fn new() -> Self {
-        Self { since: Instant::now(), reason: None, checked: false }
+        let now = Instant::now();
+        Self { since: now, reason: None, checked: false, looked: now, hindrance: None, leaving: None }
     }
 }
 
@@ -498,9 +640,27 @@ async fn changed(seen: &mut watch::Receiver<Seen>) {
     }
 }
 
-/// Resolves when the pod of a run that goes on is to be deleted.
-async fn pod_leaves(seen: &mut watch::Receiver<Seen>) {
-    while !leaves(&seen.borrow()) {
+/// What happens to a run whose log is open.
+enum Turn {
+    /// Its pod is to be deleted, and it goes on.
+    Leaves,
+    /// It is over, and the end of its log has not come since.
+    Over,
+}
+
+async fn turned(seen: &mut watch::Receiver<Seen>) -> Turn {
+    loop {
+        let (leaves, over) = {
+            let seen = seen.borrow_and_update();
+            (leaves(&seen), matches!(phase(&seen), Phase::Over(_)))
+        };
+        if leaves {
+            return Turn::Leaves;
+        }
+        if over {
+            sleep(END_MAX).await;
+            return Turn::Over;
+        }
         changed(seen).await;
     }
 }

@@ -41,12 +41,12 @@ use futures_util::stream;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, Secret as SecretObject};
+use k8s_openapi::api::core::v1::{Event as KubeEvent, Pod, Secret as SecretObject};
 use kiops_core::log::Masker;
 use kiops_core::name::{DnsLabel, RunId};
 use kiops_core::run::{Observed, ObservedState, RunReports};
 use kiops_core::{Error, ErrorKind, Result, Retry};
-use kube::api::{DeleteParams, LogParams, Patch, PostParams};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PostParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,8 @@ use crate::cluster::{Access, Cluster};
 
 /// How long the end of a log is waited for.
 const END_MAX: Duration = Duration::from_secs(6);
+/// Events of one pod that are looked at.
+const EVENTS_MAX: u32 = 100;
 /// Where runs live, and whose they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -233,6 +235,24 @@ impl Runs {
         if let Err(error) = self.patch::<Job>("jobs", &run_name(self, run), patch).await {
             tracing::debug!(%run, %error, "what a run waits for was not written down");
         }
+    }
+
+    /// What the newest of a pod's events says, where it is a warning.
+    pub(crate) async fn warning(&self, pod: &Pod) -> Result<Option<String>> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let params = ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(EVENTS_MAX);
+        let api = &self.api::<KubeEvent>();
+        let found = self.cluster().call(&self.access("list", "events"), || api.list(&params)).await?;
+        let at = |event: &KubeEvent| {
+            let last = event.last_timestamp.as_ref().map(|at| at.0);
+            last.or_else(|| event.event_time.as_ref().map(|at| at.0))
+        };
+        let newest = found.items.into_iter().max_by_key(at);
+        let warning = newest.filter(|event| event.type_.as_deref() == Some("Warning"));
+        Ok(warning.map(|event| {
+            let (reason, message) = (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+            format!("{reason}: {message}")
+        }))
     }
 
     /// The run's Secret; `None` also where there is one in its place.

@@ -237,7 +237,10 @@ fn ended_with(job: &Job, pod: &Pod, ended: &ContainerStateTerminated, stop: Opti
         (Some("Evicted"), _) => How::Evicted { message: pod_message(pod) },
         (_, Some("OOMKilled")) => How::OutOfMemory { limit: memory_limit(pod) },
         (_, Some("StartError" | "ContainerCannotRun")) => How::NotStarted { message: message() },
-        (_, Some("ContainerStatusUnknown")) => How::Lost { reason: "its node lost the container".to_owned() },
+        (_, Some("ContainerStatusUnknown" | "Unknown")) => {
+            How::Lost { reason: "its node lost the container, as when it restarts".to_owned() }
+        }
+        _ if is_disrupted(pod) => put_out(job, pod),
         _ if pod.metadata.deletion_timestamp.is_some() => {
             How::Lost { reason: "its pod was deleted while it ran, as when a node is drained".to_owned() }
         }
@@ -249,7 +252,11 @@ fn not_started(job: &Job, pod: &Pod, state: Option<&ContainerState>) -> Phase {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     if matches!(phase, Some("Failed" | "Succeeded")) {
         return match failed_before(pod) {
-            Some(ended) if pod_reason(pod).is_none() => {
+            Some(ended)
+                if pod_reason(pod).is_none()
+                    && !is_disrupted(pod)
+                    && ended.reason.as_deref() != Some("Unknown") =>
+            {
                 let message = ended.message.clone().unwrap_or_default();
                 over(How::NotPrepared { message }, ended.finished_at.as_ref().map(|at| at.0))
             }
@@ -332,6 +339,16 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, &'a str)> {
     let all = pod.status.as_ref()?.conditions.as_ref()?;
     let found = all.iter().find(|one| one.type_ == kind)?;
     Some((&found.status, found.message.as_deref().unwrap_or_default()))
+}
+
+/// Whether its node ended it for the node's own sake: when it shuts down, or makes room for what is more important.
+fn is_disrupted(pod: &Pod) -> bool {
+    let by_reason = matches!(
+        pod_reason(pod),
+        Some("NodeLost" | "NodeShutdown" | "Preempting" | "Shutdown" | "Terminated" | "NodeAffinity")
+    );
+    // Since Kubernetes 1.26.
+    by_reason || condition(pod, "DisruptionTarget").is_some_and(|(status, _)| status == "True")
 }
 
 fn pod_reason(pod: &Pod) -> Option<&str> {

@@ -34,13 +34,25 @@ pub(crate) trait Reader: Send + std::fmt::Debug {
 
     /// What a program that ended with another status failed at.
     fn failed(&self, exit: i32) -> Failure;
+
+    /// Why a program could not be started at all, by the node's words.
+    fn not_started(&self, message: &str) -> Failure {
+        let text = format!("its container did not start: {message}");
+        Failure::new(self.stage(), FailureKind::ExecutorUnavailable, text)
+            .with_remedy("correct the image in the executor's settings")
+    }
+
+    /// Whether what a success hands over is whole without the log.
+    fn is_whole_without_log(&self) -> bool {
+        false
+    }
 }
 
 /// Makes the reader of a run from its Job.
 pub(crate) type NewReader = fn(&Job) -> Box<dyn Reader>;
 
-/// The status of a program that was killed. Nobody kills one of ours but the kernel, for memory: what is canceled, late or put out is told as
-/// that before. A node does not always say so itself: containerd 1.6 may learn of it after the container's end, and of one process among
+/// The status of a program that was killed. What is canceled, late, or ended with its node is told as that before; what is left is the
+/// kernel, for memory. A node does not always say so itself: containerd 1.6 may learn of it after the container's end, and of one process among
 /// several no node says anything.
 pub(crate) const KILLED: i32 = 137;
 
@@ -48,6 +60,16 @@ pub(crate) const KILLED: i32 = 137;
 pub(crate) fn killed(stage: Stage, what: &str) -> Failure {
     let text = format!("{what} was killed (status {KILLED}), as what needs more memory than it may have is");
     Failure::new(stage, FailureKind::OutOfMemory, text)
+}
+
+/// Whether how a run ended can be told although its log cannot be read.
+pub(crate) fn is_known_without_log(reader: &dyn Reader, end: &End) -> bool {
+    match end.how {
+        How::Succeeded { .. } => reader.is_whole_without_log(),
+        // The words are in the log.
+        How::Failed { .. } => false,
+        _ => true,
+    }
 }
 
 /// How a run ended, in words.
@@ -67,14 +89,7 @@ pub(crate) fn outcome(reader: &dyn Reader, end: &End) -> RunOutcome {
             RunOutcome::Failed(failure)
         }
         How::NotPrepared { message } => RunOutcome::Failed(not_fetched(message)),
-        How::NotStarted { message } => RunOutcome::Failed(
-            Failure::new(
-                stage,
-                FailureKind::ExecutorUnavailable,
-                format!("its container did not start: {message}"),
-            )
-            .with_remedy("correct the image in the executor's settings"),
-        ),
+        How::NotStarted { message } => RunOutcome::Failed(reader.not_started(message)),
         How::OutOfMemory { limit } => failed(
             FailureKind::OutOfMemory,
             match limit {

@@ -71,6 +71,8 @@ pub(crate) enum Fault {
     BreaksAfter(Duration),
     /// Its answer breaks off after so many bytes.
     BreaksAt(usize),
+    /// After so many bytes nothing of its answer comes any more, and nobody is told: the connection stays.
+    SilentAt(usize),
     /// A watch is told that its time is past, in its stream.
     Expired,
 }
@@ -187,6 +189,7 @@ impl Proxy {
                 Ok(answer.map(|body| ended(body, time, Some(broken(&"it breaks off")))))
             }
             Fault::BreaksAt(bytes) => Ok(answer.map(|body| broken_at(body, bytes))),
+            Fault::SilentAt(bytes) => Ok(answer.map(|body| silent_at(body, bytes))),
             _ => Ok(answer),
         }
     }
@@ -229,6 +232,12 @@ fn broken_at(body: Bodies, bytes: usize) -> Bodies {
     });
     let frames = frames.flatten();
     BodyExt::boxed_unsync(StreamBody::new(frames))
+}
+
+/// An answer's body, up to so many bytes, without an end.
+fn silent_at(body: Bodies, bytes: usize) -> Bodies {
+    let until = BodyStream::new(broken_at(body, bytes)).take_while(|frame| std::future::ready(frame.is_ok()));
+    BodyExt::boxed_unsync(StreamBody::new(until.chain(stream::pending())))
 }
 
 fn broken(why: &dyn std::fmt::Display) -> Broken {

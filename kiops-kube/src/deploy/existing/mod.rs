@@ -18,6 +18,7 @@ use super::objects::{Objects, Written, conflict_aside, persist};
 use super::record::Content;
 use super::rollout::{Rollout, rollout_status};
 use super::workload::selector;
+use crate::render::names;
 use image::Slot;
 
 const OPERATION: &str = "set image";
@@ -215,6 +216,17 @@ impl Existing<'_> {
 
     /// Two services that set the same image would undo each other's releases.
     fn refuse_shared(&self, object: &DynamicObject) -> Result<()> {
+        let labels = object.metadata.labels.as_ref();
+        if labels
+            .and_then(|labels| labels.get(names::MANAGED_BY_LABEL))
+            .is_some_and(|by| by == names::MANAGED_BY)
+        {
+            let message =
+                format!("{} `{}` is a workload that kiops made itself", self.kind_name(), self.name);
+            return Err(
+                Error::conflict(OPERATION, message).with_remedy("deploy to it by the service that it is of")
+            );
+        }
         let Some(other) = self.slot().other_owner(&object.metadata) else { return Ok(()) };
         Err(Error::conflict(
             OPERATION,

@@ -158,10 +158,12 @@ impl Figures {
             wanted: spec.and_then(|spec| spec.replicas).unwrap_or(1),
             total: status.map_or(0, |status| status.replicas),
             updated: status.map_or(0, |status| {
-                // Once all pods are new, the controller forgets the older template and counts them as current.
-                let all =
+                // Once all pods are new, the controller forgets the older template and counts them as current. The revisions are the same, too,
+                // where a template comes back before another one was everywhere.
+                let updated = status.updated_replicas.unwrap_or(0);
+                let same =
                     status.update_revision.is_some() && status.update_revision == status.current_revision;
-                if all { status.replicas } else { status.updated_replicas.unwrap_or(0) }
+                if same { updated.max(status.current_replicas.unwrap_or(0)) } else { updated }
             }),
             // `availableReplicas` is newer than the oldest clusters.
             available: status.and_then(|status| status.ready_replicas).unwrap_or(0),

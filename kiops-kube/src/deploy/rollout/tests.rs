@@ -342,9 +342,20 @@ fn stateful(update: &str, current: &str, updated: i32, ready: i32) -> StatefulSe
         "spec": {"replicas": 2, "selector": {}, "template": {}, "serviceName": "x"},
         "status": {
             "observedGeneration": 2, "replicas": 2, "updatedReplicas": updated, "readyReplicas": ready,
-            "updateRevision": update, "currentRevision": current,
+            "currentReplicas": 2 - updated, "updateRevision": update, "currentRevision": current,
         },
     }))
+}
+
+#[test]
+fn a_stateful_set_that_goes_back_is_not_complete_while_pods_of_the_other_template_run() {
+    // The controller finds the template's older revision again, which is still the current one.
+    let mut set = stateful("a", "a", 0, 2);
+    set.status.as_mut().unwrap().current_replicas = Some(1);
+    assert_eq!(
+        progress(&rollout_status(Rollout::StatefulSet(&set), &[], NOW.parse().unwrap())),
+        "1 of 2 updated"
+    );
 }
 
 #[test]

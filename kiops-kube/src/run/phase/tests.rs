@@ -93,6 +93,25 @@ fn a_container_that_failed_has_its_status_and_its_own_reason() {
 }
 
 #[test]
+fn what_a_node_ends_for_its_own_sake_is_lost_and_nobodys_failure() {
+    let shut_down = json!({ "phase": "Failed", "reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown." });
+    let disrupted = json!({ "phase": "Failed", "conditions": [
+        { "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet" }] });
+    for status in [shut_down, disrupted, json!({ "phase": "Failed", "reason": "Preempting" })] {
+        for exit in [137, 143] {
+            let how = how(&with_state(status.clone(), ended(exit, "Error", "")));
+            assert!(matches!(how, How::Lost { .. }), "{status}: {how:?}");
+        }
+    }
+    // A node or its runtime that was restarted.
+    let unknown = how(&with_state(json!({ "phase": "Failed" }), ended(255, "Unknown", "")));
+    assert!(matches!(unknown, How::Lost { .. }), "{unknown:?}");
+    // What ended well before has done so.
+    let done = json!({ "phase": "Succeeded", "reason": "Terminated" });
+    assert!(matches!(how(&with_state(done, ended(0, "Completed", "d"))), How::Succeeded { .. }));
+}
+
+#[test]
 fn a_pod_is_not_over_while_its_container_runs_whatever_its_phase_says() {
     let early = json!({ "phase": "Failed", "reason": "DeadlineExceeded" });
     let seen = with_state(early, json!({ "running": {} }));

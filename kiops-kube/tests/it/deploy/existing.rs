@@ -63,6 +63,26 @@ async fn make_deployment(
     api
 }
 
+#[tokio::test]
+async fn neither_another_namespace_nor_a_workload_of_kiops_own_is_deployed_to() {
+    let Some(cluster) = cluster().await else { return };
+    let namespace = cluster.namespace().await;
+    let deployer = deployer(cluster.open());
+    let mut elsewhere = existing(&namespace, ExistingKind::Deployment, "coredns", "coredns");
+    if let Target::Existing { namespace, .. } = &mut elsewhere.target {
+        *namespace = Some(DnsLabel::parse("kube-system").unwrap());
+    }
+    let error = deployer.apply(&elsewhere, &request("one", Image::Serves)).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Forbidden && error.message().contains("kube-system"), "{error}");
+    assert!(error.remedy().unwrap().contains("existing_namespaces"), "{error}");
+
+    let own = target(&namespace, "site", 0, vec![container("web", None)]);
+    deployer.apply(&own, &request("one", Image::Serves)).await.unwrap();
+    let theirs = existing(&namespace, ExistingKind::Deployment, "site", "web");
+    let error = deployer.apply(&theirs, &request("two", Image::Serves)).await.unwrap_err();
+    assert!(error.message().contains("a workload that kiops made itself"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_image_of_a_deployment_is_set_judged_and_rolled_back_and_nothing_else_changes() {
     let Some(cluster) = cluster().await.filter(|_| images::can_run()) else { return };

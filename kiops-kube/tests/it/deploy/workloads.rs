@@ -291,6 +291,43 @@ async fn a_field_of_another_manager_is_named_and_taken_only_by_force() {
 }
 
 #[tokio::test]
+async fn how_many_pods_there_are_is_left_to_whoever_scales() {
+    let Some(cluster) = cluster().await else { return };
+    let namespace = cluster.namespace().await;
+    let target = target(&namespace, "site", 0, vec![container("web", None)]);
+    let deployer = deployer(cluster.open());
+    deployer.apply(&target, &request("one")).await.unwrap();
+    let deployments = api::<Deployment>(&cluster, &namespace);
+    let scaled = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 2}});
+    let params = PatchParams::apply("autoscaler").force();
+    deployments.patch("site", &params, &Patch::Apply(scaled)).await.unwrap();
+    for release in ["two", "three"] {
+        deployer.apply(&target, &request(release)).await.unwrap();
+        assert_eq!(deployments.get("site").await.unwrap().spec.unwrap().replicas, Some(2), "{release}");
+    }
+}
+
+#[tokio::test]
+async fn an_environment_that_never_deployed_removes_nothing_of_another_in_its_namespace() {
+    let Some(cluster) = cluster().await else { return };
+    let namespace = cluster.namespace().await;
+    let dev = target(&namespace, "site", 0, vec![container("web", None)]);
+    let staging = DeployTarget { environment: EnvironmentName::parse("staging").unwrap(), ..dev.clone() };
+    let host = request("one").images.values().next().unwrap().name.host().to_owned();
+    let password = Secret::new("hunter2-registry").unwrap();
+    let credential = RegistryCredential { host, username: "robot".into(), password };
+    let deployer = deployer(cluster.open()).with_credentials([credential]);
+    deployer.apply(&dev, &request("one")).await.unwrap();
+    deployer.apply(&staging, &request("two")).await.unwrap_err();
+    deployer.remove(&staging).await.unwrap();
+    let secrets = api::<KubeSecret>(&cluster, &namespace);
+    assert!(secrets.get_opt("site-registry-cred").await.unwrap().is_some());
+    assert!(deployer.observed(&dev).await.unwrap().is_some());
+    deployer.remove(&dev).await.unwrap();
+    assert!(secrets.get_opt("site-registry-cred").await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn what_kiops_did_not_make_is_never_touched() {
     let Some(cluster) = cluster().await else { return };
     let namespace = cluster.namespace().await;

@@ -1,5 +1,6 @@
 //! Builds behind a way to the API server that has faults: the right end, one Job, every line once, nothing left.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -165,6 +166,20 @@ async fn a_log_stream_that_breaks_loses_and_repeats_no_line() {
     .await;
     builds_are_whole(&place, &way, 4).await;
     assert!(way.count("get", "pods/log") > 12, "{:?}", way.calls());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_connection_that_was_dropped_without_a_word_keeps_no_build_waiting() {
+    let Some(place) = place().await else { return };
+    let first = AtomicBool::new(true);
+    let way = Proxied::faulty(&place.cluster, move |call| {
+        match call.resource == "pods/log" && first.swap(false, Ordering::Relaxed) {
+            true => Fault::SilentAt(700),
+            false => Fault::None,
+        }
+    })
+    .await;
+    builds_are_whole(&place, &way, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Event, Pod, ResourceQuota};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kiops_core::ErrorKind;
 use kiops_core::build::BuildExecutor as _;
@@ -13,12 +13,13 @@ use kiops_core::name::RunId;
 use kiops_core::run::{ObservedState, RunEvent, RunOutcome};
 use kiops_core::stage::FailureKind;
 use kiops_kube::run::Network;
-use kiops_kube::{Cluster, ClusterConfig, KanikoExecutor, Runs};
+use kiops_kube::{CaBundle, Cluster, ClusterConfig, KanikoExecutor, Runs};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 
 use super::support::*;
 use crate::builds::*;
+use crate::proxy::random;
 
 /// Reads until the build says this.
 async fn says(executor: &KanikoExecutor, run: &RunId, text: &str) -> String {
@@ -64,20 +65,51 @@ async fn a_build_that_is_canceled_at_any_moment_ends_and_leaves_nothing() {
     let Some(place) = place().await else { return };
     let site = place.site().await;
     let executor = site.executor();
-    let cancels = (0..12u64).map(|n| {
-        let (executor, job, place) = (&executor, site.job("passes"), &place);
-        async move {
-            let run = start(executor, &job).await;
-            tokio::time::sleep(Duration::from_millis(n * 300)).await;
-            executor.cancel(&run).await.unwrap();
-            let ended = outcome(executor, &run).await;
-            assert!(matches!(ended, RunOutcome::Canceled | RunOutcome::Succeeded(_)), "{n}: {ended:?}");
-            assert_eq!(outcome(executor, &run).await, ended);
-            executor.forget(&run).await.unwrap();
-            gone(place, &run).await;
-        }
-    });
+    let cancels = (0..12).map(|n| cancel_after(&place, &site, &executor, Duration::from_millis(n * 300)));
     futures_util::future::join_all(cancels).await;
+}
+
+/// `KIOPS_CANCELS=1000 cargo test -p kiops-kube --test it -- --ignored a_thousand`: some 20 minutes on two cores.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it takes long, and there are as many as KIOPS_CANCELS says"]
+async fn a_thousand_builds_that_are_canceled_at_random_moments_end_and_leave_nothing() {
+    let Some(place) = place().await else { return };
+    let site = place.site().await;
+    let executor = site.executor();
+    let wanted: u64 = std::env::var("KIOPS_CANCELS").map_or(1000, |wanted| wanted.parse().unwrap());
+    let cancels = (0..wanted).map(|n| {
+        let moment = Duration::from_millis(random(n) % 6000);
+        cancel_after(&place, &site, &executor, moment)
+    });
+    let ends = futures_util::stream::iter(cancels).buffer_unordered(12);
+    let mut took: Vec<Duration> = ends.filter_map(std::future::ready).collect().await;
+    took.sort();
+    println!(
+        "{} of {wanted} were canceled, the others were done before; half of them within {:?}, all within {:?}",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+}
+
+/// Starts a build, cancels it after this time, and waits until nothing of it is left: how long the cancel took, of one that was not done before.
+async fn cancel_after(
+    place: &Place,
+    site: &Site,
+    executor: &KanikoExecutor,
+    after: Duration,
+) -> Option<Duration> {
+    let run = start(executor, &site.job("passes")).await;
+    tokio::time::sleep(after).await;
+    let begun = Instant::now();
+    executor.cancel(&run).await.unwrap();
+    let ended = outcome(executor, &run).await;
+    let took = begun.elapsed();
+    assert!(matches!(ended, RunOutcome::Canceled | RunOutcome::Succeeded(_)), "{after:?}: {ended:?}");
+    assert_eq!(outcome(executor, &run).await, ended);
+    executor.forget(&run).await.unwrap();
+    gone(place, &run).await;
+    (ended == RunOutcome::Canceled).then_some(took)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,6 +170,35 @@ async fn a_build_that_needs_too_much_memory_names_its_limit() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_config_map_that_is_missing_is_named() {
+    let Some(place) = place().await else { return };
+    let mut site = place.site().await;
+    site.config.ca_bundle = Some(CaBundle::ConfigMap { name: "no-such-map".into(), key: "ca.crt".into() });
+    let executor = site.executor();
+    let run = start(&executor, &site.job("passes")).await;
+    while place.pods().list(&of(&run)).await.unwrap().items.is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What a kubelet writes. The one of the tests keeps its events to itself.
+    let pod = pod_of(&place, &run).await.metadata;
+    let event: Event = serde_json::from_value(serde_json::json!({
+        "metadata": { "generateName": "told-by-the-test-" }, "type": "Warning", "reason": "FailedMount",
+        "message": "MountVolume.SetUp failed for volume \"ca-bundle\" : configmap \"no-such-map\" not found",
+        "involvedObject": { "kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid },
+        "lastTimestamp": Timestamp::now().round(Unit::Second).unwrap() + SignedDuration::from_secs(2),
+    }))
+    .unwrap();
+    let events = Api::<Event>::namespaced(place.cluster.client.clone(), &place.namespace.name);
+    events.create(&PostParams::default(), &event).await.unwrap();
+    let log = says(&executor, &run, "the container cannot be made").await;
+    assert!(log.contains("no-such-map"), "{log}");
+    executor.cancel(&run).await.unwrap();
+    assert_eq!(outcome(&executor, &run).await, RunOutcome::Canceled);
+    executor.forget(&run).await.unwrap();
+    gone(&place, &run).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -380,7 +441,13 @@ async fn as_the_role(place: &Place, without: Option<(&str, &str)>) -> Option<Clu
     Api::<Role>::namespaced(client.clone(), namespace).create(&PostParams::default(), &role).await.unwrap();
     let bindings = Api::<RoleBinding>::namespaced(client, namespace);
     bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
-    Some(Cluster::from_kubeconfig(ClusterConfig::default(), file.as_ref(), None).await.unwrap())
+    let cluster = Cluster::from_kubeconfig(ClusterConfig::default(), file.as_ref(), None).await.unwrap();
+    // The API server hears of a role a moment later. No test takes this one away.
+    let jobs = Api::<Job>::namespaced(cluster.client().clone(), namespace);
+    while jobs.list(&Default::default()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Some(cluster)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
