@@ -3,6 +3,7 @@
 mod bases;
 mod clock;
 mod executor;
+mod live;
 mod provenance;
 mod record;
 mod running;
@@ -14,6 +15,6 @@ pub(crate) mod tests;
 pub use bases::{Bases, UnknownBase, WhyUnknown, bases};
 pub use executor::BuildExecutor;
 pub use provenance::{BUILD_TYPE, ProvenanceFacts};
-pub use record::{Build, BuildIdentity, CheckRecord, CheckState, Requester, Trigger};
+pub use record::{Build, BuildIdentity, CheckRecord, CheckState, LiveChecks, Requester, Trigger};
 pub use spec::{BuildMetadata, BuildOutput, BuildSpec};
 pub use state::{Ask, BuildInput, BuildState, IllegalTransition, LOSSES_OF_OURS, RUNS_LOST, Step};

@@ -7,8 +7,8 @@ use super::spec::BuildSpec;
 use super::state::BuildState;
 use crate::access::{Subject, Trust};
 use crate::name::{
-    BranchName, BuildId, CheckName, CommitId, ComponentName, DeliveryId, Digest, GitTag, PinnedImage,
-    ReleaseId, RunId, ServiceName, Tag,
+    BranchName, BuildId, CheckName, CommitId, ComponentName, DeliveryId, Digest, EnvironmentName, GitTag,
+    PinnedImage, ReleaseId, RunId, ServiceName, Tag,
 };
 use crate::policy::RefKey;
 use crate::service::{CheckSpec, Timers};
@@ -53,6 +53,9 @@ pub struct Build {
     pub timers: Timers,
     /// Its checks in order.
     pub checks: Vec<CheckRecord>,
+    /// What its checks of what is live look at, or looked at last; `None`: they never ran.
+    #[serde(default)]
+    pub live_checks: Option<LiveChecks>,
     /// Tags that stage `release` moves to the tested digest: those of all requesters.
     pub tags: Vec<Tag>,
     /// What it made.
@@ -183,6 +186,17 @@ pub struct CheckRecord {
     pub findings: Option<crate::checks::FindingCounts>,
 }
 
+/// What checks of what is live (phase `deployed`) look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveChecks {
+    /// The release that went live.
+    pub release: ReleaseId,
+    /// Where it did.
+    pub environment: EnvironmentName,
+    /// When the first of them began; later, where nobody watched for a while. Their total time counts from here.
+    pub since: Timestamp,
+}
+
 /// Where a check stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -195,8 +209,22 @@ pub enum CheckState {
     Passed,
     /// Its gate did not.
     Failed(Failure),
-    /// It was not run: there is no image, or the build ended before.
+    /// It was not run, or not to its end: there is no image, or the build ended before. One of what is live: one before it failed, something
+    /// else took the place of what it looked at, or somebody stopped it.
     Skipped,
+}
+
+impl CheckState {
+    /// The state's name in JSON.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Passed => "passed",
+            Self::Failed(_) => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 impl Build {
@@ -228,6 +256,11 @@ impl Build {
     /// The record of a check.
     pub fn check(&self, name: &CheckName) -> Option<&CheckRecord> {
         self.checks.iter().find(|check| check.spec.name == *name)
+    }
+
+    /// Whether this run is the current one of a check that goes on.
+    pub fn check_goes_on(&self, run: &RunId) -> bool {
+        self.checks.iter().any(|check| check.state == CheckState::Running && self.check_run(check) == *run)
     }
 
     /// The image that it made, once it has.

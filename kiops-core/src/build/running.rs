@@ -91,14 +91,17 @@ impl Build {
         let check = self
             .checks
             .iter()
-            .position(|check| check.state == CheckState::Running && self.check_run(check) == *run)
-            .filter(|_| !self.is_over());
+            .position(|check| check.state == CheckState::Running && self.check_run(check) == *run);
         if !of_build && check.is_none() {
             return Err(self.illegal("lost by us"));
         }
         self.lost_by_us += 1;
         if self.lost_by_us >= LOSSES_OF_OURS {
             let text = format!("{} runs in a row ended with our own process", self.lost_by_us);
+            if let Some(check) = self.live_check() {
+                let failure = Failure::new(check.spec.stage, FailureKind::Quarantined, text);
+                return Ok(self.give_up_live_check(failure, true, now));
+            }
             let failure = Failure::new(self.stage(), FailureKind::Quarantined, text);
             return Ok(self.stop_run().into_iter().chain(self.end_with(failure, now)).collect());
         }
@@ -123,12 +126,11 @@ impl Build {
         now: Timestamp,
     ) -> Result<Vec<Ask>, IllegalTransition> {
         let illegal = self.illegal("check report");
-        let over = self.is_over();
         let current = self.check(name).map(|check| self.check_run(check));
         let Some(check) = self.checks.iter_mut().find(|check| check.spec.name == *name) else {
             return Err(illegal);
         };
-        if over || check.state != CheckState::Running || current.as_ref() != Some(run) {
+        if check.state != CheckState::Running || current.as_ref() != Some(run) {
             return Err(illegal);
         }
         let RunEvent::Finished(outcome) = event else {
@@ -139,6 +141,10 @@ impl Build {
         let stage = check.spec.stage;
         check.findings = judged.counts;
         let mut asks = vec![Ask::CancelCheck(run.clone())];
+        if check.is_of_live() {
+            asks.extend(self.live_check_ended(judged.verdict, now));
+            return Ok(asks);
+        }
         match judged.verdict {
             Verdict::Passed(text) => {
                 check.state = CheckState::Passed;
@@ -241,7 +247,7 @@ impl Build {
 }
 
 /// Another run of a check.
-fn again(build: &BuildId, check: &mut CheckRecord, why: &str) -> Vec<Ask> {
+pub(super) fn again(build: &BuildId, check: &mut CheckRecord, why: &str) -> Vec<Ask> {
     check.attempt += 1;
     let name = check.spec.name.clone();
     let line = Ask::Log(check.spec.stage, format!("Check {name}: {why}; starting again"));

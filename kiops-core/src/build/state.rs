@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Build, CheckRecord, CheckState};
-use crate::name::{BuildId, CheckName, RunId};
+use crate::name::{BuildId, CheckName, EnvironmentName, ReleaseId, RunId};
 use crate::policy::RefKey;
 use crate::run::RunEvent;
 use crate::service::CheckPhase;
@@ -122,10 +122,22 @@ pub enum BuildInput {
     },
     /// The tags were moved, or could not be. After success it concerns tags that were asked for later: a line in the log.
     Promoted(Result<(), Failure>),
-    /// Somebody cancels it.
+    /// Somebody cancels it, or, once it is over, its checks of what is live.
     Cancel {
         /// Who.
         by: String,
+    },
+    /// A release of its image went live: its checks of what is live look at that from now on.
+    WentLive {
+        /// Which.
+        release: ReleaseId,
+        /// Where.
+        environment: EnvironmentName,
+    },
+    /// Another release is being applied where its checks of what is live look: what they would find is not the build's any more.
+    Replaced {
+        /// Which.
+        by: ReleaseId,
     },
     /// A newer build takes the place of this requester.
     Supersede {
@@ -190,8 +202,16 @@ impl Build {
             BuildInput::Promoted(result) => self.promoted(result, now),
             BuildInput::Cancel { by } => self.cancel(by, now),
             BuildInput::Supersede { scope, by, running } => Ok(self.supersede(&scope, &by, running, now)),
+            BuildInput::WentLive { release, environment } => self.went_live(release, environment, now),
+            BuildInput::Replaced { by } => {
+                Ok(self.stop_live_checks(&format!("release {by} takes its place")))
+            }
             BuildInput::Tick => Ok(self.tick(now)),
             BuildInput::Quarantine { reason } => {
+                if let Some(check) = self.live_check() {
+                    let failure = Failure::new(check.spec.stage, FailureKind::Quarantined, reason);
+                    return Ok(self.give_up_live_check(failure, true, now));
+                }
                 if self.is_over() {
                     return Err(self.illegal("quarantine"));
                 }
@@ -270,8 +290,11 @@ impl Build {
     }
 
     fn cancel(&mut self, by: String, now: Timestamp) -> Result<Vec<Ask>, IllegalTransition> {
-        if self.is_over() {
+        if self.is_at_rest() {
             return Err(self.illegal("cancel"));
+        }
+        if self.is_over() {
+            return Ok(self.stop_live_checks(&format!("canceled by {by}")));
         }
         let mut asks = vec![Ask::Log(self.stage(), format!("Canceled by {by}"))];
         asks.extend(self.stop_run());
@@ -330,7 +353,7 @@ impl Build {
         self.state = state;
         self.finished_at = Some(now);
         let mut asks = self.stop_checks(CheckState::Skipped);
-        for check in self.checks.iter_mut().filter(|check| check.spec.phase != CheckPhase::Deployed) {
+        for check in self.checks.iter_mut().filter(|check| !check.is_of_live()) {
             if check.state == CheckState::Waiting {
                 check.state = CheckState::Skipped;
             }

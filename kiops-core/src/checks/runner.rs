@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::event::Repository;
-use crate::name::{BuildId, CommitId, PinnedImage, ProviderName, RunId, ServiceName};
+use crate::name::{BuildId, CommitId, EnvironmentName, PinnedImage, ProviderName, RunId, ServiceName};
 use crate::run::{Observed, RunInputs, RunReports};
 use crate::service::CheckSpec;
 
@@ -51,18 +51,55 @@ pub struct CheckJob {
     pub commit: CommitId,
     /// The image that it runs in or looks at, by digest.
     pub image: Option<PinnedImage>,
+    /// The environment where it is live, for a check of what is live.
+    #[serde(default)]
+    pub environment: Option<EnvironmentName>,
+    /// Where it is reached there, if that is known.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 impl CheckJob {
-    /// The check's command with `{image}` and `{commit}` filled in; without a built image `{image}` stays as it is.
+    /// The check's command with `{image}`, `{commit}`, `{environment}` and `{url}` filled in; what there is none of stays as it is.
     pub fn command(&self) -> Vec<String> {
+        let words = [
+            ("{commit}", Some(self.commit.to_string())),
+            ("{image}", self.image.as_ref().map(ToString::to_string)),
+            ("{environment}", self.environment.as_ref().map(ToString::to_string)),
+            ("{url}", self.url.clone()),
+        ];
         let filled = |word: &String| {
-            let word = word.replace("{commit}", self.commit.as_str());
-            match &self.image {
-                Some(image) => word.replace("{image}", &image.to_string()),
+            words.iter().fold(word.clone(), |word, (name, value)| match value {
+                Some(value) => word.replace(name, value),
                 None => word,
-            }
+            })
         };
         self.check.command.iter().map(filled).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_filled_in_and_what_there_is_none_of_stays() {
+        let commit = "ab".repeat(20);
+        let job = serde_json::json!({
+            "build": BuildId::derive(["one"]), "service": "app",
+            "check": {"name": "zap", "phase": "deployed", "command": ["zap", "-t={url}/{commit}", "{environment}", "{image}"]},
+            "provider": "plain", "repository": {"id": null, "path": "/r"}, "commit": commit, "image": null,
+        });
+        let job: CheckJob = serde_json::from_value(job).unwrap();
+        assert_eq!(
+            job.command(),
+            ["zap".to_owned(), format!("-t={{url}}/{commit}"), "{environment}".into(), "{image}".into()]
+        );
+        let environment = Some(EnvironmentName::parse("dev").unwrap());
+        let job = CheckJob { environment, url: Some("https://app.dev".into()), ..job };
+        assert_eq!(
+            job.command(),
+            ["zap".to_owned(), format!("-t=https://app.dev/{commit}"), "dev".into(), "{image}".into()]
+        );
     }
 }

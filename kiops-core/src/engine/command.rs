@@ -36,7 +36,7 @@ pub enum Command {
         /// Tells this request from every other.
         nonce: String,
     },
-    /// Stop a build, or take back its release while that waits (T15).
+    /// Stop a build, or its checks of what is live, or take back its release while that waits (T15).
     CancelBuild {
         /// Which.
         build: BuildId,
@@ -124,6 +124,10 @@ pub(super) fn carry_out(
             let build = draft.build(&build).cloned().ok_or_else(|| missing("build", build.as_str()))?;
             let image = releasable(&build)?;
             let place = Place::find(draft.service(), Some(build.component()), environment.as_ref(), &nonce)?;
+            // The same request finds its release again, whatever was found since.
+            if draft.release(&place.release).is_none() {
+                draft.may_promote(&build, &place.lane.environment)?;
+            }
             let images = draft.images_for(&build, image, &place.lane)?;
             let origin = Origin::ByHand(build.id.clone());
             request(draft, place, origin, images, Some(build.commit().clone()), by)
@@ -143,6 +147,7 @@ pub(super) fn carry_out(
         }
         Command::Approve { release } => {
             let member = may_decide(draft, &release, by)?;
+            still_may_go(draft, &release)?;
             settle(draft, release, ReleaseInput::Approve { by: member })
         }
         Command::Reject { release } => {
@@ -203,7 +208,7 @@ pub(super) fn build(
 fn cancel(draft: &mut Draft<'_>, id: &BuildId, by: &Subject) -> Result<Reply> {
     let build = draft.build(id).ok_or_else(|| missing("build", id.as_str()))?;
     let by = by.label().to_owned();
-    if !build.is_over() {
+    if !build.is_at_rest() {
         draft.apply_build(id, BuildInput::Cancel { by })?;
         return Ok(Reply::Builds(vec![id.clone()]));
     }
@@ -336,6 +341,16 @@ fn may_decide(draft: &Draft<'_>, id: &ReleaseId, by: &Subject) -> Result<MemberI
     match &by.id {
         Some(member) if environment.protection.may_approve(by) => Ok(member.clone()),
         _ => Err(forbidden("approving here needs an Admin or Owner; in a locked environment the Owner")),
+    }
+}
+
+/// Its build may have been looked at elsewhere while it waited.
+fn still_may_go(draft: &Draft<'_>, id: &ReleaseId) -> Result<()> {
+    let waits = draft.release(id).filter(|release| release.state == ReleaseState::AwaitingApproval);
+    let Some(release) = waits else { return Ok(()) };
+    match release.origin.build().and_then(|build| draft.build(build)) {
+        Some(build) => draft.may_promote(build, &release.target.environment),
+        None => Ok(()),
     }
 }
 

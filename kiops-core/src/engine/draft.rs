@@ -159,6 +159,7 @@ impl<'a> Draft<'a> {
         let (was_over, waited) = (build.is_over(), build.state == BuildState::Queued);
         let promoting = build.state == BuildState::Running(Step::Promote);
         let woken = input == BuildInput::Tick;
+        let stood = build.has_live_checks().then(|| build.clone());
         let asks = build
             .apply(input, self.now)
             .map_err(|illegal| Error::conflict("change build", illegal.to_string()).with_source(illegal))?;
@@ -169,6 +170,9 @@ impl<'a> Draft<'a> {
         let ended = !was_over && build.is_over();
         let succeeded = ended && build.state == BuildState::Succeeded;
         let waits_again = !waited && build.state == BuildState::Queued;
+        if let Some(stood) = stood {
+            self.tell_live_checks(&stood, &build);
+        }
         self.put_build(build);
         if ended && promoting {
             self.drop_work(Effect::Promote { build: id.clone() });
@@ -235,6 +239,9 @@ impl<'a> Draft<'a> {
         let (order, images, told) = (release.order, release.images.clone(), release.told.clone());
         let failed = matches!(release.state, ReleaseState::Failed(_)) && release.state != before;
         let applied = release.revision.is_some() || before == ReleaseState::Deploying;
+        let became = |state: ReleaseState| release.state == state && before != state;
+        let (starts, goes_live) = (became(ReleaseState::Deploying), became(ReleaseState::Live));
+        let of_build = release.origin.build().cloned();
         if let Some(work) = work.filter(|_| release.state != before) {
             self.drop_work(work);
         }
@@ -257,6 +264,12 @@ impl<'a> Draft<'a> {
         // What was applied and failed may be what runs now, also where nobody heard that it was.
         if let Some(live) = self.lane(&lane).filter(|_| failed && applied).cloned() {
             self.put_lane(LaneState { unsure: true, ..live });
+        }
+        if starts {
+            self.end_live_checks(&lane, id)?;
+        }
+        if goes_live && let Some(build) = of_build {
+            self.begin_live_checks(&build, id, lane.environment)?;
         }
         Ok(())
     }
@@ -376,10 +389,21 @@ impl<'a> Draft<'a> {
             };
             let release = build.release.as_ref().map(|id| self.release(id));
             // Its release is over and was not loaded: nothing that people see has changed.
-            let Some(release) = release.map_or(Some(None), |found| found.map(Some)) else { continue };
+            let Some(release) = release.map_or(Some(None), |found| found.map(Some)) else {
+                // But its checks of what is live may have ended.
+                let stood = self.view.builds.get(id);
+                if build.is_at_rest() && stood.is_some_and(|stood| !stood.is_at_rest()) {
+                    over.insert(id.clone());
+                }
+                continue;
+            };
             let view = BuildView::of(build, release);
-            if view.state.is_over() {
+            if view.state.is_over() && build.is_at_rest() {
                 over.insert(id.clone());
+            }
+            // A check of what is live gives signs of life, and nobody is to hear each time that the build succeeded.
+            if self.was_over_and_looked_so(id, &view) {
+                continue;
             }
             events.push(DomainEvent::Build {
                 build: id.clone(),
@@ -406,12 +430,30 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// What a Git host shows of a build: its state, as far as build and release are loaded, and the merge requests that it stands at.
-fn shown(
-    id: &BuildId,
-    build: Option<&Build>,
-    releases: &[&Release],
-) -> (Option<(VisibleState, Option<Stage>)>, Vec<u64>) {
+impl Draft<'_> {
+    /// Whether a build was over before, and people saw of it what they see now.
+    fn was_over_and_looked_so(&self, id: &BuildId, now: &BuildView) -> bool {
+        let Some(before) = self.view.builds.get(id).filter(|before| before.is_over()) else { return false };
+        let release = before.release.as_ref().map(|id| self.view.releases.get(id));
+        match release {
+            None => BuildView::of(before, None) == *now,
+            Some(release) => release.is_some_and(|release| BuildView::of(before, Some(release)) == *now),
+        }
+    }
+}
+
+/// What a Git host shows of a build.
+#[derive(PartialEq)]
+struct Shown {
+    /// Its state, as far as build and release are loaded.
+    state: Option<(VisibleState, Option<Stage>)>,
+    /// The merge requests that it stands at.
+    requests: Vec<u64>,
+    /// What its checks of what is live came to.
+    live_checks: Option<String>,
+}
+
+fn shown(id: &BuildId, build: Option<&Build>, releases: &[&Release]) -> Shown {
     let view = match build {
         Some(build) => match &build.release {
             None => Some(BuildView::of(build, None)),
@@ -426,7 +468,11 @@ fn shown(
             of_build.max_by_key(|release| release.order).map(|release| BuildView::through(release))
         }
     };
-    (view.map(|view| (view.state, view.stage)), build.map(Build::merge_requests).unwrap_or_default())
+    Shown {
+        state: view.map(|view| (view.state, view.stage)),
+        requests: build.map(Build::merge_requests).unwrap_or_default(),
+        live_checks: build.and_then(Build::live_checks_said),
+    }
 }
 
 /// What is told of a build that was not loaded, by its release.

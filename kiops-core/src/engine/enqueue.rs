@@ -247,6 +247,7 @@ impl Draft<'_> {
             not_before: None,
             timers: service.settings.timers.clone(),
             checks: checks.collect(),
+            live_checks: None,
             digest: None,
             release: None,
             created_at: self.now,

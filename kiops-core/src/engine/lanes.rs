@@ -115,7 +115,8 @@ impl Draft<'_> {
         if self.release(&id).is_some() {
             return;
         }
-        let made = self.images_for(&build, image, &lane).and_then(|images| {
+        let may = self.may_promote(&build, &lane.environment);
+        let made = may.and_then(|()| self.images_for(&build, image, &lane)).and_then(|images| {
             self.add_release(NewRelease {
                 id: id.clone(),
                 environment: lane.environment,

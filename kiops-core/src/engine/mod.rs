@@ -12,6 +12,7 @@ mod draft;
 mod enqueue;
 mod ingest;
 mod lanes;
+mod live_checks;
 #[cfg(any(feature = "runtime", test))]
 mod promote;
 mod reconcile;

@@ -35,6 +35,10 @@ pub(crate) fn status(build: &Build, view: &BuildView, target_url: Option<String>
             (StatusState::Canceled, "canceled: a newer commit took its place".to_owned())
         }
     };
+    let description = match build.live_checks_said() {
+        Some(said) => format!("{description}; {said}"),
+        None => description,
+    };
     CommitStatus { state, context: context(build.service(), build.component()), description, target_url }
 }
 

@@ -5,11 +5,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::build::Trigger;
+use crate::checks::FindingCounts;
 use crate::error::Result;
 use crate::name::{
-    BuildId, CommitId, ComponentName, DeliveryId, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
+    BuildId, CheckName, CommitId, ComponentName, DeliveryId, EnvironmentName, PinnedImage, ReleaseId,
+    ServiceName,
 };
 use crate::release::BuildView;
+use crate::stage::Failure;
 
 /// Something that happened, after it was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +67,31 @@ pub enum DomainEvent {
         state: String,
         /// Its images, `container=name:tag@digest`.
         images: Vec<String>,
+    },
+    /// A check of what is live began, or ended.
+    Check {
+        /// The build that it judges.
+        build: BuildId,
+        /// Its service.
+        service: ServiceName,
+        /// Its component.
+        component: ComponentName,
+        /// Its commit.
+        commit: CommitId,
+        /// The check.
+        check: CheckName,
+        /// Which team it belongs to.
+        owner: Option<String>,
+        /// The release that it looks at.
+        release: ReleaseId,
+        /// Where that is live.
+        environment: EnvironmentName,
+        /// `running`, `passed`, `failed` or `skipped`.
+        state: String,
+        /// Why it failed.
+        failure: Option<Failure>,
+        /// Its findings by level, where it reported any.
+        findings: Option<FindingCounts>,
     },
     /// A record could not be handled and was set aside.
     Quarantined {

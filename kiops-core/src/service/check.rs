@@ -23,7 +23,9 @@ pub struct CheckSpec {
     #[serde(default)]
     pub image: Option<ImageRef>,
     /// The command with its arguments; never given to a shell. Empty: the image's own. In every word `{image}` stands for the image that
-    /// was built, by digest, and `{commit}` for the full commit id: `["trivy", "image", "{image}"]`.
+    /// was built, by digest, and `{commit}` for the full commit id: `["trivy", "image", "{image}"]`. In phase `deployed` `{environment}`
+    /// stands for where it is live, and `{url}` for where it is reached there ([`Environment::url`](super::Environment::url)), without
+    /// which a check that names it fails.
     #[serde(default)]
     pub command: Vec<String>,
     /// Environment variables.
@@ -52,7 +54,8 @@ pub enum CheckPhase {
     Source,
     /// On the pushed image (SCA, tests).
     Image,
-    /// On what is live (DAST); gates the next promotion.
+    /// On what is live (DAST), each time that a release of the build goes live, and no longer than until another release is applied
+    /// there. It changes neither the build nor the release: it gates the build's way to any other environment.
     Deployed,
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::access::Protection;
-use crate::name::{DnsLabel, EnvironmentName, ServiceName};
+use crate::name::{ComponentName, DnsLabel, EnvironmentName, ServiceName};
 
 /// A place that releases go to, shared by all services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub struct Environment {
     /// Whether a failed rollout goes back to what was live before. On by default.
     #[serde(default = "yes")]
     pub rollback_on_failure: bool,
+    /// Where what is live here is reached, with `{service}` and `{component}` in the places of both names
+    /// (`https://{service}.dev.example.com`): what `{url}` stands for in the commands of checks of phase `deployed`.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 const fn yes() -> bool {
@@ -41,7 +45,14 @@ impl Environment {
             protection: Protection::default(),
             approval_required: false,
             rollback_on_failure: true,
+            url: None,
         }
+    }
+
+    /// Where this component of a service is reached; `None`: nobody said.
+    pub fn url_of(&self, service: &ServiceName, component: &ComponentName) -> Option<String> {
+        let url = self.url.as_ref()?;
+        Some(url.replace("{service}", service.as_str()).replace("{component}", component.as_str()))
     }
 }
 

@@ -16,7 +16,8 @@ use crate::service::{Environment, Service};
 
 /// What is wanted of a service.
 ///
-/// Always there: the ledger, the service, all environments, its builds and releases that are not over, and its lanes.
+/// Always there: the ledger, the service, all environments, its builds that are not at rest ([`Build::is_at_rest`]), its releases that are
+/// not over, and its lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wants {
     /// The service.
@@ -65,7 +66,7 @@ pub struct View {
     pub service: Option<Service>,
     /// All environments.
     pub environments: Vec<Environment>,
-    /// Builds that are not over, and those wanted.
+    /// Builds that are not at rest, and those wanted.
     pub builds: BTreeMap<BuildId, Build>,
     /// Releases that are not over, and those wanted.
     pub releases: BTreeMap<ReleaseId, Release>,

@@ -7,6 +7,7 @@ mod clock;
 mod fakes;
 mod heads;
 mod liars;
+mod live_checks;
 mod log_store;
 mod orphans;
 mod reports;

@@ -78,6 +78,8 @@ async fn a_check_that_no_build_stands_behind_is_stopped_at_start_and_one_of_a_li
         repository: repository.clone(),
         commit: commit.clone(),
         image: None,
+        environment: None,
+        url: None,
     };
     let source = Arc::new(ProviderSource::new(Arc::new(git.clone()), repository, commit));
     let inputs = RunInputs { source, pull: Vec::new(), push: None, secrets: BTreeMap::new() };

@@ -1,8 +1,8 @@
 //! [`KubeChecks`]: runs checks, each a Job of its own.
 //!
 //! # What a check is given
-//! - `KIOPS_SERVICE`, `KIOPS_REPOSITORY` and `KIOPS_COMMIT`; `KIOPS_IMAGE`, the image that was built, by digest, once there is one. What
-//!   the check's own `env` says comes first.
+//! - `KIOPS_SERVICE`, `KIOPS_REPOSITORY` and `KIOPS_COMMIT`; `KIOPS_IMAGE`, the image that was built, by digest, once there is one;
+//!   `KIOPS_ENVIRONMENT` and, where it is known, `KIOPS_URL`, for a check of what is live. What the check's own `env` says comes first.
 //! - A check of the source works in `/workspace`, where the commit is checked out. It is fetched by Git in containers of their own,
 //!   which alone have the credential.
 //! - The registry's credentials for pulling are what its image is pulled with, and lie in `$DOCKER_CONFIG/config.json` for tools that look

@@ -118,6 +118,8 @@ fn own_variables(job: &CheckJob, registries: bool) -> Vec<EnvVar> {
         ("KIOPS_REPOSITORY", Some(job.repository.path.to_string())),
         ("KIOPS_COMMIT", Some(job.commit.to_string())),
         ("KIOPS_IMAGE", job.image.as_ref().map(ToString::to_string)),
+        ("KIOPS_ENVIRONMENT", job.environment.as_ref().map(ToString::to_string)),
+        ("KIOPS_URL", job.url.clone()),
         ("DOCKER_CONFIG", registries.then(|| DOCKER_CONFIG.to_owned())),
     ];
     all.into_iter().filter_map(|(name, value)| Some(plain_env(name, &value?))).collect()

@@ -241,7 +241,7 @@ impl BuildRow {
         Ok(Self {
             service: build.service().to_string(),
             commit: build.commit().to_string(),
-            over: build.is_over(),
+            over: build.is_at_rest(),
             doc: Doc::of("build", &id, build)?,
             queued: queued.then(|| Doc::of("queued", &id, &QueuedDoc::of(build))).transpose()?,
             id,

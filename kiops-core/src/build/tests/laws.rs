@@ -1,6 +1,9 @@
 //! Hundreds of thousands of random transitions, legal and illegal: what holds for all of them.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::name::{EnvironmentName, ReleaseId};
 
 /// Transitions in all, over all seeds.
 const TRANSITIONS: usize = 500_000;
@@ -55,8 +58,16 @@ fn legal(before: &Build, after: &Build, asks: &[Ask], slots: &mut bool) -> Resul
             after.state == before.state && after.finished_at == before.finished_at,
             "a terminal state changed",
         )?;
-        claim(deeds(asks).is_empty(), "a build that is over asked for something")?;
+        let of_live = |ask: &Ask| match ask {
+            Ask::Check(_, name) => after.check(name).is_some_and(CheckRecord::is_of_live),
+            Ask::CancelCheck(run) => {
+                before.checks.iter().any(|check| check.is_of_live() && before.check_run(check) == *run)
+            }
+            _ => false,
+        };
+        claim(deeds(asks).iter().all(of_live), "a build that is over asked for something")?;
     }
+    legal_of_live(before, after, asks)?;
     // Slots are held from the start until they are given back, and only then.
     if before.state == BuildState::Queued && after.state == BuildState::Starting {
         claim(!*slots, "it started with slots")?;
@@ -81,14 +92,16 @@ fn legal(before: &Build, after: &Build, asks: &[Ask], slots: &mut bool) -> Resul
         let over = old.state == CheckState::Running && new.state != CheckState::Running;
         let stopped = Ask::CancelCheck(before.check_run(old));
         claim(!over || asks.contains(&stopped), "a check was left behind")?;
-        claim(!(after.is_over() && new.state == CheckState::Running), "a check outlives its build")?;
+        let outlives = after.is_over() && new.state == CheckState::Running;
+        claim(!outlives || new.is_of_live(), "a check outlives its build")?;
         let decided = matches!(old.state, CheckState::Passed | CheckState::Failed(_));
-        claim(!decided || old.state == new.state, "a verdict was taken back")?;
+        let anew = new.is_of_live() && before.live_checks != after.live_checks;
+        claim(!decided || anew || old.state == new.state, "a verdict was taken back")?;
         claim(new.lost <= RUNS_LOST, "a check was lost too often")?;
     }
     claim(after.lost <= RUNS_LOST && after.lost_by_us <= LOSSES_OF_OURS, "too many losses")?;
     claim(after.is_over() == after.finished_at.is_some(), "the end has no time, or a time and no end")?;
-    claim(!after.is_over() || after.wake_at().is_none(), "a build that is over is woken")?;
+    claim(!after.is_at_rest() || after.wake_at().is_none(), "a build that is at rest is woken")?;
     if after.state == BuildState::Succeeded && before.state != BuildState::Succeeded {
         let checked = after.checks.iter().all(|check| match check.spec.phase {
             crate::service::CheckPhase::Deployed => true,
@@ -110,11 +123,47 @@ fn legal(before: &Build, after: &Build, asks: &[Ask], slots: &mut bool) -> Resul
     Ok(())
 }
 
+/// What holds of the checks of what is live.
+fn legal_of_live(before: &Build, after: &Build, asks: &[Ask]) -> Result<(), String> {
+    let claim = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
+    let of_live = || before.checks.iter().zip(&after.checks).filter(|(_, new)| new.is_of_live());
+    let running = of_live().filter(|(_, new)| new.state == CheckState::Running).count();
+    claim(running <= 1, "two checks of what is live run at once")?;
+    claim(running == 0 || after.state == BuildState::Succeeded, "it is looked at before it succeeded")?;
+    let never = of_live().all(|(_, new)| new.state == CheckState::Waiting);
+    claim(after.live_checks.is_some() || never, "it is looked at, and nothing says where")?;
+    let waits = of_live().any(|(_, new)| new.state == CheckState::Waiting);
+    claim(after.live_checks.is_none() || !waits || running == 1, "a turn never comes")?;
+    for (old, new) in of_live() {
+        let begun = new.state == CheckState::Running
+            && (old.state != CheckState::Running || old.attempt != new.attempt);
+        claim(begun == (new.attempt > old.attempt), "a run has the number of another, or a number no run")?;
+        let asked = Ask::Check(after.check_run(new), new.spec.name.clone());
+        claim(begun == asks.contains(&asked), "a check runs unasked, or is asked for and does not")?;
+        let gone = old.state == CheckState::Running && begun;
+        // What our own process had is gone with it.
+        let settled = after.lost_by_us > before.lost_by_us;
+        let stopped = asks.contains(&Ask::CancelCheck(before.check_run(old)));
+        claim(!gone || stopped || settled, "a run was left behind by its next")?;
+    }
+    let gates = of_live().any(|(_, new)| new.spec.gate != crate::service::Gate::Advisory);
+    let passed = of_live()
+        .all(|(_, new)| new.state == CheckState::Passed || new.spec.gate == crate::service::Gate::Advisory);
+    let elsewhere = after.may_go_to(&EnvironmentName::parse("prod").unwrap());
+    let looked = after.live_checks.as_ref().is_some_and(|live| live.environment.as_str() != "prod");
+    claim(elsewhere.is_err() == (looked && gates && !passed), "the gate and the checks disagree")
+}
+
 fn drawn(rng: &mut Rng) -> Build {
     let mut build = queued();
-    for (name, phase) in
-        [("sast", "source"), ("lint", "source"), ("sca", "image"), ("unit", "image"), ("dast", "deployed")]
-    {
+    for (name, phase) in [
+        ("sast", "source"),
+        ("lint", "source"),
+        ("sca", "image"),
+        ("unit", "image"),
+        ("dast", "deployed"),
+        ("load", "deployed"),
+    ] {
         if rng.one_in(3) {
             let mut check = check(name, phase);
             if rng.one_in(4) {
@@ -173,10 +222,11 @@ fn input(rng: &mut Rng, build: &Build, now: i64) -> BuildInput {
                 return BuildInput::Report { run, event: event(rng) };
             }
             BuildState::Running(Step::Promote) => return BuildInput::Promoted(Ok(())),
+            BuildState::Succeeded if rng.one_in(4) => return went_live(rng),
             _ => {}
         }
     }
-    match rng.below(24) {
+    match rng.below(26) {
         0 => start,
         1 => BuildInput::Postpone { until: at(now + 60), reason: "busy".into() },
         2..7 => BuildInput::Report { run, event: event(rng) },
@@ -199,13 +249,20 @@ fn input(rng: &mut Rng, build: &Build, now: i64) -> BuildInput {
             BuildInput::Supersede { scope, by: newer(), running: rng.one_in(4) }
         }
         20 if rng.one_in(8) => BuildInput::Quarantine { reason: "corrupt".into() },
+        21 if rng.one_in(4) => went_live(rng),
+        22 if rng.one_in(4) => BuildInput::Replaced { by: ReleaseId::derive(["newer"]) },
         _ => BuildInput::Tick,
     }
 }
 
+fn went_live(rng: &mut Rng) -> BuildInput {
+    let environment = EnvironmentName::parse(*rng.pick(&["dev", "prod"])).unwrap();
+    BuildInput::WentLive { release: ReleaseId::derive([rng.next().to_string().as_str()]), environment }
+}
+
 #[test]
 fn every_state_is_reached_by_the_draws() {
-    let mut seen = std::collections::BTreeSet::new();
+    let (mut seen, mut of_live) = (BTreeSet::new(), BTreeSet::new());
     for seed in 0..400 {
         let mut rng = Rng(seed);
         let mut build = drawn(&mut rng);
@@ -215,8 +272,12 @@ fn every_state_is_reached_by_the_draws() {
             let input = input(&mut rng, &build, now);
             let _ = build.apply(input, at(now));
             seen.insert(build.state.name());
+            let live = build.checks.iter().filter(|check| check.is_of_live());
+            of_live.extend(live.map(|check| check.state.name()));
         }
     }
     let all = ["canceled", "error", "failed", "queued", "running", "starting", "succeeded", "superseded"];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
+    let all = ["failed", "passed", "running", "skipped", "waiting"];
+    assert_eq!(of_live.into_iter().collect::<Vec<_>>(), all, "of checks of what is live");
 }

@@ -3,6 +3,7 @@
 mod checks;
 mod ending;
 mod laws;
+mod live;
 mod losses;
 mod run;
 mod timers;
@@ -110,6 +111,7 @@ pub(crate) fn queued() -> Build {
         not_before: None,
         timers: Timers::default(),
         checks: Vec::new(),
+        live_checks: None,
         tags: Vec::new(),
         digest: None,
         release: None,

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::perform::overtaken;
 use super::runs::Runner;
 use super::{Shared, backoff, later};
-use crate::build::{Build, BuildExecutor, BuildInput, BuildOutput};
+use crate::build::{Build, BuildExecutor, BuildInput, BuildOutput, CheckRecord};
 use crate::checks::{CheckJob, CheckRunner};
 use crate::engine::step::Input;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::image::ImageAccess;
-use crate::name::{BuildId, CheckName, RunId, SecretName};
+use crate::name::{BuildId, CheckName, EnvironmentName, RunId, SecretName};
 use crate::provider::linked_file;
 use crate::run::{ProviderSource, RunEvent, RunInputs, RunOutcome, RunReports};
 use crate::stage::{Failure, FailureKind, Stage};
@@ -50,7 +50,8 @@ impl Shared {
         run: &RunId,
         executor: &str,
     ) -> Result<()> {
-        let Some(build) = self.current(claim, id, |build| build.run() == *run).await? else { return Ok(()) };
+        let is_current = |build: &Build| !build.is_over() && build.run() == *run;
+        let Some(build) = self.current(claim, id, is_current).await? else { return Ok(()) };
         let finished = |outcome| BuildInput::Report { run: run.clone(), event: RunEvent::Finished(outcome) };
         let Some(executor) = self.adapters.executor(executor) else {
             let failure = Failure::new(
@@ -93,9 +94,9 @@ impl Shared {
         name: &CheckName,
         run: &RunId,
     ) -> Result<()> {
-        let is_current =
-            |build: &Build| build.check(name).is_some_and(|check| build.check_run(check) == *run);
-        let Some(build) = self.current(claim, id, is_current).await? else { return Ok(()) };
+        let Some(build) = self.current(claim, id, |build| build.check_goes_on(run)).await? else {
+            return Ok(());
+        };
         let finished = |outcome| BuildInput::Check {
             run: run.clone(),
             check: name.clone(),
@@ -110,8 +111,7 @@ impl Shared {
         let place = Place { runner: Runner::Checks(runner), check: Some(name) };
         if claim.claimed_before > 0 {
             if !place.runner.knows(run).await? {
-                let outcome = RunOutcome::Lost { reason: "interrupted by a restart".into() };
-                return self.build_input(claim, id, finished(outcome)).await;
+                return self.build_input(claim, id, BuildInput::LostByUs { run: run.clone() }).await;
             }
         } else if let Err(stop) = self.start_check(&build, name, run, runner).await {
             let outcome = match stop {
@@ -121,7 +121,7 @@ impl Shared {
             return self.build_input(claim, id, finished(outcome)).await;
         }
         // It may have been canceled while it was being started: then it must not go on.
-        if self.current_build(id).await?.is_none_or(|build| build.is_over() || !is_current(&build)) {
+        if self.current_build(id).await?.is_none_or(|build| !build.check_goes_on(run)) {
             runner.cancel(run).await?;
             runner.forget(run).await?;
             return self.store.finish(claim).await;
@@ -137,7 +137,7 @@ impl Shared {
         is: impl Fn(&Build) -> bool,
     ) -> Result<Option<Build>> {
         match self.current_build(id).await? {
-            Some(build) if !build.is_over() && is(&build) => Ok(Some(build)),
+            Some(build) if is(&build) => Ok(Some(build)),
             _ => {
                 self.store.finish(claim).await?;
                 Ok(None)
@@ -201,6 +201,8 @@ impl Shared {
                 format!("no check `{name}`"),
             )));
         };
+        let live = self.place_of_live(build, check).await?;
+        let (environment, url) = live.map_or((None, None), |(environment, url)| (Some(environment), url));
         let job = CheckJob {
             build: build.id.clone(),
             service: build.service().clone(),
@@ -209,6 +211,8 @@ impl Shared {
             repository: build.spec.repository.clone(),
             commit: build.commit().clone(),
             image: build.image(),
+            environment,
+            url,
         };
         let mut inputs = self.inputs(build, check.spec.secrets.iter()).await?;
         // A check pushes nothing.
@@ -219,6 +223,26 @@ impl Shared {
             }
             _ => Stop::Later(error),
         })
+    }
+
+    /// Where a check of what is live looks, and where that is reached.
+    async fn place_of_live(
+        &self,
+        build: &Build,
+        check: &CheckRecord,
+    ) -> Result<Option<(EnvironmentName, Option<String>)>, Stop> {
+        let Some(live) = build.live_checks.as_ref().filter(|_| check.is_of_live()) else { return Ok(None) };
+        let environments = self.store.environments().await.map_err(Stop::Later)?;
+        let environment = environments.into_iter().find(|known| known.name == live.environment);
+        let url = environment.and_then(|known| known.url_of(build.service(), build.component()));
+        if url.is_none() && check.spec.command.iter().any(|word| word.contains("{url}")) {
+            let text = format!(
+                "checks.{}.command: `{{url}}` stands for nothing: environment `{}` has no `url`; set it, or write the address itself",
+                check.spec.name, live.environment
+            );
+            return Err(Stop::Failed(Failure::new(check.spec.stage, FailureKind::SettingsInvalid, text)));
+        }
+        Ok(Some((live.environment.clone(), url)))
     }
 
     /// What a run needs and no store may keep.
@@ -283,7 +307,11 @@ impl Shared {
         error: &Error,
     ) -> Result<()> {
         let outcome = if is_full(error) {
-            let stage = self.current_build(id).await?.map_or(Stage::Build, |build| build.stage());
+            let stage_of = |build: Build| match place.check.and_then(|name| build.check(name)) {
+                Some(check) => check.spec.stage,
+                None => build.stage(),
+            };
+            let stage = self.current_build(id).await?.map_or(Stage::Build, stage_of);
             RunOutcome::Failed(Failure::from_error(stage, FailureKind::DiskFull, error))
         } else {
             RunOutcome::Lost { reason: format!("its reports cannot be taken in: {error}") }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Shared;
-use crate::build::BuildExecutor;
+use crate::build::{BuildExecutor, CheckRecord, CheckState};
 use crate::checks::CheckRunner;
 use crate::engine::reconcile::orphans;
 use crate::error::Result;
@@ -91,9 +91,13 @@ impl Shared {
         let mut offset = 0;
         loop {
             let page = self.store.builds(None, Page { limit: 200, offset }).await?;
-            for build in page.items.iter().filter(|build| !build.is_over()) {
-                live.insert(build.run());
-                live.extend(build.checks.iter().map(|check| build.check_run(check)));
+            for build in page.items.iter().filter(|build| !build.is_at_rest()) {
+                // Of a build that is over only a check of what is live goes on.
+                let goes_on = |check: &&CheckRecord| !build.is_over() || check.state == CheckState::Running;
+                if !build.is_over() {
+                    live.insert(build.run());
+                }
+                live.extend(build.checks.iter().filter(goes_on).map(|check| build.check_run(check)));
             }
             offset += page.items.len() as u64;
             if page.items.is_empty() || offset >= page.total {

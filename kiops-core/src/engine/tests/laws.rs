@@ -51,6 +51,7 @@ impl Life {
         ]);
         let settings = format!(
             r#"{{"auto_ci":{{"supersede":"{supersede}","merge_request":{{"enabled":true}}}},
+                "checks":[{{"name":"zap","phase":"deployed","image":"h.io/zap:1"}}],
                 "deploy":{{"auto":true,"environment":"dev"}}}}"#
         );
         let mut world = World::new(&settings);
@@ -130,7 +131,7 @@ impl Life {
 
     fn some_build(&mut self) -> Option<BuildId> {
         let builds = self.world.all_builds();
-        let live: Vec<_> = builds.iter().filter(|build| !build.is_over()).collect();
+        let live: Vec<_> = builds.iter().filter(|build| !build.is_at_rest()).collect();
         if live.is_empty() || self.rng.one_in(8) {
             return (!builds.is_empty()).then(|| self.rng.pick(&builds).id.clone());
         }
@@ -156,11 +157,15 @@ impl Life {
             2 => RunEvent::Finished(RunOutcome::Lost { reason: "gone".into() }),
             _ => RunEvent::Finished(RunOutcome::Succeeded(result)),
         };
-        let run = build.run();
+        // Once the build is over, its check of what is live is what goes on.
+        let check = build.live_check().map(|check| (check.spec.name.clone(), build.check_run(check)));
+        let run = check.as_ref().map_or_else(|| build.run(), |(_, run)| run.clone());
         let input = if self.rng.one_in(10) {
             BuildInput::LostByUs { run }
         } else if self.rng.one_in(12) {
             BuildInput::Cancel { by: "ada".into() }
+        } else if let Some((check, _)) = check {
+            BuildInput::Check { run, check, event }
         } else {
             BuildInput::Report { run, event }
         };
@@ -238,6 +243,7 @@ impl Life {
         let waits = releases.iter().filter(|release| release.state == ReleaseState::Pending).count();
         claim(waits <= 1 && (waits == 0 || under_way == 1), "a release waits for nothing")?;
         self.check_live(&releases)?;
+        self.check_looked_at(&builds, under_way)?;
         self.check_slots(&builds)?;
         let newest = self.world.ref_state(main_ref()).newest;
         let per_identity = builds.iter().filter(|build| build.state == BuildState::Succeeded);
@@ -279,6 +285,18 @@ impl Life {
         }
         self.live = live;
         Ok(())
+    }
+
+    /// What is looked at is what is live, and nothing else is about to be.
+    fn check_looked_at(&self, builds: &[Build], under_way: usize) -> Result<(), String> {
+        let looked = builds.iter().filter(|build| build.live_check().is_some());
+        let looked: Vec<_> = looked.filter_map(|build| build.live_checks.as_ref()).collect();
+        let live = self.live.as_ref().map(|live| &live.release);
+        match looked.as_slice() {
+            [] => Ok(()),
+            [one] if under_way == 0 && live == Some(&one.release) => Ok(()),
+            _ => Err(format!("{looked:?} is looked at, and {live:?} is live")),
+        }
     }
 
     fn check_slots(&self, builds: &[Build]) -> Result<(), String> {

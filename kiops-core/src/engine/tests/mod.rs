@@ -12,6 +12,7 @@ mod images;
 mod ingest;
 mod lanes;
 mod laws;
+mod live_checks;
 mod logs;
 mod order;
 mod schedule;

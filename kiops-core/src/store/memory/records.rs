@@ -21,7 +21,7 @@ impl Records {
     pub(super) fn put_build(&mut self, build: &Build) {
         let id = build.id.clone();
         let live = self.live_builds.entry(build.service().clone()).or_default();
-        if build.is_over() {
+        if build.is_at_rest() {
             live.remove(&id)
         } else {
             live.insert(id.clone())
@@ -42,7 +42,7 @@ impl Records {
         self.releases.put(id, release.clone());
     }
 
-    /// Builds that a view shows: those that are not over, and those wanted.
+    /// Builds that a view shows: those that are not at rest, and those wanted.
     pub(super) fn builds_for(&self, wants: &Wants) -> BTreeMap<BuildId, Build> {
         let service = &wants.service;
         let of_commits =

@@ -101,6 +101,8 @@ impl RunnerJob {
             repository: Repository { id: None, path: "team/conformance".into() },
             commit: source.commit().clone(),
             image: None,
+            environment: None,
+            url: None,
         };
         let inputs =
             RunInputs { source: Arc::new(source), pull: Vec::new(), push: None, secrets: BTreeMap::new() };

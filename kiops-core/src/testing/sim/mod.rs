@@ -18,10 +18,11 @@ use jiff::Timestamp;
 
 use super::chaos::{Chaos, Draw, Rates};
 use super::fakes::{
-    FakeDeployer, FakeExecutor, FakeGit, FakeRegistry, FakeSender, RunScript, Runs, VirtualClock,
+    FakeDeployer, FakeExecutor, FakeGit, FakeRegistry, FakeRunner, FakeSender, RunScript, Runs, VirtualClock,
 };
 use crate::access::{Role, Subject};
-use crate::build::{Build, BuildState, Trigger};
+use crate::build::{Build, BuildState, CheckState, Trigger};
+use crate::checks::CheckJob;
 use crate::engine::{
     Adapters, Clock as _, Command, Driver, DriverConfig, Ingest, IngestLimits, Keep, report,
 };
@@ -38,7 +39,9 @@ use crate::queue::Limits;
 use crate::release::{BuildView, Lane, ReleaseState};
 use crate::run::RunOutcome;
 use crate::secret::Secret;
-use crate::service::{AutoDeploy, Environment, GitSource, ImageTarget, Service, Settings, Source, Supersede};
+use crate::service::{
+    AutoDeploy, CheckSpec, Environment, GitSource, ImageTarget, Service, Settings, Source, Supersede,
+};
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::{Accepted, Hook, MemoryStore, Page, Store};
 use crate::webhook::SecretSet;
@@ -56,6 +59,8 @@ pub struct Plan {
     pub in_process: bool,
     /// Whether the Git host is told of builds.
     pub reports: bool,
+    /// Whether what is live is looked at, and promoted by hand to a second environment.
+    pub live_checks: bool,
     /// How many pieces of work the driver performs at once.
     pub parallel: usize,
 }
@@ -73,7 +78,9 @@ impl Plan {
         };
         let (in_process, reports) = (draw.below(2) == 0, draw.below(2) == 0);
         let parallel = [1, 4, 32][draw.below(3) as usize];
-        Self { seed, steps: 30, rates, in_process, reports, parallel }
+        // Drawn apart, so that the others' worlds stay what they were.
+        let live_checks = Draw::new(seed ^ 0xda57).below(3) > 0;
+        Self { seed, steps: 30, rates, in_process, reports, live_checks, parallel }
     }
 
     /// Whether a build whose content builds must succeed: only crashes and slowness are drawn.
@@ -113,6 +120,7 @@ struct World {
     registry: FakeRegistry,
     deployer: FakeDeployer,
     runs: Runs,
+    checks: Runs,
     sender: FakeSender,
     ingest: Ingest,
     secret: Secret,
@@ -158,12 +166,17 @@ impl World {
             tags: vec![TagTemplate::parse("latest").expect("a template")],
         });
         settings.deploy = AutoDeploy { auto: true, environment: Some(environment.clone()) };
+        if plan.live_checks {
+            settings.checks = ["zap", "load"].map(live_check).into();
+        }
         let source = Source::Git(GitSource {
             provider: provider.clone(),
             repository: repository.clone(),
             branch: BranchName::parse("main").expect("a branch"),
         });
-        store.put_environment(&Environment::new(environment, "fake")).await.expect("stored");
+        for environment in [environment, prod()] {
+            store.put_environment(&Environment::new(environment, "fake")).await.expect("stored");
+        }
         store
             .put_service(&Service { name: service.clone(), source, settings }, None, clock.now())
             .await
@@ -188,6 +201,7 @@ impl World {
             registry: FakeRegistry::new(chaos.clone()),
             deployer: FakeDeployer::new("fake", chaos.clone()),
             runs: Runs::default(),
+            checks: Runs::default(),
             sender,
             ingest,
             secret,
@@ -218,6 +232,7 @@ impl World {
             .provider(Arc::new(git))
             .registry("registry.local", Arc::new(self.registry.clone()))
             .executor(Arc::new(executor))
+            .runner(Arc::new(FakeRunner::new(self.checks.clone(), self.chaos.clone(), check_script)))
             .deployer(Arc::new(self.deployer.clone()))
             .build();
         let store = ChaosStore::new(Arc::clone(&self.store), self.chaos.clone(), limits());
@@ -268,6 +283,7 @@ impl World {
     fn crash(&self) {
         if self.plan.in_process {
             self.runs.forget_all();
+            self.checks.forget_all();
         }
     }
 
@@ -305,7 +321,8 @@ impl World {
                 if let Some(build) = self.some_build().await {
                     self.by_hand = true;
                     let nonce = format!("d{}", self.draw.next());
-                    let command = Command::DeployBuild { build: build.id, environment: None, nonce };
+                    let environment = (self.plan.live_checks && self.draw.below(2) == 0).then(prod);
+                    let command = Command::DeployBuild { build: build.id, environment, nonce };
                     let _ = driver.command(&self.service, command, owner()).await;
                 }
             }
@@ -391,7 +408,7 @@ impl World {
                 self.store.builds(None, Page::first(1000)).await.expect("the memory store reads").items;
             let open: Vec<_> = builds
                 .iter()
-                .filter(|build| !build.is_over())
+                .filter(|build| !build.is_at_rest())
                 .map(|build| (&build.id, build.state.name()))
                 .collect();
             panic!("seed {}: something hangs or was not told: {open:?}", self.plan.seed);
@@ -410,7 +427,7 @@ impl World {
         let undecided = store.has_undecided(&self.service).await.expect("the memory store reads");
         let (_, slots) = store.queue().await.expect("the memory store reads");
         let known = self.heads_are_decided().await;
-        builds.iter().all(Build::is_over)
+        builds.iter().all(Build::is_at_rest)
             && releases.iter().all(|release| release.is_over())
             && !undecided
             && slots.is_empty()
@@ -482,7 +499,8 @@ impl World {
             assert!(made <= 1, "seed {seed}: {} was released {made} times", build.id);
         }
         self.check_live(seed, &builds, &releases).await;
-        assert_eq!(self.runs.running(), 0, "seed {seed}: a run goes on that nobody stands behind");
+        let running = self.runs.running() + self.checks.running();
+        assert_eq!(running, 0, "seed {seed}: a run goes on that nobody stands behind");
         let (calls, crashes) = self.chaos.counts();
         Played { calls, crashes, builds: builds.len(), releases: releases.len() }
     }
@@ -509,7 +527,8 @@ impl World {
 
     /// What is live is the newest that was to be, and the runtime agrees with the store.
     async fn check_live(&self, seed: u64, builds: &[Build], releases: &[crate::release::Release]) {
-        let Some(release) = releases.first() else { return };
+        let dev = |release: &&crate::release::Release| release.target.environment != prod();
+        let Some(release) = releases.iter().find(dev) else { return };
         let lane = Lane {
             environment: release.target.environment.clone(),
             component: release.target.component.clone(),
@@ -536,8 +555,43 @@ impl World {
                 "seed {seed}: the newest build {} is not live",
                 newest.id
             );
+            if self.plan.live_checks && self.plan.is_strict() {
+                check_verdict(seed, newest);
+            }
         }
     }
+}
+
+/// What is live was looked at to the end, and what was found is what there is.
+fn check_verdict(seed: u64, live: &Build) {
+    let states: Vec<&CheckState> = live.checks.iter().map(|check| &check.state).collect();
+    let as_it_is = match states.as_slice() {
+        [CheckState::Passed, CheckState::Passed] => passes(live.commit()),
+        [CheckState::Failed(failure), CheckState::Skipped] => {
+            !passes(live.commit()) && failure.kind == FailureKind::CheckFailed
+        }
+        _ => false,
+    };
+    assert!(as_it_is, "seed {seed}: the checks of {}, which is live, came to {states:?}", live.id);
+}
+
+fn prod() -> EnvironmentName {
+    EnvironmentName::parse("prod").expect("an environment")
+}
+
+fn live_check(name: &str) -> CheckSpec {
+    let spec = format!(r#"{{"name": "{name}", "phase": "deployed", "image": "registry.local/{name}:1"}}"#);
+    serde_json::from_str(&spec).expect("a check")
+}
+
+fn check_script(job: &CheckJob) -> RunScript {
+    let failure = || Failure::new(Stage::Test, FailureKind::CheckFailed, "exit status 1");
+    RunScript { end: (!passes(&job.commit)).then(|| RunOutcome::Failed(failure())), ..RunScript::default() }
+}
+
+/// One commit in four does not pass.
+fn passes(commit: &CommitId) -> bool {
+    commit.as_str().as_bytes().first().is_none_or(|digit| digit % 4 > 0)
 }
 
 fn git_host(plan: &Plan, provider: ProviderName, repository: Repository, chaos: &Chaos) -> FakeGit {

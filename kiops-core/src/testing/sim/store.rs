@@ -37,7 +37,8 @@ impl ChaosStore {
         Self { store, chaos, limits, progress: Arc::default() }
     }
 
-    /// What no save may break: limits, progress that never falls, ends that stay, one release under way in a lane.
+    /// What no save may break: limits, progress that never falls, ends that stay, one release under way in a lane, checks that look at
+    /// what is live and at nothing else.
     async fn look(&self, changes: &Changes) {
         let (_, slots) = self.store.queue().await.expect("the memory store reads");
         let mut counts: BTreeMap<&LimitName, u32> = BTreeMap::new();
@@ -60,6 +61,22 @@ impl ChaosStore {
             *under_way.entry((release.service().clone(), release.lane())).or_default() += 1;
         }
         assert!(under_way.values().all(|count| *count == 1), "two releases are under way in one lane");
+        self.look_at_live_checks(&under_way).await;
+    }
+
+    async fn look_at_live_checks(&self, under_way: &BTreeMap<(ServiceName, Lane), u32>) {
+        let builds =
+            self.store.builds(None, Page::first(u32::MAX)).await.expect("the memory store reads").items;
+        for build in builds.iter().filter(|build| build.live_check().is_some()) {
+            let checked = build.live_checks.as_ref().expect("what is looked at is said");
+            let component = build.component().clone();
+            let lane = Lane { environment: checked.environment.clone(), component };
+            let live = self.store.lane(build.service(), &lane).await.expect("the memory store reads");
+            let is_live = live.is_some_and(|live| live.release == checked.release);
+            assert!(is_live, "the checks of {} look at what is not live", build.id);
+            let changes = under_way.contains_key(&(build.service().clone(), lane));
+            assert!(!changes, "the checks of {} look at what is being replaced", build.id);
+        }
     }
 
     fn look_at_builds(&self, changes: &Changes) {

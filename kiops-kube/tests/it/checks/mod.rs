@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kiops_core::checks::CheckRunner;
-use kiops_core::name::{BuildId, CheckName, ImageRef, RunId, SecretName};
+use kiops_core::name::{BuildId, CheckName, EnvironmentName, ImageRef, RunId, SecretName};
 use kiops_core::run::{RunEvent, RunOutcome, RunReport};
 use kiops_core::secret::Secret;
 use kiops_core::service::{CheckPhase, CheckSpec, Gate, SeverityLimits};
@@ -169,15 +169,18 @@ async fn a_check_knows_what_it_looks_at_and_its_secrets_and_its_exit_status_deci
     let runner = place.runner("kiops", small());
     let mut told = job(
         "told",
-        "echo $KIOPS_SERVICE $KIOPS_REPOSITORY {commit} {image} $PRICE $TOKEN; [ $KIOPS_IMAGE = {image} ] && [ $KIOPS_COMMIT = {commit} ] && exit 4",
+        "echo $KIOPS_SERVICE $KIOPS_REPOSITORY {commit} {image} {environment} {url} $PRICE $TOKEN; [ $KIOPS_IMAGE = {image} ] && [ $KIOPS_COMMIT = {commit} ] \
+         && [ $KIOPS_ENVIRONMENT = {environment} ] && [ $KIOPS_URL = {url} ] && exit 4",
     );
     told.job.check.env.insert("PRICE".into(), "$(TOKEN)$$".into());
     told.job.check.secrets.insert("TOKEN".into(), SecretName::parse("scan/token").unwrap());
     told.inputs.secrets.insert("TOKEN".into(), Secret::new("hunter22-token").unwrap());
     told.job.image = Some(crate::common::image("registry.local/site:1"));
+    told.job.environment = Some(EnvironmentName::parse("dev").unwrap());
+    told.job.url = Some("https://site.dev.example.com".into());
     let (text, outcome) = outcome(&runner, &told).await;
     let expected = format!(
-        "conformance team/conformance {} {} $(TOKEN)$$ ***\n",
+        "conformance team/conformance {} {} dev https://site.dev.example.com $(TOKEN)$$ ***\n",
         told.job.commit,
         crate::common::image("registry.local/site:1")
     );

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::access::{Subject, Trust};
 use crate::build::{
-    Build, BuildIdentity, BuildMetadata, BuildOutput, BuildSpec, BuildState, Requester, Trigger,
+    Build, BuildIdentity, BuildMetadata, BuildOutput, BuildSpec, BuildState, CheckRecord, CheckState,
+    LiveChecks, Requester, Trigger,
 };
 use crate::effect::{Effect, Work};
 use crate::error::{ErrorKind, Result};
@@ -147,6 +148,7 @@ pub(super) fn build(service: &str, n: u64, state: BuildState) -> Build {
         not_before: Some(at(90)),
         timers: Timers::default(),
         checks: Vec::new(),
+        live_checks: None,
         tags: Vec::new(),
         digest: None,
         release: None,
@@ -157,6 +159,31 @@ pub(super) fn build(service: &str, n: u64, state: BuildState) -> Build {
         warned: false,
         finished_at: None,
         armed: None,
+    }
+}
+
+/// A build that succeeded, and went live with a check that looks at it.
+pub(super) fn with_live_check(service: &str, n: u64, state: CheckState) -> Build {
+    let spec =
+        r#"{"name": "zap", "phase": "deployed", "stage": "scan", "image": "registry.example.com/zap:1"}"#;
+    let check = CheckRecord {
+        spec: serde_json::from_str(spec).expect("a check of the checks"),
+        state,
+        lost: 0,
+        attempt: 1,
+        findings: None,
+    };
+    let live = LiveChecks {
+        release: ReleaseId::derive([service, &n.to_string()]),
+        environment: lane().environment,
+        since: at(90),
+    };
+    Build {
+        checks: vec![check],
+        live_checks: Some(live),
+        digest: Some(image().digest),
+        finished_at: Some(at(80)),
+        ..build(service, n, BuildState::Succeeded)
     }
 }
 

@@ -80,6 +80,7 @@ checks! { dyn Store:
         a_slot_that_is_taken_is_a_conflict_and_nothing_is_saved,
         slots_are_freed_before_they_are_taken,
         a_view_shows_what_goes_on_and_what_is_wanted,
+        a_view_shows_a_build_whose_checks_of_what_is_live_go_on,
         a_view_shows_nothing_of_another_service,
         the_queue_shows_every_build_that_waits_and_every_slot,
         a_lane_is_replaced_whole,

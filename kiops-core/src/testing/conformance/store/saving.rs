@@ -2,9 +2,9 @@
 
 use super::fixtures::{
     at, branch, build, changes, claims, commit, conflict, decided_at, delivery, environment, lane, live,
-    looked_at, name, release, service, skipped, slot, view, with_shop, work,
+    looked_at, name, release, service, skipped, slot, view, with_live_check, with_shop, work,
 };
-use crate::build::{Build, BuildState, Step};
+use crate::build::{Build, BuildState, CheckState, Step};
 use crate::policy::RefKey;
 use crate::queue::{LimitName, Slot, Waiting};
 use crate::release::ReleaseState;
@@ -186,6 +186,20 @@ fn by_id(builds: &[Build]) -> impl Iterator<Item = &Build> {
     let mut sorted: Vec<&Build> = builds.iter().collect();
     sorted.sort_by(|a, b| a.id.cmp(&b.id));
     sorted.into_iter()
+}
+
+/// A build that is over is at rest only once its checks of what is live are: until then whatever replaces what they look at must see it.
+pub async fn a_view_shows_a_build_whose_checks_of_what_is_live_go_on(subject: &dyn Subject<dyn Store>) {
+    let store = with_shop(subject).await;
+    let states = [CheckState::Waiting, CheckState::Running, CheckState::Passed, CheckState::Skipped];
+    let builds: Vec<Build> = (1..).zip(states).map(|(n, state)| with_live_check("shop", n, state)).collect();
+    store.save(&Changes { builds: builds.clone(), ..changes("shop", 0) }, None).await.unwrap();
+    let seen = view(store.as_ref(), "shop").await;
+    assert!(seen.builds.values().eq(&builds[1..2]), "builds whose checks go on: {:?}", seen.builds.keys());
+    let ended = with_live_check("shop", 2, CheckState::Passed);
+    store.save(&Changes { builds: vec![ended.clone()], ..changes("shop", 1) }, None).await.unwrap();
+    assert!(view(store.as_ref(), "shop").await.builds.is_empty(), "the check has ended");
+    assert_eq!(store.build(&ended.id).await.unwrap(), Some(ended));
 }
 
 /// Ids and commits of another service are not found, nor are its refs and its deliveries.
