@@ -219,6 +219,12 @@ fn show(screen: &Screen, event: DomainEvent) {
         DomainEvent::Release { release, environment, state, images, .. } => {
             screen.line(format_args!("release {release} to {environment}: {state} ({})", images.join(", ")));
         }
+        DomainEvent::Check { check, release, environment, state, failure, .. } => {
+            screen.line(format_args!("check {check} of release {release} in {environment}: {state}"));
+            if let Some(failure) = failure {
+                screen.line(format_args!("  {failure}"));
+            }
+        }
         DomainEvent::Quarantined { record, reason } => {
             screen.line(format_args!("{record} was set aside: {reason}"));
         }

@@ -7,12 +7,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use kiops_core::access::Action;
-use kiops_core::build::{Build, BuildMetadata, BuildOutput, BuildState, Trigger};
+use kiops_core::build::{Build, BuildMetadata, BuildOutput, BuildState, CheckRecord, CheckState, Trigger};
+use kiops_core::checks::FindingCounts;
 use kiops_core::engine::Command;
-use kiops_core::name::{BuildId, CommitId, ComponentName, Digest, ServiceName};
+use kiops_core::name::{
+    BuildId, CheckName, CommitId, ComponentName, Digest, EnvironmentName, ReleaseId, ServiceName,
+};
 use kiops_core::queue::{Slot, Waiting, waits_for};
 use kiops_core::release::{BuildView, VisibleState};
-use kiops_core::stage::{FailureKind, Stage};
+use kiops_core::service::CheckPhase;
+use kiops_core::stage::{Failure, FailureKind, Stage};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -46,6 +50,44 @@ pub(super) struct BuildJson {
     duration_ms: Option<i64>,
     failure: Option<FailureJson>,
     superseded_by: Option<String>,
+    checks: Vec<CheckJson>,
+}
+
+#[derive(Serialize)]
+struct CheckJson {
+    name: CheckName,
+    phase: CheckPhase,
+    stage: Stage,
+    owner: Option<String>,
+    state: &'static str,
+    failure: Option<FailureJson>,
+    findings: Option<FindingCounts>,
+    /// Of a check of what is live: what it looks at, or looked at last.
+    environment: Option<EnvironmentName>,
+    deployment: Option<ReleaseId>,
+}
+
+impl CheckJson {
+    fn all(build: &Build) -> Vec<Self> {
+        let one = |check: &CheckRecord| {
+            let live = build.live_checks.as_ref().filter(|_| check.is_of_live());
+            Self {
+                name: check.spec.name.clone(),
+                phase: check.spec.phase,
+                stage: check.spec.stage,
+                owner: check.spec.owner.clone(),
+                state: check.state.name(),
+                failure: match &check.state {
+                    CheckState::Failed(failure) => Some(FailureJson::of(failure.clone())),
+                    _ => None,
+                },
+                findings: check.findings.clone(),
+                environment: live.map(|live| live.environment.clone()),
+                deployment: live.map(|live| live.release.clone()),
+            }
+        };
+        build.checks.iter().map(one).collect()
+    }
 }
 
 #[derive(Serialize)]
@@ -53,6 +95,12 @@ pub(super) struct FailureJson {
     pub(super) kind: FailureKind,
     pub(super) message: String,
     pub(super) remedy: String,
+}
+
+impl FailureJson {
+    pub(super) fn of(failure: Failure) -> Self {
+        Self { kind: failure.kind, message: failure.message, remedy: failure.remedy }
+    }
 }
 
 /// What the queue looks like now, for position and reason of those that wait.
@@ -114,6 +162,7 @@ impl BuildJson {
         let until = ended.unwrap_or_else(|| app.driver.now());
         let duration = build.started_at.map(|start| until.duration_since(start).as_millis());
         Ok(Self {
+            checks: CheckJson::all(&build),
             state: view.state,
             stage: view.stage,
             label: view.state.label(),
@@ -136,11 +185,7 @@ impl BuildJson {
             started_at: build.started_at,
             finished_at: if view.state.is_over() { ended } else { None },
             duration_ms: duration.and_then(|ms| i64::try_from(ms).ok()),
-            failure: view.failure.map(|failure| FailureJson {
-                kind: failure.kind,
-                message: failure.message,
-                remedy: failure.remedy,
-            }),
+            failure: view.failure.map(FailureJson::of),
             superseded_by,
         })
     }

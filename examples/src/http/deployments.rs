@@ -46,11 +46,7 @@ async fn view(app: &App, release: Release) -> Result<DeploymentJson, Refusal> {
     let failure = match &release.state {
         ReleaseState::Failed(failure)
         | ReleaseState::RollingBack(failure)
-        | ReleaseState::RolledBack(failure) => Some(FailureJson {
-            kind: failure.kind,
-            message: failure.message.clone(),
-            remedy: failure.remedy.clone(),
-        }),
+        | ReleaseState::RolledBack(failure) => Some(FailureJson::of(failure.clone())),
         _ => None,
     };
     Ok(DeploymentJson {

@@ -271,3 +271,39 @@ fn a_registry_that_is_gone_is_named_and_only_a_rollback_goes_on_without_it() {
     std::fs::rename(&away, house.layout()).unwrap();
     goes_live(&house, &json!({"build": built(&house, "it is back")["id"]}));
 }
+
+/// In this house nobody runs checks, so that one of what is live fails as soon as it begins.
+#[test]
+fn a_check_of_what_is_live_is_shown_with_its_build_and_keeps_it_from_other_environments() {
+    let house = house();
+    house.environment(json!({"name": "prod", "runtime": "manifests", "namespace": {"fixed": "prod"}}));
+    house.change_settings(SITE, |settings| {
+        settings["checks"] = json!([{"name": "zap", "phase": "deployed", "stage": "scan", "owner": "sec", "image": "h.io/zap:1"}]);
+    });
+    let build = built(&house, "one");
+    let mut check = json!({
+        "name": "zap", "phase": "deployed", "stage": "scan", "owner": "sec", "state": "waiting",
+        "failure": null, "findings": null, "environment": null, "deployment": null,
+    });
+    assert_eq!(build["checks"], json!([check]));
+
+    let live = goes_live(&house, &json!({"build": build["id"]}));
+    let path = format!("/api/v1/builds/{}", build["id"].as_str().unwrap());
+    let build = house.until(&path, |build| (build["checks"][0]["state"] == "failed").then(|| build.clone()));
+    assert_eq!(build["state"], "succeeded", "the build is what it is");
+    let failure = build["checks"][0]["failure"].clone();
+    assert!(failure["message"].as_str().unwrap().contains("no check runner is registered"), "{failure}");
+    for (field, value) in [
+        ("state", json!("failed")),
+        ("failure", failure),
+        ("environment", json!("dev")),
+        ("deployment", live["id"].clone()),
+    ] {
+        check[field] = value;
+    }
+    assert_eq!(build["checks"], json!([check]));
+
+    let elsewhere = deploy(&house, &json!({"build": build["id"], "environment": "prod"}));
+    refused_with_remedy(&elsewhere, 409, "did not pass check `zap`");
+    goes_live(&house, &json!({"build": build["id"], "environment": "dev"}));
+}
