@@ -12,6 +12,7 @@
 //! - [`Cluster`] is a client with a name, deadlines, and errors that say what to do.
 //! - [`KanikoExecutor`] builds images with Kaniko, each build a Job.
 //! - [`BuildKitExecutor`] builds images with BuildKit, without root and without a daemon that stays, each build a Job.
+//! - [`TektonExecutor`] builds images with Tekton, each build a PipelineRun.
 //! - [`KubeChecks`] runs checks, each a Job.
 //! - [`doctor`] says what a cluster lacks before a build or a rollout finds out.
 //! - [`KubeDeployer`] deploys to a cluster: workloads that are ours whole, and single images of what the platform owns. It keeps revisions
@@ -41,6 +42,8 @@ mod revisions;
 #[cfg(feature = "cluster")]
 pub mod run;
 mod secrets;
+#[cfg(feature = "cluster")]
+pub mod tekton;
 pub mod yaml;
 
 #[cfg(feature = "cluster")]
@@ -58,6 +61,8 @@ pub use kaniko::{KanikoConfig, KanikoExecutor};
 pub use render::{Manifests, RenderConfig, render};
 #[cfg(feature = "cluster")]
 pub use run::{CaBundle, PodSettings, Runs, RunsConfig};
+#[cfg(feature = "cluster")]
+pub use tekton::{TektonConfig, TektonExecutor};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -13,6 +13,7 @@ use kiops_core::{Error, Result};
 use crate::run::{CaBundle, SecretItem};
 
 const CONFIG_KEY: &str = "config.json";
+const PUSH_CONFIG_KEY: &str = "push-config.json";
 
 /// Volumes, where they are mounted, and what of them stands in the run's own Secret, which gets its name when the run has one.
 #[derive(Debug, Default)]
@@ -25,12 +26,21 @@ pub(crate) struct Files {
 impl Files {
     /// Registry credentials, as `config.json` in this folder; nothing where there are none.
     pub(crate) fn registries(&mut self, registries: &[&RegistryCredential], folder: &str) {
+        self.registries_as(CONFIG_KEY, "docker-config", registries, folder);
+    }
+
+    /// The same for a container that is given others than the one before: under this key, in a volume of this name.
+    pub(crate) fn push_registries(&mut self, registries: &[&RegistryCredential], folder: &str) {
+        self.registries_as(PUSH_CONFIG_KEY, "push-config", registries, folder);
+    }
+
+    fn registries_as(&mut self, key: &str, volume: &str, registries: &[&RegistryCredential], folder: &str) {
         if registries.is_empty() {
             return;
         }
         let value = docker_config_json(registries.iter().copied());
-        self.secrets.push(SecretItem { key: CONFIG_KEY.to_owned(), value, plain: false });
-        self.of_secret("docker-config", folder, vec![(CONFIG_KEY.to_owned(), CONFIG_KEY.to_owned())]);
+        self.secrets.push(SecretItem { key: key.to_owned(), value, plain: false });
+        self.of_secret(volume, folder, vec![(key.to_owned(), CONFIG_KEY.to_owned())]);
     }
 
     /// Build secrets, each a file of its id in this folder.

@@ -36,6 +36,8 @@ const ARGS_MAX: usize = 512 * 1024;
 pub(crate) struct Given<'a> {
     pub(crate) access: &'a CloneAccess,
     pub(crate) registries: Vec<&'a RegistryCredential>,
+    /// Of these, the ones for pulling.
+    pub(crate) pull: Vec<&'a RegistryCredential>,
     /// Build secrets by their ids.
     pub(crate) secrets: BTreeMap<&'a str, &'a Secret>,
 }
@@ -45,11 +47,12 @@ impl<'a> Given<'a> {
     /// whatever was passed.
     pub(crate) fn of(spec: &BuildSpec, access: &'a CloneAccess, inputs: &'a RunInputs) -> Self {
         if spec.output == BuildOutput::Discard {
-            return Self { access, registries: Vec::new(), secrets: BTreeMap::new() };
+            return Self { access, registries: Vec::new(), pull: Vec::new(), secrets: BTreeMap::new() };
         }
         Self {
             access,
             registries: inputs.pull.iter().chain(&inputs.push).collect(),
+            pull: inputs.pull.iter().collect(),
             secrets: inputs.secrets.iter().map(|(id, value)| (id.as_str(), value)).collect(),
         }
     }

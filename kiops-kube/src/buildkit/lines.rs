@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::batch::v1::Job;
 use kiops_core::name::{Digest, ImageRef};
 use kiops_core::run::{RunEvent, RunResult};
 use kiops_core::stage::{Failure, FailureKind, Stage};
@@ -15,7 +14,7 @@ use kiops_core::stage::{Failure, FailureKind, Stage};
 use super::failure::{Facts, failure};
 use super::status::{LogSaid, Status, StatusSaid, VertexSaid};
 use super::{COMMIT, DESTINATION, DOCKERFILE};
-use crate::run::{Reader, Reading};
+use crate::run::{Carrier, Reader, Reading};
 
 /// So many of BuildKit's own last lines say why a build failed.
 const LAST: usize = 60;
@@ -101,8 +100,8 @@ struct Pushed {
 
 impl BuildKitReader {
     /// The reader of a Job that [`super::render`] made.
-    pub(super) fn of(job: &Job) -> Self {
-        let annotation = |key: &str| job.metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
+    pub(super) fn of(carrier: &Carrier) -> Self {
+        let annotation = |key: &str| carrier.annotation(key).map(str::to_owned);
         Self {
             dockerfile: annotation(DOCKERFILE).unwrap_or_default(),
             commit: annotation(COMMIT).unwrap_or_default(),

@@ -37,7 +37,7 @@ use kiops_core::stage::Failure;
 use self::lines::BuildKitReader;
 use self::render::draft;
 use crate::build::{Given, Hosts, accepts_target, is_admitted};
-use crate::run::{Draft, Reader, Runs, objects};
+use crate::run::{Carrier, Draft, Kind, Reader, Runs, objects};
 
 const NAME: &str = "buildkit";
 /// The commit, as an annotation.
@@ -79,7 +79,7 @@ impl BuildKitExecutor {
         inputs: &RunInputs,
     ) -> Result<Job> {
         let draft = self.draft(spec, access, inputs)?;
-        Ok(objects(self.runs.config(), run, draft).job)
+        objects(self.runs.config(), Kind::Job, run, draft).carrier.into_job()
     }
 
     fn draft(&self, spec: &BuildSpec, access: &CloneAccess, inputs: &RunInputs) -> Result<Draft> {
@@ -129,6 +129,6 @@ impl BuildExecutor for BuildKitExecutor {
     }
 }
 
-fn reader(job: &Job) -> Box<dyn Reader> {
-    Box::new(BuildKitReader::of(job))
+fn reader(carrier: &Carrier) -> Box<dyn Reader> {
+    Box::new(BuildKitReader::of(carrier))
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::build::fixtures::{access, credential, spec, yaml_of};
-use crate::run::{CaBundle, RunObjects, RunsConfig};
+use crate::run::{CaBundle, Kind, RunObjects, RunsConfig};
 
 const URL: &str = "https://gitlab.example.com/team/site.git";
 
@@ -21,14 +21,14 @@ fn rendered(
     config.validate()?;
     let (access, credential) = (access(url), credential());
     let secrets = secrets.iter().map(|(id, value)| (id.as_str(), value)).collect();
-    let given = Given { access: &access, registries: vec![&credential], secrets };
+    let given = Given { access: &access, registries: vec![&credential], pull: Vec::new(), secrets };
     let run = RunId::of_build(&spec.build, 1);
-    Ok(objects(&RunsConfig::new("builds", "kiops"), &run, draft(config, spec, &given)?))
+    Ok(objects(&RunsConfig::new("builds", "kiops"), Kind::Job, &run, draft(config, spec, &given)?))
 }
 
 fn pod(config: &BuildKitConfig, spec: &BuildSpec) -> k8s_openapi::api::core::v1::PodSpec {
     let objects = rendered(config, spec, URL, &BTreeMap::new()).unwrap();
-    objects.job.spec.unwrap().template.spec.unwrap()
+    objects.job().spec.unwrap().template.spec.unwrap()
 }
 
 fn args(config: &BuildKitConfig, spec: &BuildSpec) -> Vec<String> {
@@ -53,14 +53,14 @@ fn a_build_becomes_this_job_and_this_secret() {
     };
     let secrets = [("npm-token".to_owned(), Secret::new("npm-hidden").unwrap())].into();
     let objects = rendered(&config, &spec(), URL, &secrets).unwrap();
-    let mut job = objects.job.clone();
+    let mut job = objects.job();
     job.metadata.uid = Some("uid-of-the-job".into());
     let text = yaml_of(&job);
     for secret in ["glpat-hidden", "dckr-hidden", "npm-hidden"] {
         assert!(!text.contains(secret), "{secret} stands in the Job");
     }
     insta::assert_snapshot!("job", text);
-    let secret = objects.secret_of(&job);
+    let secret = objects.secret_of(&job.into());
     let config = String::from_utf8(secret.data.as_ref().unwrap()["config.json"].0.clone()).unwrap();
     assert!(config.contains("https://index.docker.io/v1/") && config.contains("robot$team+ci"), "{config}");
     insta::assert_snapshot!("secret", yaml_of(&secret));

@@ -24,7 +24,6 @@ pub use config::ChecksConfig;
 pub use render::WORKSPACE;
 
 use async_trait::async_trait;
-use k8s_openapi::api::batch::v1::Job;
 use kiops_core::Result;
 use kiops_core::checks::{CheckJob, CheckRunner};
 use kiops_core::name::RunId;
@@ -33,7 +32,7 @@ use kiops_core::service::CheckPhase;
 
 use self::reader::CheckReader;
 use self::render::{Given, draft};
-use crate::run::{Reader, Runs, clone_address};
+use crate::run::{Carrier, Reader, Runs, clone_address};
 
 const NAME: &str = "checks";
 
@@ -100,6 +99,6 @@ impl CheckRunner for KubeChecks {
     }
 }
 
-fn reader(job: &Job) -> Box<dyn Reader> {
-    Box::new(CheckReader::of(job))
+fn reader(carrier: &Carrier) -> Box<dyn Reader> {
+    Box::new(CheckReader::of(carrier))
 }

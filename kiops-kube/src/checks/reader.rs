@@ -1,13 +1,12 @@
 //! Reads the log of a check: everything is text, but for the report. Pure.
 
-use k8s_openapi::api::batch::v1::Job;
 use kiops_core::run::RunResult;
 use kiops_core::stage::{Failure, FailureKind, Stage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::render::{REPORT, STAGE};
-use crate::run::{KILLED, Reader, Reading, killed};
+use crate::run::{Carrier, KILLED, Reader, Reading, killed};
 
 /// The largest report that is kept, in bytes: what a gate reads.
 const REPORT_MAX: usize = 32 << 20;
@@ -89,10 +88,9 @@ struct Probe {
 }
 
 impl CheckReader {
-    pub(super) fn of(job: &Job) -> Self {
-        let annotation = |key: &str| job.metadata.annotations.as_ref()?.get(key).map(String::as_str);
-        let stage = if annotation(STAGE) == Some("scan") { Stage::Scan } else { Stage::Test };
-        let report = if annotation(REPORT).is_some() { Report::Wanted } else { Report::No };
+    pub(super) fn of(carrier: &Carrier) -> Self {
+        let stage = if carrier.annotation(STAGE) == Some("scan") { Stage::Scan } else { Stage::Test };
+        let report = if carrier.annotation(REPORT).is_some() { Report::Wanted } else { Report::No };
         Self { stage, report, open: None, hidden: false, again: 0 }
     }
 }

@@ -5,6 +5,9 @@ use std::fmt;
 use kiops_core::{Error, ErrorKind, Retry};
 use kube::core::Status;
 
+/// What to do on a cluster without Tekton.
+pub(crate) const INSTALL_TEKTON: &str = "install Tekton Pipelines (0.44 or newer, for tekton.dev/v1) with its CustomResourceDefinitions, or use another executor";
+
 /// What a call does: the verb, the resource and where, in the words of RBAC.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Access<'a> {
@@ -97,6 +100,8 @@ impl<'a> Access<'a> {
                 Error::not_found(what, format!("Namespace not found: {}", self.namespace.unwrap_or_default()))
                     .with_remedy("create the namespace, or let kiops create it")
             }
+            // What is asked for is not named: nothing of its kind is known.
+            404 if !message.contains("\" not found") => self.unknown(),
             404 => Error::not_found(what, message.clone()),
             // The time of a list or a watch is past: it is made anew from the start.
             410 => Error::conflict(what, message.clone()).with_retry(Retry::Never),
@@ -115,6 +120,17 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// The cluster does not know the resource at all.
+    fn unknown(&self) -> Error {
+        let resource = self.resource.split('/').next().unwrap_or_default();
+        if resource.ends_with(".tekton.dev") {
+            let text =
+                format!("Tekton is not installed: the cluster does not know {resource} of tekton.dev/v1");
+            return Error::unsupported(self.operation(), text).with_remedy(INSTALL_TEKTON);
+        }
+        Error::not_found(self.operation(), format!("the cluster does not know {resource}"))
+    }
+
     fn denied(&self, message: &str) -> Error {
         Error::new(
             ErrorKind::Forbidden,
@@ -122,8 +138,10 @@ impl<'a> Access<'a> {
             format!("Permission denied: {} {self}", who(message)),
         )
         .with_remedy(format!(
-            "grant the verb `{}` on `{}` to that account, by the role in docs/adapters/kubernetes.md",
-            self.verb, self.resource
+            "grant the verb `{}` on `{}` to that account, by the role in docs/adapters/{}",
+            self.verb,
+            self.resource,
+            if self.resource.ends_with(".tekton.dev") { "tekton.md" } else { "kubernetes.md" }
         ))
     }
 
@@ -208,6 +226,27 @@ mod tests {
     fn a_missing_namespace_is_called_that() {
         let error = refused(404, r#"namespaces "shop" not found"#);
         assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "Namespace not found: shop"));
+    }
+
+    #[test]
+    fn a_cluster_without_tekton_is_told_from_one_without_a_run() {
+        let answered = |message: &str| {
+            let status = Status { code: 404, message: message.to_owned(), ..Status::default() };
+            let access = Access::to("create", "pipelineruns.tekton.dev", "builds");
+            access.error("dev", &kube::Error::Api(Box::new(status)))
+        };
+        for message in ["404 page not found", "the server could not find the requested resource"] {
+            let error = answered(message);
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Unsupported, Retry::Never), "{message}");
+            assert_eq!(
+                error.message(),
+                "Tekton is not installed: the cluster does not know pipelineruns.tekton.dev of tekton.dev/v1"
+            );
+            assert!(error.remedy().unwrap().contains("install Tekton Pipelines"), "{error}");
+        }
+        let error = answered(r#"pipelineruns.tekton.dev "x" not found"#);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(!error.message().contains("installed"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod error;
 
-pub(crate) use error::Access;
+pub(crate) use error::{Access, INSTALL_TEKTON};
 
 use std::fmt;
 use std::path::Path;

@@ -4,6 +4,7 @@ use kiops_core::stage::FailureKind;
 use kiops_core::{Error, Result};
 
 use super::{Class, Daemon, Examination, Finding, MissingRight, Observations, Subject, Verdict, Version};
+use crate::cluster::INSTALL_TEKTON;
 
 /// The oldest version whose API has everything that is used: policy/v1, batch/v1 CronJobs, discovery.k8s.io/v1.
 const OLDEST: Version = Version { major: 1, minor: 21 };
@@ -47,6 +48,7 @@ pub fn judge(cluster: &str, observations: &Observations, examination: &Examinati
     findings.push(storage(&observations.storage_classes));
     findings.push(ingress(&observations.ingress_classes));
     findings.push(network(&observations.daemons));
+    findings.extend(examination.tekton.then(|| tekton(&observations.missing_tekton)));
     findings.extend(builds(&examination.builds));
     findings
 }
@@ -142,6 +144,24 @@ fn rights(missing: &Result<Vec<MissingRight>>, examination: &Examination) -> Vec
         )
     };
     missing.iter().map(one).collect()
+}
+
+fn tekton(missing: &Result<Vec<&'static str>>) -> Finding {
+    match missing {
+        Ok(missing) if missing.is_empty() => {
+            finding(Subject::Tekton, Verdict::Good, "Tekton is installed".to_owned(), "")
+        }
+        Ok(missing) => finding(
+            Subject::Tekton,
+            Verdict::Problem,
+            format!(
+                "Tekton is not installed: the cluster does not know {} of tekton.dev/v1",
+                missing.join(" and ")
+            ),
+            INSTALL_TEKTON,
+        ),
+        Err(error) => unknown(Subject::Tekton, "whether Tekton is installed", error),
+    }
 }
 
 fn storage(classes: &Result<Vec<Class>>) -> Finding {
@@ -259,6 +279,7 @@ mod tests {
             storage_classes: Ok(vec![class("fast")]),
             ingress_classes: Ok(vec![class("nginx")]),
             daemons: Ok(vec![daemon("kube-proxy", &[]), daemon("cilium", &[])]),
+            missing_tekton: Ok(Vec::new()),
         }
     }
 
@@ -313,6 +334,20 @@ mod tests {
             messages.contains(&"Permission denied: cannot create secrets in namespace shop"),
             "{messages:?}"
         );
+    }
+
+    #[test]
+    fn a_missing_tekton_is_a_problem_where_it_is_asked_for() {
+        let mut sick = healthy();
+        sick.missing_tekton = Ok(vec!["pipelineruns.tekton.dev", "taskruns.tekton.dev"]);
+        assert_eq!(worst(&sick, &examination()), []);
+        let asked = examination().with_tekton();
+        assert_eq!(worst(&sick, &asked), [(Subject::Tekton, Verdict::Problem)]);
+        let findings = judge("dev", &sick, &asked);
+        let found = findings.iter().find(|finding| finding.subject == Subject::Tekton).unwrap();
+        assert!(found.message.contains("does not know pipelineruns.tekton.dev and taskruns"), "{found}");
+        assert!(found.remedy.contains("install Tekton Pipelines"), "{found}");
+        assert_eq!(worst(&healthy(), &asked), []);
     }
 
     #[test]

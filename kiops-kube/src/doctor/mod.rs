@@ -6,7 +6,7 @@ mod judge;
 mod rights;
 
 pub use judge::judge;
-pub use rights::{DEPLOY_RIGHTS, NAMESPACE_RIGHTS, RUN_RIGHTS, Right};
+pub use rights::{DEPLOY_RIGHTS, NAMESPACE_RIGHTS, RUN_RIGHTS, Right, TEKTON_RIGHTS};
 
 use std::fmt;
 
@@ -34,6 +34,8 @@ use crate::cluster::{Access, Cluster};
 
 /// Objects of one list that are looked at: there are never that many classes or kinds of daemons.
 const LIST_MAX: u32 = 500;
+/// What builds with Tekton are made of.
+const TEKTON_RESOURCES: [&str; 2] = ["pipelineruns.tekton.dev", "taskruns.tekton.dev"];
 
 /// What is to be looked at.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +47,8 @@ pub struct Examination {
     pub rights: Vec<(Right, Option<DnsLabel>)>,
     /// How the newest builds ended, newest first: what failed, or `None` for one that did not.
     pub builds: Vec<Option<FailureKind>>,
+    /// Whether builds are Tekton's.
+    pub tekton: bool,
 }
 
 impl Examination {
@@ -75,6 +79,13 @@ impl Examination {
         self
     }
 
+    /// The same with a look whether the cluster has Tekton.
+    #[must_use]
+    pub const fn with_tekton(mut self) -> Self {
+        self.tekton = true;
+        self
+    }
+
     /// The same with how the newest builds ended, newest first.
     #[must_use]
     pub fn with_builds(mut self, builds: impl IntoIterator<Item = Option<FailureKind>>) -> Self {
@@ -101,6 +112,8 @@ pub struct Observations {
     pub ingress_classes: Result<Vec<Class>>,
     /// What network plugins may be among: the DaemonSets of all namespaces. k3s, which enforces network policies by itself, counts as one.
     pub daemons: Result<Vec<Daemon>>,
+    /// Which of Tekton's resources it does not know, where Tekton was asked for.
+    pub missing_tekton: Result<Vec<&'static str>>,
 }
 
 /// A DaemonSet.
@@ -179,6 +192,8 @@ pub enum Subject {
     Ingress,
     /// Whether network policies have an effect.
     NetworkPolicy,
+    /// Whether the cluster has Tekton.
+    Tekton,
     /// How builds went lately.
     Builds,
 }
@@ -213,7 +228,7 @@ impl fmt::Display for Finding {
 
 /// Looks at a cluster and says what it found, in the order of [`Subject`]. It never fails: that the cluster cannot be reached is a finding.
 ///
-/// It makes one call for each right and each namespace, and five more. Rights are asked for as the account of the client, by SelfSubjectAccessReview,
+/// It makes one call for each right and each namespace, and five more, six where Tekton is asked for. Rights are asked for as the account of the client, by SelfSubjectAccessReview,
 /// which every account may do.
 pub async fn examine(cluster: &Cluster, examination: &Examination) -> Vec<Finding> {
     let info =
@@ -234,6 +249,7 @@ pub async fn examine(cluster: &Cluster, examination: &Examination) -> Vec<Findin
         storage_classes: storage_classes(cluster).await,
         ingress_classes: ingress_classes(cluster).await,
         daemons: daemons(cluster, k3s).await,
+        missing_tekton: if examination.tekton { missing_tekton(cluster).await } else { Ok(Vec::new()) },
     };
     judge(cluster.name(), &observations, examination)
 }
@@ -312,6 +328,19 @@ fn review(right: &Right, namespace: Option<&DnsLabel>) -> SelfSubjectAccessRevie
         },
         ..SelfSubjectAccessReview::default()
     }
+}
+
+/// The resources of `tekton.dev/v1` that are needed and not served.
+async fn missing_tekton(cluster: &Cluster) -> Result<Vec<&'static str>> {
+    let access = Access::everywhere("get", TEKTON_RESOURCES[0]);
+    let served =
+        cluster.call(&access, || async { cluster.client().list_api_group_resources("tekton.dev/v1").await });
+    let served = match served.await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Vec::new(),
+        served => served?.resources,
+    };
+    let is_missing = |name: &&str| !served.iter().any(|known| name.split('.').next() == Some(&known.name));
+    Ok(TEKTON_RESOURCES.into_iter().filter(is_missing).collect())
 }
 
 async fn storage_classes(cluster: &Cluster) -> Result<Vec<Class>> {

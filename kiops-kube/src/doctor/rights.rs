@@ -64,6 +64,31 @@ pub const RUN_RIGHTS: &[Right] = &[
     Right::new("delete", "networking.k8s.io", "networkpolicies"),
 ];
 
+/// What builds with Tekton ask of the namespace of their runs (docs/adapters/tekton-role.yaml).
+pub const TEKTON_RIGHTS: &[Right] = &[
+    Right::new("create", TEKTON, "pipelineruns"),
+    Right::new("get", TEKTON, "pipelineruns"),
+    Right::new("list", TEKTON, "pipelineruns"),
+    Right::new("watch", TEKTON, "pipelineruns"),
+    Right::new("patch", TEKTON, "pipelineruns"),
+    Right::new("delete", TEKTON, "pipelineruns"),
+    Right::new("list", TEKTON, "taskruns"),
+    Right::new("watch", TEKTON, "taskruns"),
+    Right::new("create", "", "secrets"),
+    Right::new("get", "", "secrets"),
+    Right::new("delete", "", "secrets"),
+    Right::new("list", "", "pods"),
+    Right::new("watch", "", "pods"),
+    Right::new("delete", "", "pods"),
+    Right::new("get", "", "pods/log"),
+    Right::new("get", "networking.k8s.io", "networkpolicies"),
+    Right::new("create", "networking.k8s.io", "networkpolicies"),
+    Right::new("patch", "networking.k8s.io", "networkpolicies"),
+    Right::new("delete", "networking.k8s.io", "networkpolicies"),
+];
+
+const TEKTON: &str = "tekton.dev";
+
 /// What deploying asks of the namespaces that are deployed to (docs/adapters/kubernetes-deploy-role.yaml).
 pub const DEPLOY_RIGHTS: &[Right] = &[
     Right::new("get", "apps", "deployments"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::build::quantities;
@@ -39,6 +40,20 @@ pub struct KanikoConfig {
     pub limits: BTreeMap<String, String>,
     /// Where a build's pod runs, and for how long: two hours by default.
     pub pod: PodSettings,
+}
+
+impl KanikoConfig {
+    /// Refuses what no pod can have; `operation` is what is being set up.
+    pub(crate) fn validate(&self, operation: &'static str) -> Result<()> {
+        let invalid = |text: &str| Err(Error::invalid(operation, text));
+        if self.image.trim().is_empty() {
+            return invalid("image: it is empty");
+        }
+        if self.cache_ttl_hours == 0 {
+            return invalid("cache_ttl_hours: it is 0");
+        }
+        self.pod.validate(operation)
+    }
 }
 
 impl Default for KanikoConfig {

@@ -10,13 +10,13 @@ use crate::run::{CloneAddress, clone_address};
 
 /// What names the source on Kaniko's command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Context {
+pub(crate) struct Context {
     /// The value of `--context`.
-    pub(super) address: String,
+    pub(crate) address: String,
     /// The value of `--git`, where the ref does not fit into the address.
-    pub(super) git: Option<String>,
+    pub(crate) git: Option<String>,
     /// Whether it is cloned over plain HTTP.
-    pub(super) plain_http: bool,
+    pub(crate) plain_http: bool,
 }
 
 const OPERATION: &str = "prepare git clone";
@@ -47,7 +47,7 @@ pub(super) fn context(spec: &BuildSpec, access: &CloneAccess, insecure: &[String
 ///
 /// # Errors
 /// `Invalid` for a path that leaves the repository.
-pub(super) fn dockerfile_from(context: &str, dockerfile: &str) -> Result<String> {
+pub(crate) fn dockerfile_from(context: &str, dockerfile: &str) -> Result<String> {
     let (context, dockerfile) = (parts(context)?, parts(dockerfile)?);
     let shared = context.iter().zip(&dockerfile).take_while(|(one, other)| one == other).count();
     let up = std::iter::repeat_n("..", context.len() - shared);

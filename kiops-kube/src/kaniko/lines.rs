@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use k8s_openapi::api::batch::v1::Job;
 use kiops_core::name::Digest;
 use kiops_core::run::{RunEvent, RunResult};
 use kiops_core::stage::{Failure, FailureKind, Stage};
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use super::STEPS;
 use super::failure::{Facts, failure};
 use crate::build::instruction;
-use crate::run::{Reader, Reading};
+use crate::run::{Carrier, Reader, Reading};
 
 /// So many of the last lines say why a build failed.
 const LAST: usize = 40;
@@ -27,7 +26,7 @@ struct Said {
 
 /// Reads one build's log.
 #[derive(Debug, Default)]
-pub(super) struct KanikoReader {
+pub(crate) struct KanikoReader {
     /// What the Job says of the build.
     dockerfile: String,
     commit: String,
@@ -44,29 +43,49 @@ pub(super) struct KanikoReader {
 
 impl KanikoReader {
     /// The reader of a Job that [`super::render`] made.
-    pub(super) fn of(job: &Job) -> Self {
-        let containers =
-            job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(|pod| &pod.containers);
-        let args =
-            containers.and_then(|all| all.first()).and_then(|one| one.args.as_deref()).unwrap_or_default();
+    pub(super) fn of(carrier: &Carrier) -> Self {
+        let containers = carrier.job_containers();
+        let args = containers.first().and_then(|one| one.args.as_deref()).unwrap_or_default();
         let flag = |name: &str| {
             let found =
                 args.iter().find_map(|arg| arg.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='));
             found.map(|value| value.replace("$$", "$"))
         };
-        let steps = job.metadata.annotations.as_ref().and_then(|all| all.get(STEPS));
         Self {
             dockerfile: flag("dockerfile").unwrap_or_default(),
             commit: flag("context")
                 .and_then(|text| Some(text.rsplit_once('#')?.1.to_owned()))
                 .unwrap_or_default(),
             destination: flag("destination"),
-            steps: steps.and_then(|steps| steps.parse().ok()).filter(|steps| *steps > 0),
+            steps: steps_of(carrier),
             ..Self::default()
         }
     }
 
-    fn enter(&mut self, stage: Stage, reading: &mut Reading) {
+    /// The reader of what builds a source that is there, and pushes nothing before it is [told so](Self::pushes_to).
+    pub(crate) fn without_clone(dockerfile: String, commit: String, steps: Option<u32>) -> Self {
+        Self { dockerfile, commit, steps, ..Self::default() }
+    }
+
+    /// From now on the log is one of a push of this.
+    pub(crate) fn pushes_to(&mut self, destination: Option<String>) {
+        self.destination = destination;
+    }
+
+    /// What a build hands over that left this message.
+    pub(crate) fn result_of(&self, message: &str, pushed: bool) -> Result<RunResult, Failure> {
+        let digest = Digest::parse(message.trim()).ok();
+        if digest.is_none() && pushed {
+            let text =
+                format!("Kaniko left no digest, but {:?}", message.chars().take(100).collect::<String>());
+            return Err(Failure::new(Stage::Push, FailureKind::ExecutorUnavailable, text)
+                .with_remedy("look whether the image in the executor's settings is Kaniko's"));
+        }
+        Ok(RunResult { digest, cached_layers: Some(self.cached), sarif: None })
+    }
+
+    /// Begins a stage that the log does not tell of.
+    pub(crate) fn enter(&mut self, stage: Stage, reading: &mut Reading) {
         if self.stage() < stage {
             self.stage = Some(stage);
             reading.events.push(RunEvent::Stage(stage));
@@ -129,6 +148,11 @@ impl KanikoReader {
     }
 }
 
+/// How many steps the Dockerfile of a run has, where that was looked at.
+pub(crate) fn steps_of(carrier: &Carrier) -> Option<u32> {
+    carrier.annotation(STEPS)?.parse().ok().filter(|steps| *steps > 0)
+}
+
 impl Reader for KanikoReader {
     fn stage(&self) -> Stage {
         self.stage.unwrap_or(Stage::Setup)
@@ -149,14 +173,7 @@ impl Reader for KanikoReader {
     }
 
     fn succeeded(&self, message: &str) -> Result<RunResult, Failure> {
-        let digest = Digest::parse(message.trim()).ok();
-        if digest.is_none() && self.destination.is_some() {
-            let text =
-                format!("Kaniko left no digest, but {:?}", message.chars().take(100).collect::<String>());
-            return Err(Failure::new(Stage::Push, FailureKind::ExecutorUnavailable, text)
-                .with_remedy("look whether the image in the executor's settings is Kaniko's"));
-        }
-        Ok(RunResult { digest, cached_layers: Some(self.cached), sarif: None })
+        self.result_of(message, self.destination.is_some())
     }
 
     fn is_whole_without_log(&self) -> bool {

@@ -12,6 +12,7 @@
 //! Kaniko works as root of its container, and so do the commands of a Dockerfile: they can read what the build was given, the Git and
 //! registry credentials included. Give tokens that may read this repository and push to this project, and nothing else.
 
+mod asked;
 mod config;
 mod context;
 mod dockerfile;
@@ -25,28 +26,35 @@ mod tests;
 pub use config::KanikoConfig;
 pub use render::SECRETS_DIR;
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+/// What another executor takes from here that has Kaniko build, and clones and pushes by itself.
+pub(crate) mod parts {
+    pub(crate) use super::asked::Asked;
+    pub(crate) use super::context::{Context, dockerfile_from};
+    pub(crate) use super::lines::{KanikoReader, steps_of};
+    pub(crate) use super::render::{
+        CERTIFICATE, DEADLINE_SECS, DOCKER_CONFIG, EXECUTOR, LOG_FORMAT, To, arguments, container,
+        registry_arguments,
+    };
+}
 
 use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::Job;
+use kiops_core::Result;
 use kiops_core::build::{BuildExecutor, BuildSpec};
-use kiops_core::name::{BuildId, RunId};
+use kiops_core::name::RunId;
 use kiops_core::provider::CloneAccess;
 use kiops_core::run::{Observed, RunInputs, RunReports};
 use kiops_core::stage::Failure;
-use kiops_core::{Error, Result};
 
+use self::asked::Asked;
 use self::lines::KanikoReader;
 use self::render::draft;
-use crate::build::{Given, Hosts, accepts_target, is_admitted};
-use crate::run::{Draft, Reader, Runs, objects};
+use crate::build::{Given, Hosts, is_admitted};
+use crate::run::{Carrier, Draft, Kind, Reader, Runs, objects};
 
 const NAME: &str = "kaniko";
 /// How many steps a Dockerfile has, as an annotation.
-const STEPS: &str = "kiops.dev/steps";
-/// Of so many builds that were asked about and not started yet it is known how many steps they have.
-const ASKED_MAX: usize = 1024;
+pub(crate) const STEPS: &str = "kiops.dev/steps";
 
 /// Builds images with Kaniko on Kubernetes.
 ///
@@ -56,8 +64,7 @@ const ASKED_MAX: usize = 1024;
 pub struct KanikoExecutor {
     config: KanikoConfig,
     runs: Runs,
-    /// Only `accepts` is shown the Dockerfile, and only `start` makes the Job that keeps how many steps it has.
-    asked: Mutex<VecDeque<(BuildId, Option<u32>)>>,
+    asked: Asked,
 }
 
 impl KanikoExecutor {
@@ -66,15 +73,8 @@ impl KanikoExecutor {
     /// # Errors
     /// [`Invalid`](kiops_core::ErrorKind::Invalid) for settings that no Job can have.
     pub fn new(config: KanikoConfig, runs: &Runs) -> Result<Self> {
-        let invalid = |text: &str| Err(Error::invalid("set up kaniko", text));
-        if config.image.trim().is_empty() {
-            return invalid("image: it is empty");
-        }
-        config.pod.validate("set up kaniko")?;
-        if config.cache_ttl_hours == 0 {
-            return invalid("cache_ttl_hours: it is 0");
-        }
-        Ok(Self { config, runs: runs.clone(), asked: Mutex::default() })
+        config.validate("set up kaniko")?;
+        Ok(Self { config, runs: runs.clone(), asked: Asked::default() })
     }
 
     /// The Job that [`start`](BuildExecutor::start) would create for this run, to be looked at. It holds no secret; its Secret is not shown.
@@ -89,7 +89,7 @@ impl KanikoExecutor {
         inputs: &RunInputs,
     ) -> Result<Job> {
         let draft = self.draft(spec, access, inputs)?;
-        Ok(objects(self.runs.config(), run, draft).job)
+        objects(self.runs.config(), Kind::Job, run, draft).carrier.into_job()
     }
 
     fn draft(&self, spec: &BuildSpec, access: &CloneAccess, inputs: &RunInputs) -> Result<Draft> {
@@ -99,21 +99,7 @@ impl KanikoExecutor {
             insecure_registries: &self.config.insecure_registries,
         };
         is_admitted(&self.runs.config().network, spec, access, &hosts)?;
-        draft(&self.config, spec, &Given::of(spec, access, inputs), self.steps(&spec.build))
-    }
-
-    fn remember(&self, build: &BuildId, steps: Option<u32>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.retain(|(known, _)| known != build);
-        if asked.len() >= ASKED_MAX {
-            asked.pop_front();
-        }
-        asked.push_back((build.clone(), steps));
-    }
-
-    fn steps(&self, build: &BuildId) -> Option<u32> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.iter().find(|(known, _)| known == build).and_then(|(_, steps)| *steps)
+        draft(&self.config, spec, &Given::of(spec, access, inputs), self.asked.steps(&spec.build))
     }
 }
 
@@ -124,12 +110,7 @@ impl BuildExecutor for KanikoExecutor {
     }
 
     fn accepts(&self, spec: &BuildSpec, dockerfile: &str) -> Result<(), Failure> {
-        if let Some(failure) = dockerfile::refused(dockerfile) {
-            return Err(failure);
-        }
-        accepts_target(spec)?;
-        self.remember(&spec.build, dockerfile::steps(dockerfile));
-        Ok(())
+        self.asked.accepts(spec, dockerfile)
     }
 
     async fn start(&self, run: &RunId, spec: &BuildSpec, inputs: RunInputs) -> Result<()> {
@@ -155,6 +136,6 @@ impl BuildExecutor for KanikoExecutor {
     }
 }
 
-fn reader(job: &Job) -> Box<dyn Reader> {
-    Box::new(KanikoReader::of(job))
+fn reader(carrier: &Carrier) -> Box<dyn Reader> {
+    Box::new(KanikoReader::of(carrier))
 }

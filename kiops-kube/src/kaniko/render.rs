@@ -9,7 +9,7 @@ use kiops_core::secret::Secret;
 use kiops_core::{Error, Result};
 
 use super::config::KanikoConfig;
-use super::context::{context, dockerfile_from};
+use super::context::{Context, context, dockerfile_from};
 use super::{NAME, STEPS};
 use crate::build::{Files, Given, amounts, fits, key, labels, parts, stage_name};
 use crate::run::{Draft, SecretItem, own_env, plain_env, verbatim};
@@ -17,13 +17,15 @@ use crate::run::{Draft, SecretItem, own_env, plain_env, verbatim};
 /// The folder in which a Dockerfile's RUN finds the build secrets, one file each. Kaniko takes nothing below `/kaniko` into an image.
 pub const SECRETS_DIR: &str = "/kaniko/secrets";
 
-const EXECUTOR: &str = "/kaniko/executor";
-const DOCKER_CONFIG: &str = "/kaniko/.docker";
-const CERTIFICATE: &str = "/kaniko/ssl/certs/kiops-ca.crt";
+pub(crate) const EXECUTOR: &str = "/kaniko/executor";
+pub(crate) const DOCKER_CONFIG: &str = "/kaniko/.docker";
+pub(crate) const CERTIFICATE: &str = "/kaniko/ssl/certs/kiops-ca.crt";
+/// Every line of the log is JSON but those of the commands.
+pub(crate) const LOG_FORMAT: &str = "--log-format=json";
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// How long a build may run where the settings do not say it.
-const DEADLINE_SECS: u32 = 7200;
+pub(crate) const DEADLINE_SECS: u32 = 7200;
 
 const USERNAME_KEY: &str = "git-username";
 const PASSWORD_KEY: &str = "git-password";
@@ -55,14 +57,16 @@ pub(super) fn draft(
     given: &Given<'_>,
     steps: Option<u32>,
 ) -> Result<Draft> {
-    let args = arguments(config, spec, given)?;
+    let context = context(spec, given.access, &config.insecure_git_hosts)?;
+    let mut args = arguments(config, spec, &context, To::Registry)?;
+    args.push(format!("--digest-file={TERMINATION_LOG}"));
     let mut files = Files::default();
     files.registries(&given.registries, DOCKER_CONFIG);
     files.build_secrets(&given.secrets, SECRETS_DIR)?;
     // Beside the authorities that the image comes with.
     files.certificates("ca-bundle", config.ca_bundle.as_ref(), CERTIFICATE);
     let mut env = vec![plain_env("USER", "root"), plain_env("DOCKER_CONFIG", DOCKER_CONFIG)];
-    if args.plain_http {
+    if context.plain_http {
         env.push(plain_env("GIT_PULL_METHOD", "http"));
     }
     if let Some(CloneCredential { username, password }) = &given.access.credential {
@@ -79,7 +83,10 @@ pub(super) fn draft(
     let steps = steps.map(|steps| (STEPS.to_owned(), steps.to_string()));
     Ok(Draft {
         runner: NAME,
-        container: container(config, args.list, env, files.mounts),
+        container: Container {
+            termination_message_path: Some(TERMINATION_LOG.to_owned()),
+            ..container(config, args, env, files.mounts)
+        },
         pod: config.pod.applied_to(PodSpec {
             volumes: (!files.volumes.is_empty()).then_some(files.volumes),
             ..PodSpec::default()
@@ -90,13 +97,22 @@ pub(super) fn draft(
     })
 }
 
-struct Arguments {
-    list: Vec<String>,
-    plain_http: bool,
+/// Where the image goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum To<'a> {
+    /// To its registry.
+    Registry,
+    /// Into this folder, as an OCI layout, to be pushed from there.
+    Folder(&'a str),
 }
 
-fn arguments(config: &KanikoConfig, spec: &BuildSpec, given: &Given<'_>) -> Result<Arguments> {
-    let context = context(spec, given.access, &config.insecure_git_hosts)?;
+/// Kaniko's arguments, as it shall read them, but for where the digest goes.
+pub(crate) fn arguments(
+    config: &KanikoConfig,
+    spec: &BuildSpec,
+    context: &Context,
+    to: To<'_>,
+) -> Result<Vec<String>> {
     let mut list = Vec::new();
     // Each is one word, value included, so that no value is taken for a flag.
     let mut flag = |name: &str, value: &str| list.push(format!("--{name}={value}"));
@@ -119,9 +135,15 @@ fn arguments(config: &KanikoConfig, spec: &BuildSpec, given: &Given<'_>) -> Resu
         flag("label", &format!("{name}={value}"));
     }
     let mut cache = config.cache_repository.as_ref();
-    match &spec.output {
-        BuildOutput::Push { image, tag } => flag("destination", &image.tagged(tag.clone()).to_string()),
-        BuildOutput::Discard => {
+    match (&spec.output, to) {
+        (BuildOutput::Push { image, tag }, To::Registry) => {
+            flag("destination", &image.tagged(tag.clone()).to_string());
+        }
+        (BuildOutput::Push { .. }, To::Folder(folder)) => {
+            flag("no-push", "true");
+            flag("oci-layout-path", folder);
+        }
+        (BuildOutput::Discard, _) => {
             flag("no-push", "true");
             // What strangers built must not be in the layers of others.
             cache = None;
@@ -133,23 +155,28 @@ fn arguments(config: &KanikoConfig, spec: &BuildSpec, given: &Given<'_>) -> Resu
         flag("cache-ttl", &format!("{}h", config.cache_ttl_hours));
     }
     flag("compressed-caching", if config.compressed_caching { "true" } else { "false" });
-    for (name, hosts) in [
-        ("registry-mirror", &config.registry_mirrors),
-        ("insecure-registry", &config.insecure_registries),
-        ("skip-tls-verify-registry", &config.unverified_registries),
-    ] {
-        hosts.iter().for_each(|host| flag(name, host));
-    }
-    if let Some(platform) = &config.platform {
-        flag("custom-platform", platform);
-    }
-    flag("log-format", "json");
-    flag("digest-file", TERMINATION_LOG);
+    config.registry_mirrors.iter().for_each(|host| flag("registry-mirror", host));
+    list.extend(registry_arguments(config));
+    list.extend(config.platform.iter().map(|platform| format!("--custom-platform={platform}")));
+    list.push(LOG_FORMAT.to_owned());
     fits(&list)?;
-    Ok(Arguments { list, plain_http: context.plain_http })
+    Ok(list)
 }
 
-fn container(
+/// How Kaniko speaks to registries whose certificate is none to trust.
+pub(crate) fn registry_arguments(config: &KanikoConfig) -> Vec<String> {
+    let hosts = [
+        ("insecure-registry", config.insecure_registries.as_slice()),
+        ("skip-tls-verify-registry", &config.unverified_registries),
+    ];
+    let one = |(name, hosts): (&'static str, &[String])| {
+        hosts.iter().map(|host| format!("--{name}={host}")).collect::<Vec<_>>()
+    };
+    hosts.into_iter().flat_map(one).collect()
+}
+
+/// The container in which Kaniko builds.
+pub(crate) fn container(
     config: &KanikoConfig,
     args: Vec<String>,
     env: Vec<EnvVar>,
@@ -174,7 +201,6 @@ fn container(
             }),
             ..SecurityContext::default()
         }),
-        termination_message_path: Some(TERMINATION_LOG.to_owned()),
         ..Container::default()
     }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::build::fixtures::{access, credential, spec, yaml_of};
-use crate::run::{CaBundle, PodSettings, RunsConfig, objects};
+use crate::run::{CaBundle, Kind, PodSettings, RunsConfig, objects};
 
 fn rendered(
     config: &KanikoConfig,
@@ -21,9 +21,9 @@ fn rendered(
     let credential = credential();
     let access = access(url);
     let secrets = secrets.iter().map(|(id, value)| (id.as_str(), value)).collect();
-    let given = Given { access: &access, registries: vec![&credential], secrets };
+    let given = Given { access: &access, registries: vec![&credential], pull: Vec::new(), secrets };
     let run = RunId::of_build(&spec.build, 1);
-    Ok(objects(&RunsConfig::new("builds", "kiops"), &run, draft(config, spec, &given, Some(8))?))
+    Ok(objects(&RunsConfig::new("builds", "kiops"), Kind::Job, &run, draft(config, spec, &given, Some(8))?))
 }
 
 fn args(spec: &BuildSpec, config: &KanikoConfig) -> Vec<String> {
@@ -32,7 +32,7 @@ fn args(spec: &BuildSpec, config: &KanikoConfig) -> Vec<String> {
 
 fn args_from(spec: &BuildSpec, config: &KanikoConfig, url: &str) -> Result<Vec<String>> {
     let objects = rendered(config, spec, url, &BTreeMap::new())?;
-    let pod = objects.job.spec.unwrap().template.spec.unwrap();
+    let pod = objects.job().spec.unwrap().template.spec.unwrap();
     Ok(pod.containers[0].args.clone().unwrap())
 }
 
@@ -63,14 +63,14 @@ fn a_build_becomes_this_job_and_this_secret() {
     };
     let secrets = [("npm-token".to_owned(), Secret::new("npm-hidden").unwrap())].into();
     let objects = rendered(&config, &spec(), "https://gitlab.example.com/team/site.git", &secrets).unwrap();
-    let mut job = objects.job.clone();
+    let mut job = objects.job();
     job.metadata.uid = Some("uid-of-the-job".into());
     let text = yaml_of(&job);
     for secret in ["glpat-hidden", "dckr-hidden", "npm-hidden"] {
         assert!(!text.contains(secret), "{secret} stands in the Job");
     }
     insta::assert_snapshot!("job", text);
-    let secret = objects.secret_of(&job);
+    let secret = objects.secret_of(&job.into());
     let config = String::from_utf8(secret.data.as_ref().unwrap()["config.json"].0.clone()).unwrap();
     assert!(config.contains("https://index.docker.io/v1/") && config.contains("robot$team+ci"), "{config}");
     insta::assert_snapshot!("secret", yaml_of(&secret));
@@ -118,7 +118,7 @@ fn plain_http_is_for_hosts_that_are_named() {
     let insecure_git_hosts = vec!["git.local:3000".into()];
     let config = KanikoConfig { insecure_git_hosts, ..KanikoConfig::default() };
     let objects = rendered(&config, &spec(), url, &BTreeMap::new()).unwrap();
-    let pod = objects.job.spec.unwrap().template.spec.unwrap();
+    let pod = objects.job().spec.unwrap().template.spec.unwrap();
     let env = pod.containers[0].env.as_ref().unwrap().iter();
     assert!(env.into_iter().any(|env| env.name == "GIT_PULL_METHOD" && env.value.as_deref() == Some("http")));
 }

@@ -4,21 +4,24 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret as SecretObject};
 use kiops_core::name::RunId;
 use kiops_core::{Error, ErrorKind, Result, Retry};
 use kube::api::DeleteParams;
 use tokio::time::{Instant, timeout};
 
+use super::carrier::{Carrier, Kind};
 use super::phase::{Phase, Seen, has_run, is_placed, is_stale, may_start, phase};
-use super::stop::{Stop, Why};
-use super::{Runs, is_finished, object, run_name};
+use super::pipeline::phase::{has_ended_well, is_live};
+use super::stop::{Stop, Why, no_more_pods};
+use super::{Runs, object, run_name};
 
 /// How long a canceled run is given to end by itself before its pod is deleted.
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// How long a cancel is waited for at all.
 const CANCEL_MAX: Duration = Duration::from_secs(45);
+/// How long a change is waited for before everything is looked at again.
+const LOOK: Duration = Duration::from_secs(2);
 
 impl Runs {
     /// Stops a run, and returns when nothing of it runs and nothing can start any more.
@@ -26,19 +29,26 @@ impl Runs {
         if self.find(run).await?.is_none() {
             return Ok(());
         }
+        match self.kind {
+            Kind::Job => self.cancel_job(run).await,
+            Kind::PipelineRun => self.cancel_pipeline(run).await,
+        }
+    }
+
+    async fn cancel_job(&self, run: &RunId) -> Result<()> {
         let mut changes = self.watch().await?.subscribe(run);
         let begun = Instant::now();
         let (mut stopped, mut cleared) = (false, false);
         let (mut known, mut told) = (HashSet::new(), HashSet::new());
         loop {
             let seen = changes.borrow_and_update().clone();
-            let Some(job) = seen.job.as_deref() else { return Ok(()) };
+            let Some(job) = seen.carrier.as_deref() else { return Ok(()) };
             let settled = matches!(phase(&seen), Phase::Over(_));
             if settled && !seen.pods.iter().any(|pod| may_start(pod) && !has_run(pod)) {
                 // Where nothing ran the Job's controller may be about to make a pod, the first or one in place of one that is gone, and a node
                 // to take one.
                 let nothing_ran = !seen.pods.iter().any(|pod| has_run(pod));
-                let may_make = nothing_ran && !is_finished(job) && job.metadata.deletion_timestamp.is_none();
+                let may_make = nothing_ran && !job.is_finished() && job.metadata().deletion_timestamp.is_none();
                 return if may_make && !cleared { self.clear(run).await } else { Ok(()) };
             }
             if !stopped {
@@ -72,12 +82,52 @@ impl Runs {
                 }
             }
             if begun.elapsed() >= CANCEL_MAX {
-                let text = format!("run {run} did not end within {} s", CANCEL_MAX.as_secs());
-                return Err(Error::new(ErrorKind::Timeout, "cancel run", text)
-                    .with_retry(Retry::Maybe)
-                    .with_remedy("look whether the pod's node is up"));
+                return Err(not_ended(run));
             }
-            drop(timeout(Duration::from_secs(2), changes.changed()).await);
+            drop(timeout(LOOK, changes.changed()).await);
+        }
+    }
+
+    /// Tekton ends the pod of a PipelineRun that it is told to cancel. Where it does not say so in time, what is left is ended here.
+    async fn cancel_pipeline(&self, run: &RunId) -> Result<()> {
+        let mut changes = self.watch().await?.subscribe(run);
+        let begun = Instant::now();
+        let mut stopped = false;
+        loop {
+            let seen = changes.borrow_and_update().clone();
+            if seen.carrier.is_none() {
+                return Ok(());
+            }
+            let live: Vec<_> = seen.pods.iter().filter(|pod| is_live(pod)).collect();
+            let over = matches!(phase(&seen), Phase::Over(_));
+            if over && live.is_empty() {
+                return Ok(());
+            }
+            let late = begun.elapsed() >= CANCEL_GRACE;
+            let all_done = seen.pods.iter().any(|pod| has_ended_well(pod));
+            if !stopped && !over && (!all_done || late) {
+                self.stop(run, Why::Canceled, true).await?;
+                stopped = true;
+            }
+            if stopped && live.iter().any(|pod| !has_run(pod)) {
+                self.clear(run).await?;
+            }
+            if late {
+                for pod in live.iter().filter(|pod| has_run(pod)) {
+                    let name = pod.metadata.name.clone().unwrap_or_default();
+                    self.delete::<Pod>("pods", name, &DeleteParams::default().grace_period(1)).await?;
+                }
+            }
+            if late && stopped && live.is_empty() {
+                // Nothing of it is left, and what Tekton might still make of it has nothing to start with.
+                self.clear(run).await?;
+                self.note_end(run).await;
+            }
+            if begun.elapsed() >= CANCEL_MAX {
+                return Err(not_ended(run));
+            }
+            let look = if late { LOOK } else { CANCEL_GRACE.saturating_sub(begun.elapsed()).min(LOOK) };
+            drop(timeout(look, changes.changed()).await);
         }
     }
 
@@ -87,15 +137,19 @@ impl Runs {
         self.make_no_pods(run).await?;
         let seen = self.watch().await?.subscribe(run).borrow().clone();
         self.delete_unstarted(run, &seen).await?;
-        match &seen.job {
-            Some(job) => self.take_place_of_secret(job).await,
+        match &seen.carrier {
+            Some(carrier) => self.take_place_of_secret(carrier).await,
             None => Ok(()),
         }
     }
 
     async fn make_no_pods(&self, run: &RunId) -> Result<()> {
-        let no_pods = serde_json::json!({ "spec": { "parallelism": 0 } });
-        match self.patch::<Job>("jobs", &run_name(self, run), &no_pods).await {
+        if self.kind == Kind::PipelineRun {
+            // To stop one is to say so, and Tekton takes no second word.
+            return Ok(());
+        }
+        let no_pods = serde_json::json!({ "spec": no_more_pods(self.kind) });
+        match self.patch_carrier(run, &no_pods).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             done => done,
         }
@@ -103,8 +157,8 @@ impl Runs {
 
     /// Puts a Secret without anything in it where the run's was. The start of a run that is stopped meanwhile may be on its way to
     /// create its own, and a pod that the Job's controller makes late would start with it.
-    async fn take_place_of_secret(&self, job: &Job) -> Result<()> {
-        match self.create("secrets", &object::empty_secret(job)).await {
+    async fn take_place_of_secret(&self, carrier: &Carrier) -> Result<()> {
+        match self.create("secrets", &object::empty_secret(carrier)).await {
             Err(error) if !matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Err(error),
             _ => Ok(()),
         }
@@ -127,20 +181,21 @@ impl Runs {
     /// Removes a run that is over, with everything that belongs to it.
     pub(crate) async fn forget(&self, run: &RunId) -> Result<()> {
         let Some(seen) = self.find(run).await? else { return Ok(()) };
-        let stopped = seen.job.as_deref().is_some_and(|job| Stop::of(job).is_some());
+        let stopped = seen.carrier.as_deref().is_some_and(|carrier| Stop::of(carrier.metadata()).is_some());
         let never_ran = stopped && !seen.pods.iter().any(|pod| has_run(pod));
         if !never_ran && !matches!(phase(&seen), Phase::Over(_)) {
             return Err(
                 Error::conflict("forget run", format!("{run} is not over")).with_remedy("cancel it first")
             );
         }
-        self.delete_job(run).await?;
-        // Both would go with the Job, when the cluster and the node get round to it.
+        self.delete_carrier(run).await?;
+        // Both would go with it, when the cluster and the node get round to it.
         self.delete_unstarted(run, &seen).await?;
         // A node that says for ever that such a container runs never lets go of its pod, either.
         self.delete_pods(seen.pods.iter().filter(|pod| is_stale(pod))).await?;
-        let gone =
-            |seen: &Seen| seen.job.as_ref().is_none_or(|job| job.metadata.deletion_timestamp.is_some());
+        let gone = |seen: &Seen| {
+            seen.carrier.as_ref().is_none_or(|carrier| carrier.metadata().deletion_timestamp.is_some())
+        };
         self.seen_until(self.watch().await?, run, gone).await?;
         if never_ran {
             // What the Job's controller made meanwhile; from now on it makes none.
@@ -158,4 +213,11 @@ impl Runs {
             done => done,
         }
     }
+}
+
+fn not_ended(run: &RunId) -> Error {
+    let text = format!("run {run} did not end within {} s", CANCEL_MAX.as_secs());
+    Error::new(ErrorKind::Timeout, "cancel run", text)
+        .with_retry(Retry::Maybe)
+        .with_remedy("look whether the pod's node is up")
 }

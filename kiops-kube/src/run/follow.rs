@@ -1,4 +1,4 @@
-//! The reports of one run, from its Job, its pod and its log.
+//! The reports of one run, from what carries it, its pod and its log, container by container.
 //!
 //! A reader that asks for what comes after a number reads the log from its start all the same: stage, step and what came from a
 //! cache are told by lines that it has seen already. Only a connection that broke is taken up where it was.
@@ -12,19 +12,21 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kiops_core::log::{Masker, NewLine};
 use kiops_core::name::RunId;
-use kiops_core::run::{RunEvent, RunOutcome, RunReport, RunReports, RunResult};
-use kiops_core::stage::{Failure, Stage};
+use kiops_core::run::{RunEvent, RunOutcome, RunReport, RunReports};
+use kiops_core::stage::Stage;
 use kiops_core::{Error, ErrorKind, Result, Retry};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::carrier::Carrier;
 use super::log::{Place, Record, Records};
 use super::notes::{note_patch, notes_of};
 use super::number::Numbers;
 use super::phase::{
     End, How, Phase, Reason, Seen, Waiting, has_run, is_placed, is_ready, is_stale, phase, the_pod,
 };
-use super::reader::{NewReader, Reader, is_known_without_log, outcome};
+use super::pipeline::phase::is_ending;
+use super::reader::{NewReader, Reader, Reading, is_known_without_log, outcome};
 use super::stop::{Stop, Why};
 use super::{END_MAX, Runs, mask};
 
@@ -49,8 +51,16 @@ const SILENT: Duration = Duration::from_secs(120);
 const NODE_LOST: Duration = Duration::from_secs(90);
 /// A pod that is to be deleted and has not started is waited for so long.
 const LEAVING: Duration = Duration::from_secs(60);
+/// How long the watch may be behind: over the pod of a run that is over, and over the word of a controller whose pod is gone.
+const BEHIND: Duration = Duration::from_secs(5);
 
-/// The reports above `after` of a run that has a Job.
+mod shown;
+mod steps;
+
+use self::shown::{above, masked, untold};
+use self::steps::{container_end, runs};
+
+/// The reports above `after` of a run that has a Job or PipelineRun.
 pub(crate) fn reports(
     runs: Runs,
     run: RunId,
@@ -132,9 +142,12 @@ type Unseen = Box<dyn FnMut(&Record) -> bool + Send>;
 struct Log {
     pod: String,
     uid: Option<String>,
+    /// The container that is read, and those that are to be read after it.
+    container: String,
+    next: VecDeque<String>,
     place: Place,
     open: Option<(Records, Unseen)>,
-    /// The run was seen to be over, and what is open is the whole rest.
+    /// The container or the run was seen to be over, and what is open is the whole rest.
     last: bool,
     failures: u32,
     /// How long a change of the run is waited for, when the log ends before it.
@@ -170,12 +183,12 @@ impl Follower {
 
     fn begin(&mut self) -> State {
         let seen = self.seen.borrow_and_update().clone();
-        let Some(job) = seen.job else {
-            self.queue.push_back(lost(self.after, "its Job was deleted".to_owned()));
+        let Some(carrier) = seen.carrier else {
+            self.queue.push_back(lost(self.after, "what carried it was deleted".to_owned()));
             return State::Done;
         };
-        let created = job.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |at| at.0);
-        let (reader, numbers) = ((self.new_reader)(&job), Numbers::new(created));
+        let created = carrier.metadata().creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |at| at.0);
+        let (reader, numbers) = ((self.new_reader)(&carrier), Numbers::new(created));
         self.tell(numbers.before(0), RunEvent::Stage(reader.stage()));
         let telling = Telling { created, reader, numbers, notes: 0, masker: None };
         State::Waiting(Box::new(telling), Wait::new())
@@ -213,7 +226,9 @@ impl Follower {
                 let told = !matches!(waiting.reason, Reason::Starting | Reason::Stopping);
                 let waited = wait.since.elapsed();
                 if told && waited >= NOTED_AFTER {
-                    let patch = seen.job.and_then(|job| note_patch(&job, &waiting, Timestamp::now()));
+                    let carrier = seen.carrier.as_deref();
+                    let patch = carrier
+                        .and_then(|carrier| note_patch(carrier.metadata(), &waiting, Timestamp::now()));
                     if let Some(patch) = patch {
                         self.runs.note(&self.run, &patch).await;
                     }
@@ -227,6 +242,9 @@ impl Follower {
                     } else if self.runs.secret(&self.run).await?.is_none() {
                         let why = Why::Lost("its start was cut off before its Secret was there".to_owned());
                         self.runs.stop(&self.run, why, true).await?;
+                    } else if let Some(carrier) = &seen.carrier {
+                        // A start that was cut off later than that.
+                        self.runs.release(&self.run, carrier).await?;
                     }
                 }
                 let next = if told && waited < NOTED_AFTER {
@@ -271,9 +289,13 @@ impl Follower {
                 return self.end(telling, &end, Some(text)).await;
             }
         };
+        let containers = self.seen.borrow().carrier.as_deref().map(Carrier::log_containers);
+        let mut next = VecDeque::from(containers.unwrap_or_default());
         let log = Log {
             pod: pod.metadata.name.clone().unwrap_or_default(),
             uid: pod.metadata.uid.clone(),
+            container: next.pop_front().unwrap_or_default(),
+            next,
             place: Place::default(),
             open: None,
             last: false,
@@ -288,9 +310,18 @@ impl Follower {
     /// The next piece of the log, or what came of its end.
     async fn read(&mut self, mut telling: Box<Telling>, mut log: Box<Log>) -> Result<State> {
         if log.open.is_none() {
-            let over = matches!(phase(&self.seen.borrow_and_update()), Phase::Over(_));
-            log.last = over;
-            match self.runs.log(&log.pod, !over, log.place.since()).await {
+            let runs = runs(self.seen.clone(), log.uid.clone(), log.container.clone());
+            if !runs.await {
+                // It never will, and the node has no log of it.
+                log.next.clear();
+                return self.after_container(telling, log).await;
+            }
+            log.last = {
+                let seen = self.seen.borrow_and_update();
+                matches!(phase(&seen), Phase::Over(_))
+                    || container_end(&seen, log.uid.as_ref(), &log.container).is_some()
+            };
+            match self.runs.log(&log.pod, &log.container, !log.last, log.place.since()).await {
                 Ok(records) => log.open = Some((records, Box::new(log.place.filter()))),
                 Err(error) => {
                     log.failures += 1;
@@ -355,8 +386,7 @@ impl Follower {
         }
         log.open = None;
         if log.last {
-            let end = self.until_over().await;
-            return self.end(telling, &end, None).await;
+            return self.after_container(telling, log).await;
         }
         self.after_break(telling, log, false).await
     }
@@ -406,7 +436,9 @@ impl Follower {
     /// does not answer.
     async fn look_at_node(&mut self, log: &mut Log) -> Result<()> {
         let seen = self.seen.borrow_and_update().clone();
-        let pod = the_pod(&seen).filter(|pod| phase(&seen) == Phase::Running && !is_stale(pod));
+        // Of steps one after the other those that are done make the pod unready.
+        let steps = matches!(seen.carrier.as_deref(), Some(Carrier::PipelineRun(_)));
+        let pod = the_pod(&seen).filter(|pod| !steps && phase(&seen) == Phase::Running && !is_stale(pod));
         if pod.is_none_or(is_ready) {
             log.unready = None;
         } else if log.unready.get_or_insert_with(Instant::now).elapsed() >= NODE_LOST {
@@ -418,6 +450,9 @@ impl Follower {
 
     /// Gives the run up, before anything runs a second time.
     async fn lose(&mut self) -> Result<()> {
+        if self.is_ended_by_tekton().await {
+            return Ok(());
+        }
         let why = Why::Lost("its pod was deleted while it ran, as when a node is drained".to_owned());
         self.give_up(why).await
     }
@@ -444,7 +479,7 @@ impl Follower {
     }
 
     fn tell_notes(&mut self, telling: &mut Telling, seen: &Seen) {
-        let notes = seen.job.as_deref().map(notes_of).unwrap_or_default();
+        let notes = seen.carrier.as_deref().map(|carrier| notes_of(carrier.metadata())).unwrap_or_default();
         for note in notes.into_iter().skip(telling.notes) {
             telling.notes += 1;
             let n = telling.numbers.before(telling.notes);
@@ -456,22 +491,33 @@ impl Follower {
     fn tell_records(&mut self, telling: &mut Telling, records: Vec<Record>) {
         let Some(masker) = telling.masker.clone() else { return };
         let Telling { reader, numbers, .. } = telling;
-        let mut batch =
-            Batch { masker: &masker, numbers, text: Vec::new(), of: Vec::new(), lines: Vec::new() };
+        let mut batch = Batch::new(&masker, numbers);
         for record in records {
             let reading = reader.read(&String::from_utf8_lossy(&record.text));
-            let at = record.at;
-            for event in reading.events {
-                self.tell_lines(batch.take());
-                let n = batch.numbers.next(at);
-                self.tell(n, event);
-            }
-            let stage = reader.stage();
-            for text in reading.texts {
-                batch.push(at, stage, &text);
-            }
+            self.tell_reading(&mut batch, reading, record.at, reader.stage());
         }
         self.tell_lines(batch.take());
+    }
+
+    /// The next container's log begins, where the one before ended then.
+    fn tell_begin(&mut self, telling: &mut Telling, container: &str, at: Timestamp) {
+        let Some(masker) = telling.masker.clone() else { return };
+        let Telling { reader, numbers, .. } = telling;
+        let mut batch = Batch::new(&masker, numbers);
+        let reading = reader.begin(container);
+        self.tell_reading(&mut batch, reading, at, reader.stage());
+        self.tell_lines(batch.take());
+    }
+
+    fn tell_reading(&mut self, batch: &mut Batch<'_>, reading: Reading, at: Timestamp, stage: Stage) {
+        for event in reading.events {
+            self.tell_lines(batch.take());
+            let n = batch.numbers.next(at);
+            self.tell(n, event);
+        }
+        for text in reading.texts {
+            batch.push(at, stage, &text);
+        }
     }
 
     fn tell_lines(&mut self, lines: Vec<NewLine>) {
@@ -528,7 +574,11 @@ impl Follower {
         let alive = {
             let seen = self.seen.borrow();
             match phase(&seen) {
-                Phase::Running => the_pod(&seen).is_some_and(is_ready),
+                // Of steps one after the other those that are done make the pod unready; a node that is lost has its pods removed.
+                Phase::Running => the_pod(&seen).is_some_and(|pod| {
+                    let steps = matches!(seen.carrier.as_deref(), Some(Carrier::PipelineRun(_)));
+                    is_ready(pod) || (steps && pod.metadata.deletion_timestamp.is_none())
+                }),
                 // Room comes by itself, after whatever time; a wrong name does not.
                 Phase::Waiting(waiting) => {
                     !self.hindered
@@ -554,7 +604,11 @@ struct Batch<'a> {
     lines: Vec<NewLine>,
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
+    const fn new(masker: &'a Masker, numbers: &'a mut Numbers) -> Self {
+        Self { masker, numbers, text: Vec::new(), of: Vec::new(), lines: Vec::new() }
+    }
+
     fn push(&mut self, at: Timestamp, stage: Stage, text: &str) {
         // Of one that has several lines, or begins its line again, nobody knows how many come out.
         let alone = text.contains(['\n', '\r']);
@@ -594,45 +648,6 @@ impl Wait {
     }
 }
 
-/// An outcome whose words may be shown.
-fn masked(outcome: RunOutcome, masker: &Masker) -> RunOutcome {
-    match outcome {
-        RunOutcome::Failed(mut failure) => {
-            failure.message = masker.mask_text(&failure.message);
-            RunOutcome::Failed(failure)
-        }
-        RunOutcome::Succeeded(mut result) => {
-            result.sarif = result.sarif.map(|report| mask::masked_report(&report, masker));
-            RunOutcome::Succeeded(result)
-        }
-        outcome => outcome,
-    }
-}
-
-/// The same without any words of the run's, where nobody knows any more what to mask in them.
-fn untold(outcome: RunOutcome) -> RunOutcome {
-    match outcome {
-        RunOutcome::Failed(failure) => {
-            RunOutcome::Failed(Failure::new(failure.stage, failure.kind, "").with_remedy(failure.remedy))
-        }
-        RunOutcome::Succeeded(result) => RunOutcome::Succeeded(RunResult { sarif: None, ..result }),
-        outcome => outcome,
-    }
-}
-
-/// What of a report stands above a number.
-fn above(report: RunReport, after: u64) -> Option<RunReport> {
-    match report.event {
-        RunEvent::Alive => Some(report),
-        RunEvent::Lines(lines) if report.n > after => {
-            let lines = lines.into_iter().filter(|line| line.n > after).collect();
-            Some(RunReport { n: report.n, event: RunEvent::Lines(lines) })
-        }
-        event if report.n > after => Some(RunReport { n: report.n, event }),
-        _ => None,
-    }
-}
-
 /// Resolves when something of the run has changed. The watch lives as long as whoever follows.
 async fn changed(seen: &mut watch::Receiver<Seen>) {
     if seen.changed().await.is_err() {
@@ -665,26 +680,14 @@ async fn turned(seen: &mut watch::Receiver<Seen>) -> Turn {
     }
 }
 
-/// Whether somebody else deletes the pod of a run that goes on. Its Job's controller would run everything again.
+/// Whether somebody else deletes the pod of a run that goes on. Its controller would run everything again.
 fn leaves(seen: &Seen) -> bool {
-    let stopped = seen.job.as_deref().is_none_or(|job| Stop::of(job).is_some());
+    let stopped = match seen.carrier.as_deref() {
+        Some(Carrier::PipelineRun(run)) => is_ending(run, seen),
+        Some(job) => Stop::of(job.metadata()).is_some(),
+        None => true,
+    };
     !stopped
         && !matches!(phase(seen), Phase::Over(_))
         && the_pod(seen).is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
-}
-
-#[cfg(test)]
-mod tests {
-    use kiops_core::stage::{FailureKind, Stage};
-
-    use super::*;
-
-    #[test]
-    fn where_nobody_knows_what_to_mask_a_failure_has_no_words_of_the_runs() {
-        let words = "fatal: unable to access 'https://oauth2:glpat-x@git.example.com/'";
-        let failure = Failure::new(Stage::Setup, FailureKind::GitCloneFailed, words);
-        let RunOutcome::Failed(told) = untold(RunOutcome::Failed(failure.clone())) else { unreachable!() };
-        assert_eq!((told.stage, told.kind, &told.remedy), (failure.stage, failure.kind, &failure.remedy));
-        assert!(!told.message.contains("glpat-x"), "{told}");
-    }
 }

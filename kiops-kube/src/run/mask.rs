@@ -11,7 +11,7 @@ use super::names;
 use super::object::DOCKER_CONFIG_JSON;
 
 /// The keys of registry configurations that kiops writes.
-const OWN_CONFIGS: [&str; 2] = ["config.json", DOCKER_CONFIG_JSON];
+const OWN_CONFIGS: [&str; 3] = ["config.json", "push-config.json", DOCKER_CONFIG_JSON];
 
 /// The masker of a run: every value of its Secret but the plain ones, and of a registry configuration the passwords.
 pub(crate) fn masker(secret: &SecretObject) -> Result<Masker> {

@@ -1,10 +1,11 @@
-//! What executors and check runners on Kubernetes share: a run is one Job with one Secret of its own.
+//! What executors and check runners on Kubernetes share: a run is one Job, or one PipelineRun of Tekton's, with one Secret of its own.
 //!
 //! - A run's names are derived from its id, so that starting it twice finds it, and nothing of ours has to be kept: after a restart the
-//!   Job, its pod and the log that the node keeps tell everything.
+//!   Job or PipelineRun, its pod and the log that the node keeps tell everything.
 //! - One watch follows all runs of one kiops in one namespace. Nothing is polled.
-//! - A canceled run's pod is told to end, not deleted: its log can be read until the run is forgotten.
+//! - A canceled Job's pod is told to end, not deleted: its log can be read until the run is forgotten. A PipelineRun's is Tekton's to end.
 
+mod carrier;
 mod clone;
 mod end;
 mod follow;
@@ -16,6 +17,7 @@ mod notes;
 mod number;
 mod object;
 mod phase;
+mod pipeline;
 mod pod;
 mod reader;
 mod source;
@@ -24,10 +26,12 @@ mod watch;
 
 pub use network::{Cidr, Network, Restrictions, network_policy};
 
-pub(crate) use clone::{CloneAddress, clone_address};
+pub(crate) use carrier::{Carrier, Kind};
+pub(crate) use clone::{CloneAddress, clone_address, not_fetched};
 #[cfg(test)]
 pub(crate) use object::RunObjects;
 pub(crate) use object::{DOCKER_CONFIG_JSON, Draft, SecretItem, objects, own_env, plain_env, verbatim};
+pub(crate) use pipeline::pipeline_run::RESULT_PATH;
 pub(crate) use reader::{KILLED, NewReader, Reader, Reading, killed};
 pub(crate) use source::Git;
 
@@ -55,6 +59,7 @@ use tokio::time::timeout;
 
 use self::log::Records;
 use self::phase::{Phase, Seen, phase};
+use self::pipeline::PipelineRun;
 use self::stop::{Stop, Why};
 use self::watch::Watch;
 use crate::cluster::{Access, Cluster};
@@ -93,6 +98,8 @@ impl RunsConfig {
 #[derive(Debug, Clone)]
 pub struct Runs {
     inner: Arc<Inner>,
+    /// What carries those of this executor.
+    kind: Kind,
 }
 
 #[derive(Debug)]
@@ -116,7 +123,12 @@ impl Runs {
         }
         config.network.validate()?;
         let (watch, network) = (OnceLock::new(), OnceCell::new());
-        Ok(Self { inner: Arc::new(Inner { cluster, config, watch, network }) })
+        Ok(Self { inner: Arc::new(Inner { cluster, config, watch, network }), kind: Kind::Job })
+    }
+
+    /// The same runs, for an executor whose runs are carried by this.
+    pub(crate) fn carried_by(&self, kind: Kind) -> Self {
+        Self { inner: Arc::clone(&self.inner), kind }
     }
 
     /// Where they live, and whose they are.
@@ -130,34 +142,42 @@ impl Runs {
         Masker::new(draft.secrets.iter().filter(|item| !item.plain).map(|item| &item.value))?;
         let watch = self.watch().await?;
         self.restrict().await?;
-        let objects = objects(&self.inner.config, run, draft);
-        let created = self.create("jobs", &objects.job).await;
-        let (job, new) = match created {
-            Ok(job) => (job, true),
+        let objects = objects(&self.inner.config, self.kind, run, draft);
+        let created = self.create_carrier(&objects.carrier).await;
+        let (carrier, new) = match created {
+            Ok(carrier) => (carrier, true),
             Err(error) if error.kind() == ErrorKind::Conflict => match self.found(run).await? {
-                Some(job) => (job, false),
+                Some(carrier) => (carrier, false),
                 None => return Err(error.with_retry(Retry::Maybe)),
             },
             Err(error) => return Err(error),
         };
-        if Stop::of(&job).is_none() && !is_finished(&job) {
-            match self.create("secrets", &objects.secret_of(&job)).await {
+        if Stop::of(carrier.metadata()).is_none() && !carrier.is_finished() {
+            match self.create("secrets", &objects.secret_of(&carrier)).await {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Conflict && error.retry() == Retry::Never => {}
                 Err(error) => {
-                    // A Job without its Secret never runs; it goes at once where that is possible. One that was found may have it, and run.
+                    // What has no Secret never runs; it goes at once where that is possible. One that was found may have it, and run.
                     let starts = async || new || matches!(self.secret(run).await, Ok(None));
                     if starts().await
-                        && let Err(error) = self.delete_job(run).await
+                        && let Err(error) = self.delete_carrier(run).await
                     {
-                        tracing::warn!(%run, %error, "the Job of a run that was not started stays until its deadline");
+                        tracing::warn!(%run, %error, "what carries a run that was not started stays until its deadline");
                     }
                     return Err(error);
                 }
             }
+            if let Err(error) = self.release(run, &carrier).await {
+                // Held, it never runs.
+                if new && let Err(error) = self.delete_carrier(run).await {
+                    tracing::warn!(%run, %error, "what carries a run that was not started stays");
+                }
+                return Err(error);
+            }
         }
+        let uid = &carrier.metadata().uid;
         let seen = self.seen_until(watch, run, |seen| {
-            seen.job.as_ref().is_some_and(|seen| seen.metadata.uid == job.metadata.uid)
+            seen.carrier.as_ref().is_some_and(|seen| seen.metadata().uid == *uid)
         });
         // It has started, whatever the watch knows of it yet.
         if let Err(error) = seen.await {
@@ -166,10 +186,27 @@ impl Runs {
         Ok(())
     }
 
+    /// Lets a run begin that was held until its Secret was there; one that was stopped meanwhile stays so.
+    async fn release(&self, run: &RunId, carrier: &Carrier) -> Result<()> {
+        let mut found = Some(carrier.clone());
+        while let Some(held) = found.filter(Carrier::is_held) {
+            let patch = serde_json::json!({
+                "metadata": { "resourceVersion": held.metadata().resource_version },
+                "spec": { "status": null },
+            });
+            found = match self.patch_carrier(run, &patch).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => self.found(run).await?,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                done => return done,
+            };
+        }
+        Ok(())
+    }
+
     /// The reports of a run above `after`, read by readers that `reader` makes.
     pub(crate) async fn reports(&self, run: &RunId, reader: NewReader, after: u64) -> Result<RunReports> {
         if self.find(run).await?.is_none() {
-            let reason = format!("the cluster has no Job of run {run}");
+            let reason = format!("the cluster has no {} of run {run}", self.kind.word());
             return Ok(Box::pin(stream::iter([Ok(follow::lost(after, reason))])));
         }
         let seen = self.watch().await?.subscribe(run);
@@ -189,15 +226,18 @@ impl Runs {
     /// Marks a run as stopped. A mark that is there already stays.
     pub(crate) async fn stop(&self, run: &RunId, why: Why, no_pods: bool) -> Result<()> {
         let seen = self.watch().await?.subscribe(run).borrow().clone();
-        let mut job = seen.job.as_deref().cloned();
+        let mut carrier = seen.carrier.as_deref().cloned();
         loop {
-            let Some(now) = job.filter(|job| Stop::of(job).is_none()) else { return Ok(()) };
-            // Over exactly this state of the Job: of two marks the first one stays.
-            let mut patch = Stop { at: Timestamp::now(), why: why.clone() }.patch(no_pods);
-            patch["metadata"]["resourceVersion"] = serde_json::json!(now.metadata.resource_version);
-            match self.patch::<Job>("jobs", &run_name(self, run), &patch).await {
+            let Some(now) = carrier.filter(|carrier| Stop::of(carrier.metadata()).is_none()) else {
+                return Ok(());
+            };
+            // Over exactly this state of it: of two marks the first one stays. Tekton lets nobody change what it is done with.
+            let no_pods = no_pods && (self.kind == Kind::Job || !now.is_finished());
+            let mut patch = Stop { at: Timestamp::now(), why: why.clone() }.patch(self.kind, no_pods);
+            patch["metadata"]["resourceVersion"] = serde_json::json!(now.metadata().resource_version);
+            match self.patch_carrier(run, &patch).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Conflict => job = self.found(run).await?,
+                Err(error) if error.kind() == ErrorKind::Conflict => carrier = self.found(run).await?,
                 done => return done,
             }
         }
@@ -207,7 +247,7 @@ impl Runs {
     /// come in time.
     pub(crate) async fn confirm_end(&self, run: &RunId, pod: &str) -> Result<()> {
         let reading = async {
-            let mut records = self.log(pod, true, Some(Timestamp::now())).await?;
+            let mut records = self.log(pod, names::CONTAINER, true, Some(Timestamp::now())).await?;
             loop {
                 match records.next().await {
                     Ok(Some(_)) => {}
@@ -222,17 +262,22 @@ impl Runs {
             Ok(Err(_)) | Err(_) => false,
         };
         if ended {
-            let patch = serde_json::json!({
-                "metadata": { "annotations": { names::ENDED: Timestamp::now().to_string() } }
-            });
-            self.note(run, &patch).await;
+            self.note_end(run).await;
         }
         Ok(())
     }
 
+    /// Writes down that everything of a run has ended.
+    async fn note_end(&self, run: &RunId) {
+        let patch = serde_json::json!({
+            "metadata": { "annotations": { names::ENDED: Timestamp::now().to_string() } }
+        });
+        self.note(run, &patch).await;
+    }
+
     /// Writes down what a run waits for. Whoever comes too late looks again.
     pub(crate) async fn note(&self, run: &RunId, patch: &serde_json::Value) {
-        if let Err(error) = self.patch::<Job>("jobs", &run_name(self, run), patch).await {
+        if let Err(error) = self.patch_carrier(run, patch).await {
             tracing::debug!(%run, %error, "what a run waits for was not written down");
         }
     }
@@ -263,10 +308,16 @@ impl Runs {
         Ok(found.filter(|secret| !object::is_in_place(secret)))
     }
 
-    /// The log of a run's pod from its beginning, or from `since` on; followed while the container runs.
-    pub(crate) async fn log(&self, pod: &str, follow: bool, since: Option<Timestamp>) -> Result<Records> {
+    /// The log of a container of a run's pod from its beginning, or from `since` on; followed while the container runs.
+    pub(crate) async fn log(
+        &self,
+        pod: &str,
+        container: &str,
+        follow: bool,
+        since: Option<Timestamp>,
+    ) -> Result<Records> {
         let params = LogParams {
-            container: Some(names::CONTAINER.to_owned()),
+            container: Some(container.to_owned()),
             follow,
             since_time: since,
             timestamps: true,
@@ -284,32 +335,48 @@ impl Runs {
     /// What is seen of a run, asked of the cluster where the watch knows nothing of it.
     async fn find(&self, run: &RunId) -> Result<Option<Seen>> {
         let watch = self.watch().await?;
-        let known =
-            |seen: &Seen| seen.job.as_ref().is_some_and(|job| job.metadata.deletion_timestamp.is_none());
+        let known = |seen: &Seen| {
+            seen.carrier.as_ref().is_some_and(|found| found.metadata().deletion_timestamp.is_none())
+        };
         let seen = watch.subscribe(run).borrow().clone();
         if known(&seen) {
             return Ok(Some(seen));
         }
-        let Some(job) = self.found(run).await? else { return Ok(None) };
-        let same = |seen: &Seen| seen.job.as_ref().is_some_and(|seen| seen.metadata.uid == job.metadata.uid);
+        let Some(carrier) = self.found(run).await? else { return Ok(None) };
+        let uid = &carrier.metadata().uid;
+        let same = |seen: &Seen| seen.carrier.as_ref().is_some_and(|seen| seen.metadata().uid == *uid);
         self.seen_until(watch, run, same).await?;
         let seen = watch.subscribe(run).borrow().clone();
         Ok(known(&seen).then_some(seen))
     }
 
-    /// The run's Job as the cluster has it; `None` for one that is going away.
-    async fn found(&self, run: &RunId) -> Result<Option<Job>> {
-        let (api, name) = (&self.api::<Job>(), &run_name(self, run));
-        let job = self.cluster().call(&self.access("get", "jobs"), || api.get_opt(name)).await?;
-        let Some(job) = job.filter(|job| job.metadata.deletion_timestamp.is_none()) else { return Ok(None) };
-        let label = |key: &str| job.metadata.labels.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+    /// The run's Job or PipelineRun as the cluster has it; `None` for one that is going away.
+    async fn found(&self, run: &RunId) -> Result<Option<Carrier>> {
+        let name = &run_name(self, run);
+        let found = match self.kind {
+            Kind::Job => self.get::<Job>(name).await?.map(Carrier::from),
+            Kind::PipelineRun => self.get::<PipelineRun>(name).await?.map(Carrier::from),
+        };
+        let there = |found: &Carrier| found.metadata().deletion_timestamp.is_none();
+        let Some(found) = found.filter(there) else { return Ok(None) };
+        let label =
+            |key: &str| found.metadata().labels.as_ref().and_then(|all| all.get(key)).map(String::as_str);
         let ours = label(names::RUN) == Some(run.as_str())
             && label(names::INSTANCE) == Some(&self.inner.config.instance);
         if ours {
-            return Ok(Some(job));
+            return Ok(Some(found));
         }
-        Err(Error::conflict("find run", format!("the Job {name} is not run {run} of this kiops"))
-            .with_remedy("remove or rename that Job, or give this kiops another instance name"))
+        let word = self.kind.word();
+        Err(Error::conflict("find run", format!("the {word} {name} is not run {run} of this kiops"))
+            .with_remedy(format!("remove or rename that {word}, or give this kiops another instance name")))
+    }
+
+    async fn get<K>(&self, name: &str) -> Result<Option<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let api = &self.api::<K>();
+        self.cluster().call(&self.access("get", self.kind.resource()), || api.get_opt(name)).await
     }
 
     async fn seen_until(
@@ -324,7 +391,7 @@ impl Runs {
             Ok(Ok(_)) => Ok(()),
             _ => Err(Error::new(
                 ErrorKind::Timeout,
-                "watch jobs",
+                format!("watch {}", self.kind.resource()),
                 format!("the watch is behind by {patience:?}"),
             )
             .with_retry(Retry::Maybe)),
@@ -333,7 +400,7 @@ impl Runs {
 
     async fn watch(&self) -> Result<&Watch> {
         let watch = self.inner.watch.get_or_init(|| Watch::start(self.cluster(), &self.inner.config));
-        watch.ready(self.patience()).await?;
+        watch.ready(self.kind, self.patience()).await?;
         Ok(watch)
     }
 
@@ -341,9 +408,30 @@ impl Runs {
         Duration::from_secs(u64::from(self.cluster().config().deadline_secs))
     }
 
-    async fn delete_job(&self, run: &RunId) -> Result<()> {
-        // The Job stays until its pod and its Secret are gone.
-        self.delete::<Job>("jobs", run_name(self, run), &DeleteParams::foreground()).await
+    async fn create_carrier(&self, carrier: &Carrier) -> Result<Carrier> {
+        let resource = carrier.kind().resource();
+        match carrier {
+            Carrier::Job(job) => self.create(resource, &**job).await.map(Carrier::from),
+            Carrier::PipelineRun(run) => self.create(resource, &**run).await.map(Carrier::from),
+        }
+    }
+
+    async fn patch_carrier(&self, run: &RunId, patch: &serde_json::Value) -> Result<()> {
+        let (name, resource) = (run_name(self, run), self.kind.resource());
+        match self.kind {
+            Kind::Job => self.patch::<Job>(resource, &name, patch).await,
+            Kind::PipelineRun => self.patch::<PipelineRun>(resource, &name, patch).await,
+        }
+    }
+
+    async fn delete_carrier(&self, run: &RunId) -> Result<()> {
+        // It stays until its pod and its Secret are gone.
+        let (name, resource, params) =
+            (run_name(self, run), self.kind.resource(), DeleteParams::foreground());
+        match self.kind {
+            Kind::Job => self.delete::<Job>(resource, name, &params).await,
+            Kind::PipelineRun => self.delete::<PipelineRun>(resource, name, &params).await,
+        }
     }
 
     fn cluster(&self) -> &Cluster {
@@ -397,13 +485,4 @@ impl Runs {
 
 fn run_name(runs: &Runs, run: &RunId) -> String {
     names::object_name(&runs.inner.config, run).to_string()
-}
-
-/// Whether the Job's controller is done with it.
-fn is_finished(job: &Job) -> bool {
-    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|one| one.status == "True" && matches!(&*one.type_, "Complete" | "Failed"))
 }

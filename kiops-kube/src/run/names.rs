@@ -21,8 +21,10 @@ pub(crate) const ENDED: &str = "kiops.dev/ended";
 /// Which keys of a run's Secret hold nothing secret, as an annotation: a list with commas.
 pub(crate) const PLAIN_KEYS: &str = "kiops.dev/plain-keys";
 
-/// The only container of a run's pod.
+/// The only container of a Job's pod.
 pub(crate) const CONTAINER: &str = "run";
+/// What Tekton puts before the name of a step for its container.
+const STEP: &str = "step-";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kiops");
 
@@ -30,6 +32,16 @@ const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kiops");
 pub(crate) fn object_name(config: &RunsConfig, run: &RunId) -> DnsLabel {
     // The slash is in none of them and so forces the hashed form.
     dns_label([format!("{run}/{}", config.instance).as_str()])
+}
+
+/// The container of a step.
+pub(crate) fn step_container(step: &str) -> String {
+    format!("{STEP}{step}")
+}
+
+/// Whether a container of a run's pod is the run's own, and not one that something else put there.
+pub(crate) fn is_own_container(name: &str) -> bool {
+    name == CONTAINER || name.starts_with(STEP)
 }
 
 /// The labels of a run's Job, pod and Secret. All values are DNS labels, which are label values as they are.

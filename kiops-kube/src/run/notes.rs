@@ -1,11 +1,11 @@
-//! What a run had to wait for before its container started, as it is kept at its Job.
+//! What a run had to wait for before its container started, as it is kept at what carries it.
 //!
-//! Conditions and events are gone when the wait is over. What readers are told of it is written to the Job first, so that every
+//! Conditions and events are gone when the wait is over. What readers are told of it is written there first, so that every
 //! reader, early or late, is told the same.
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
 use kiops_core::log::Masker;
+use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::names;
@@ -25,9 +25,9 @@ pub(crate) struct Note {
     pub(crate) text: String,
 }
 
-/// The notes at a Job, at most [`NOTES_MAX`].
-pub(crate) fn notes_of(job: &Job) -> Vec<Note> {
-    let text = job.metadata.annotations.as_ref().and_then(|all| all.get(names::WAITED));
+/// The notes at a Job or PipelineRun, at most [`NOTES_MAX`].
+pub(crate) fn notes_of(carrier: &ObjectMeta) -> Vec<Note> {
+    let text = carrier.annotations.as_ref().and_then(|all| all.get(names::WAITED));
     let mut notes: Vec<Note> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     notes.truncate(NOTES_MAX);
     notes
@@ -39,10 +39,14 @@ fn clean(text: &str) -> String {
     Masker::new([]).map_or_else(|_| String::new(), |masker| masker.mask_text(&line))
 }
 
-/// The change to a Job that adds a note; `None` where it says the same already, or enough. It holds for this state of
-/// the Job only: of two writers one comes too late, and looks again.
-pub(crate) fn note_patch(job: &Job, waiting: &Waiting, now: Timestamp) -> Option<serde_json::Value> {
-    let mut notes = notes_of(job);
+/// The change to it that adds a note; `None` where it says the same already, or enough. It holds for this state
+/// only: of two writers one comes too late, and looks again.
+pub(crate) fn note_patch(
+    carrier: &ObjectMeta,
+    waiting: &Waiting,
+    now: Timestamp,
+) -> Option<serde_json::Value> {
+    let mut notes = notes_of(carrier);
     let mut text = clean(&waiting.to_string());
     text.truncate(text.floor_char_boundary(TEXT_MAX));
     let title = waiting.reason.title();
@@ -53,7 +57,7 @@ pub(crate) fn note_patch(job: &Job, waiting: &Waiting, now: Timestamp) -> Option
     let text = serde_json::to_string(&notes).ok()?;
     Some(serde_json::json!({
         "metadata": {
-            "resourceVersion": job.metadata.resource_version,
+            "resourceVersion": carrier.resource_version,
             "annotations": { names::WAITED: text },
         }
     }))

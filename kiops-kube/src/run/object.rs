@@ -1,4 +1,4 @@
-//! A run as Kubernetes objects: one Job, and one Secret that goes with it. Pure.
+//! A run as Kubernetes objects: one Job or PipelineRun, and one Secret that goes with it. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,12 +6,15 @@ use std::fmt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, PodSpec, PodTemplateSpec, Secret as SecretObject, SecretKeySelector,
+    Container, EnvVar, EnvVarSource, LocalObjectReference, PodSpec, PodTemplateSpec, Secret as SecretObject,
+    SecretKeySelector, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kiops_core::name::RunId;
 use kiops_core::secret::Secret;
 
+use super::carrier::{Carrier, Kind};
+use super::pipeline::{PipelineRun, rendered};
 use super::{RunsConfig, names};
 
 /// From SIGTERM to SIGKILL: nothing that runs here has anything to put in order, and some shells do not hear SIGTERM.
@@ -33,11 +36,11 @@ pub(crate) const DOCKER_CONFIG_JSON: &str = ".dockerconfigjson";
 pub(crate) struct Draft {
     /// What runs it.
     pub(crate) runner: &'static str,
-    /// The only container; its name is given here.
+    /// The last container, or the only one; a Job gives it its name.
     pub(crate) container: Container,
-    /// Everything else of the pod: volumes, where it may run.
+    /// Everything else of the pod: what comes before that container, volumes, where it may run.
     pub(crate) pod: PodSpec,
-    /// How long the container may run, in seconds.
+    /// How long it may run, in seconds.
     pub(crate) deadline_secs: u32,
     /// What the run's Secret holds.
     pub(crate) secrets: Vec<SecretItem>,
@@ -57,35 +60,41 @@ pub(crate) struct SecretItem {
 /// A run's objects.
 #[derive(Clone)]
 pub(crate) struct RunObjects {
-    pub(crate) job: Job,
-    /// Without an owner until the Job has its uid: [`RunObjects::secret_of`].
+    pub(crate) carrier: Carrier,
+    /// Without an owner until that has its uid: [`RunObjects::secret_of`].
     secret: SecretObject,
 }
 
 impl fmt::Debug for RunObjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunObjects").field("job", &self.job).finish_non_exhaustive()
+        f.debug_struct("RunObjects").field("carrier", &self.carrier).finish_non_exhaustive()
     }
 }
 
 impl RunObjects {
-    /// The Secret, owned by this Job and gone with it.
-    pub(crate) fn secret_of(&self, job: &Job) -> SecretObject {
+    #[cfg(test)]
+    pub(crate) fn job(&self) -> Job {
+        self.carrier.clone().into_job().unwrap()
+    }
+
+    /// The Secret, owned by this Job or PipelineRun and gone with it.
+    pub(crate) fn secret_of(&self, carrier: &Carrier) -> SecretObject {
         let mut secret = self.secret.clone();
-        secret.metadata.owner_references = Some(vec![owner(job)]);
+        secret.metadata.owner_references = Some(vec![owner(carrier)]);
         secret
     }
 }
 
 /// A Secret of the same name, and with nothing in it: what needs an entry of the run's Secret does not start with this one.
-pub(crate) fn empty_secret(job: &Job) -> SecretObject {
+pub(crate) fn empty_secret(carrier: &Carrier) -> SecretObject {
+    let metadata = carrier.metadata();
     SecretObject {
         metadata: ObjectMeta {
-            name: job.metadata.name.clone(),
-            namespace: job.metadata.namespace.clone(),
-            labels: job.metadata.labels.clone(),
+            name: metadata.name.clone(),
+            namespace: metadata.namespace.clone(),
+            labels: metadata.labels.clone(),
             annotations: Some([(names::STOP.to_owned(), "true".to_owned())].into()),
-            owner_references: Some(vec![owner(job)]),
+            owner_references: Some(vec![owner(carrier)]),
             ..ObjectMeta::default()
         },
         ..SecretObject::default()
@@ -97,24 +106,25 @@ pub(crate) fn is_in_place(secret: &SecretObject) -> bool {
     secret.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::STOP))
 }
 
-fn owner(job: &Job) -> OwnerReference {
+fn owner(carrier: &Carrier) -> OwnerReference {
+    let metadata = carrier.metadata();
     OwnerReference {
-        api_version: "batch/v1".to_owned(),
-        kind: "Job".to_owned(),
-        name: job.metadata.name.clone().unwrap_or_default(),
-        uid: job.metadata.uid.clone().unwrap_or_default(),
+        api_version: carrier.kind().api_version().to_owned(),
+        kind: carrier.kind().word().to_owned(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
         controller: None,
-        // To block it takes a right over the Job's finalizers, and the Secret goes all the same.
+        // To block it takes a right over the owner's finalizers, and the Secret goes all the same.
         block_owner_deletion: None,
     }
 }
 
 /// The objects of a run.
 ///
-/// The Job is created first, and the Secret with the Job as its owner: whatever crashes in between leaves a pod that waits for
-/// its Secret, and never a Secret without a Job. The deadline is the pod's, so that its log outlives it; the Job's own
-/// is later, and counts the time until a node is found.
-pub(crate) fn objects(config: &RunsConfig, run: &RunId, draft: Draft) -> RunObjects {
+/// The Job or PipelineRun is created first, and the Secret with that as its owner: whatever crashes in between leaves what waits for
+/// its Secret, and never a Secret without an owner. A Job's pod waits by itself; Tekton would take such a pod for one that failed, so that a
+/// PipelineRun is held until the Secret is there.
+pub(crate) fn objects(config: &RunsConfig, kind: Kind, run: &RunId, draft: Draft) -> RunObjects {
     let name = names::object_name(config, run).to_string();
     let labels = names::labels(config, draft.runner, run);
     let metadata = |annotations: BTreeMap<String, String>| ObjectMeta {
@@ -124,38 +134,28 @@ pub(crate) fn objects(config: &RunsConfig, run: &RunId, draft: Draft) -> RunObje
         annotations: (!annotations.is_empty()).then_some(annotations),
         ..ObjectMeta::default()
     };
-    let deadline = i64::from(draft.deadline_secs);
-    let mut container = Container { name: names::CONTAINER.to_owned(), ..draft.container };
-    let (mut pod, mut secrets) = (draft.pod, draft.secrets);
-    name_own_secret(&name, &mut container, &mut pod);
-    pod.containers = vec![container];
-    if !needs_secret(&pod, &name) {
-        // Nothing may start before its start is complete, or after what it starts with was taken away.
-        secrets.extend(start_item(run));
-        pod.containers[0].env.get_or_insert_default().push(own_env(START_ENV, START_KEY));
-        pod.containers.iter_mut().for_each(|container| name_env(&name, container));
+    let mut container = draft.container;
+    if kind == Kind::Job {
+        names::CONTAINER.clone_into(&mut container.name);
     }
-    let pod = PodSpec {
-        active_deadline_seconds: Some(deadline),
-        automount_service_account_token: Some(false),
-        enable_service_links: Some(false),
-        restart_policy: Some("Never".to_owned()),
-        termination_grace_period_seconds: Some(GRACE_SECS),
-        ..pod
-    };
-    let job = Job {
-        metadata: metadata(draft.annotations),
-        spec: Some(JobSpec {
-            active_deadline_seconds: Some(deadline + WAIT_SECS),
-            backoff_limit: Some(0),
-            ttl_seconds_after_finished: Some(TTL_SECS),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-                spec: Some(pod),
-            },
-            ..JobSpec::default()
-        }),
-        status: None,
+    let (mut pod, mut secrets) = (draft.pod, draft.secrets);
+    pod.containers = vec![container];
+    pod.automount_service_account_token = Some(false);
+    pod.enable_service_links = Some(false);
+    let own_metadata = metadata(draft.annotations);
+    let carrier = match kind {
+        Kind::Job => job(own_metadata, draft.deadline_secs, pod, run, &mut secrets).into(),
+        Kind::PipelineRun => {
+            // Nothing may start after what it starts with was taken away.
+            secrets.extend(start_item(run));
+            let steps = pod.init_containers.iter_mut().flatten().chain(&mut pod.containers);
+            steps
+                .take(1)
+                .for_each(|first| first.env.get_or_insert_default().push(own_env(START_ENV, START_KEY)));
+            let mut run = rendered(own_metadata, draft.deadline_secs, pod, &mut secrets);
+            run.name_own_secret(&name);
+            run.into()
+        }
     };
     let pulls = secrets.iter().any(|item| item.key == DOCKER_CONFIG_JSON);
     let plain: Vec<&str> = secrets.iter().filter(|item| item.plain).map(|item| item.key.as_str()).collect();
@@ -169,7 +169,47 @@ pub(crate) fn objects(config: &RunsConfig, run: &RunId, draft: Draft) -> RunObje
         ),
         ..SecretObject::default()
     };
-    RunObjects { job, secret }
+    RunObjects { carrier, secret }
+}
+
+/// The Job of a pod. The deadline is the pod's, so that its log outlives it; the Job's own is later, and counts the time until a node is
+/// found.
+fn job(
+    metadata: ObjectMeta,
+    deadline_secs: u32,
+    mut pod: PodSpec,
+    run: &RunId,
+    secrets: &mut Vec<SecretItem>,
+) -> Job {
+    let name = metadata.name.clone().unwrap_or_default();
+    name_own_secret(&name, &mut pod);
+    if !needs_secret(&pod, &name) {
+        // Nothing may start before its start is complete, or after what it starts with was taken away.
+        secrets.extend(start_item(run));
+        pod.containers[0].env.get_or_insert_default().push(own_env(START_ENV, START_KEY));
+        pod.containers.iter_mut().for_each(|container| name_env(&name, container.env.iter_mut().flatten()));
+    }
+    let deadline = i64::from(deadline_secs);
+    let labels = metadata.labels.clone();
+    Job {
+        metadata,
+        spec: Some(JobSpec {
+            active_deadline_seconds: Some(deadline + WAIT_SECS),
+            backoff_limit: Some(0),
+            ttl_seconds_after_finished: Some(TTL_SECS),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels, ..ObjectMeta::default() }),
+                spec: Some(PodSpec {
+                    active_deadline_seconds: Some(deadline),
+                    restart_policy: Some("Never".to_owned()),
+                    termination_grace_period_seconds: Some(GRACE_SECS),
+                    ..pod
+                }),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
 }
 
 /// Whether a pod needs the Secret of this name to start.
@@ -189,19 +229,37 @@ fn start_item(run: &RunId) -> Option<SecretItem> {
 }
 
 /// Volumes, variables and pull Secrets without a name are of the run's own Secret.
-fn name_own_secret(name: &str, container: &mut Container, pod: &mut PodSpec) {
-    for source in pod.volumes.iter_mut().flatten().filter_map(|volume| volume.secret.as_mut()) {
-        source.secret_name.get_or_insert_with(|| name.to_owned());
-    }
-    for pull in pod.image_pull_secrets.iter_mut().flatten().filter(|pull| pull.name.is_empty()) {
-        name.clone_into(&mut pull.name);
-    }
-    let containers = std::iter::once(container).chain(pod.init_containers.iter_mut().flatten());
-    containers.for_each(|container| name_env(name, container));
+fn name_own_secret(name: &str, pod: &mut PodSpec) {
+    name_volumes(name, pod.volumes.iter_mut().flatten());
+    name_pulls(name, pod.image_pull_secrets.iter_mut().flatten());
+    let containers = pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
+    containers.for_each(|container| name_env(name, container.env.iter_mut().flatten()));
 }
 
-fn name_env(name: &str, container: &mut Container) {
-    let env = container.env.iter_mut().flatten();
+impl PipelineRun {
+    fn name_own_secret(&mut self, name: &str) {
+        let template = &mut self.spec.task_run_template.pod_template;
+        name_pulls(name, template.image_pull_secrets.iter_mut().flatten());
+        for task in &mut self.spec.pipeline_spec.tasks {
+            name_volumes(name, task.task_spec.volumes.iter_mut());
+            task.task_spec.steps.iter_mut().for_each(|step| name_env(name, step.env.iter_mut()));
+        }
+    }
+}
+
+fn name_volumes<'a>(name: &str, volumes: impl Iterator<Item = &'a mut Volume>) {
+    for source in volumes.filter_map(|volume| volume.secret.as_mut()) {
+        source.secret_name.get_or_insert_with(|| name.to_owned());
+    }
+}
+
+fn name_pulls<'a>(name: &str, pulls: impl Iterator<Item = &'a mut LocalObjectReference>) {
+    for pull in pulls.filter(|pull| pull.name.is_empty()) {
+        name.clone_into(&mut pull.name);
+    }
+}
+
+fn name_env<'a>(name: &str, env: impl Iterator<Item = &'a mut EnvVar>) {
     let sources = env.filter_map(|env| env.value_from.as_mut());
     for selector in sources.filter_map(|source| source.secret_key_ref.as_mut()) {
         if selector.name.is_empty() {
@@ -243,12 +301,12 @@ mod tests {
             secrets,
             annotations: BTreeMap::new(),
         };
-        (objects(&RunsConfig::new("builds", "kiops"), &run, draft), run.to_string())
+        (objects(&RunsConfig::new("builds", "kiops"), Kind::Job, &run, draft), run.to_string())
     }
 
     fn env_of(objects: &RunObjects) -> Vec<EnvVar> {
-        let spec = objects.job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-        assert!(needs_secret(spec, objects.secret.metadata.name.as_deref().unwrap()));
+        let spec = objects.job().spec.unwrap().template.spec.unwrap();
+        assert!(needs_secret(&spec, objects.secret.metadata.name.as_deref().unwrap()));
         spec.containers[0].env.clone().unwrap_or_default()
     }
 
@@ -272,6 +330,6 @@ mod tests {
     #[test]
     fn what_stands_in_the_place_of_a_secret_is_known_as_that() {
         let (objects, _) = of(Vec::new(), Vec::new());
-        assert!(is_in_place(&empty_secret(&objects.job)) && !is_in_place(&objects.secret));
+        assert!(is_in_place(&empty_secret(&objects.carrier)) && !is_in_place(&objects.secret));
     }
 }

@@ -9,8 +9,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use kube::api::ObjectMeta;
 
+use super::carrier::Carrier;
 use super::names;
+use super::pipeline::TaskRun;
+use super::pipeline::phase::phase as of_pipeline;
 use super::stop::{Stop, Why};
 
 #[cfg(test)]
@@ -19,9 +23,11 @@ mod tests;
 /// What was seen of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Seen {
-    /// Its Job; `None`: there is none.
-    pub(crate) job: Option<Arc<Job>>,
-    /// The Job's pods.
+    /// Its Job or PipelineRun; `None`: there is none.
+    pub(crate) carrier: Option<Arc<Carrier>>,
+    /// The TaskRun that Tekton made of a PipelineRun.
+    pub(crate) task: Option<Arc<TaskRun>>,
+    /// Its pods.
     pub(crate) pods: Vec<Arc<Pod>>,
     /// Why the Job's controller could make no pod, in the cluster's words.
     pub(crate) refusal: Option<String>,
@@ -61,6 +67,8 @@ pub(crate) enum Reason {
     ImagePull,
     /// The node cannot make the container: a ConfigMap or a Secret of the settings is missing.
     Container,
+    /// Tekton has not taken the PipelineRun.
+    Untaken,
     /// It was stopped, and is not gone yet.
     Stopping,
 }
@@ -75,6 +83,7 @@ impl Reason {
             Self::Unschedulable => "Waiting: no node takes the build",
             Self::ImagePull => "Waiting: the executor's image cannot be pulled",
             Self::Container => "Waiting: the container cannot be made",
+            Self::Untaken => "Waiting: Tekton has not taken the PipelineRun yet",
             Self::Stopping => "Stopping",
         }
     }
@@ -90,6 +99,7 @@ impl Reason {
             }
             Self::ImagePull => "correct the executor's image, or give its pull secret",
             Self::Container => "create what is missing, or correct the executor's settings",
+            Self::Untaken => "look whether Tekton's controller runs",
         }
     }
 }
@@ -124,6 +134,8 @@ pub(crate) enum How {
     NotPrepared { message: String },
     /// The program could not be started at all.
     NotStarted { message: String },
+    /// Tekton made nothing of it, for this reason of its own.
+    NotRun { message: String },
     /// It needed more memory than this limit.
     OutOfMemory { limit: Option<String> },
     /// The node ran out of something and put it out.
@@ -138,10 +150,13 @@ pub(crate) enum How {
 
 /// How a run stands. Once its container has ended, nothing that is seen besides changes the verdict.
 pub(crate) fn phase(seen: &Seen) -> Phase {
-    let Some(job) = seen.job.as_deref().filter(|job| job.metadata.deletion_timestamp.is_none()) else {
-        return lost("its Job was deleted", None);
+    let there = |carrier: &&Carrier| carrier.metadata().deletion_timestamp.is_none();
+    let job = match seen.carrier.as_deref().filter(there) {
+        Some(Carrier::Job(job)) => job,
+        Some(Carrier::PipelineRun(run)) => return of_pipeline(run, seen),
+        None => return lost("what carried it, its Job or PipelineRun, was deleted", None),
     };
-    let stop = Stop::of(job);
+    let stop = Stop::of(&job.metadata);
     let pod = the_pod(seen);
     let status = pod.and_then(status_of);
     let state = status.and_then(|status| status.state.as_ref());
@@ -152,7 +167,7 @@ pub(crate) fn phase(seen: &Seen) -> Phase {
         return lost(reason.clone(), Some(*at));
     }
     if let (Some(pod), true) = (pod, state.is_some_and(|state| state.running.is_some())) {
-        return match ended_at(job).filter(|_| is_stale(pod)) {
+        return match ended_at(&job.metadata).filter(|_| is_stale(pod)) {
             Some(at) if stop.is_some() => over(How::Canceled, Some(at)),
             Some(at) => over(put_out(job, pod), Some(at)),
             None => Phase::Running,
@@ -200,15 +215,33 @@ pub(crate) fn the_pod(seen: &Seen) -> Option<&Pod> {
     seen.pods.iter().map(Arc::as_ref).max_by_key(|pod| rank(pod))
 }
 
-/// Whether the pod's container has ever run.
+/// Whether one of the pod's own containers has ever run.
 pub(crate) fn has_run(pod: &Pod) -> bool {
-    let state = status_of(pod).and_then(|status| status.state.as_ref());
-    state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    own_statuses(pod).any(is_begun)
+}
+
+/// Whether this one of them has.
+pub(crate) fn container_has_run(pod: &Pod, name: &str) -> bool {
+    own_statuses(pod).any(|status| status.name == name && is_begun(status))
+}
+
+fn is_begun(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+/// What is said of the pod's own containers.
+pub(crate) fn own_statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten().filter(|status| names::is_own_container(&status.name))
+}
+
+/// How one of the pod's containers ended.
+pub(crate) fn ended_container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStateTerminated> {
+    terminated(own_statuses(pod).find(|status| status.name == name))
 }
 
 fn status_of(pod: &Pod) -> Option<&ContainerStatus> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == names::CONTAINER)
+    own_statuses(pod).find(|status| status.name == names::CONTAINER)
 }
 
 /// The container before the run's own that failed.
@@ -263,6 +296,11 @@ fn not_started(job: &Job, pod: &Pod, state: Option<&ContainerState>) -> Phase {
             _ => over(put_out(job, pod), None),
         };
     }
+    waits(pod, state)
+}
+
+/// What a pod waits for before its container starts, which is in this state.
+pub(crate) fn waits(pod: &Pod, state: Option<&ContainerState>) -> Phase {
     let before = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_ref());
     // Of several only the next one to run says anything but that it waits for its turn.
     let before = before.into_iter().flatten().filter_map(|status| status.state.as_ref()?.waiting.as_ref());
@@ -297,8 +335,9 @@ fn put_out(job: &Job, pod: &Pod) -> How {
     }
 }
 
-fn ended_at(job: &Job) -> Option<Timestamp> {
-    job.metadata.annotations.as_ref()?.get(names::ENDED)?.parse().ok()
+/// When somebody wrote down that everything of it has ended.
+pub(crate) fn ended_at(carrier: &ObjectMeta) -> Option<Timestamp> {
+    carrier.annotations.as_ref()?.get(names::ENDED)?.parse().ok()
 }
 
 fn without_pod(job: &Job, refusal: Option<&str>) -> Phase {
@@ -331,7 +370,12 @@ fn deadline(job: &Job) -> How {
 }
 
 fn memory_limit(pod: &Pod) -> Option<String> {
-    let container = pod.spec.as_ref()?.containers.iter().find(|one| one.name == names::CONTAINER)?;
+    memory_limit_of(pod, names::CONTAINER)
+}
+
+/// How much memory one of a pod's containers may take.
+pub(crate) fn memory_limit_of(pod: &Pod, container: &str) -> Option<String> {
+    let container = pod.spec.as_ref()?.containers.iter().find(|one| one.name == container)?;
     Some(container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.clone())
 }
 
@@ -351,26 +395,26 @@ fn is_disrupted(pod: &Pod) -> bool {
     by_reason || condition(pod, "DisruptionTarget").is_some_and(|(status, _)| status == "True")
 }
 
-fn pod_reason(pod: &Pod) -> Option<&str> {
+pub(crate) fn pod_reason(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.reason.as_deref()
 }
 
-fn pod_message(pod: &Pod) -> String {
+pub(crate) fn pod_message(pod: &Pod) -> String {
     pod.status.as_ref().and_then(|status| status.message.clone()).unwrap_or_default()
 }
 
-fn words(reason: &str, detail: &str) -> String {
+pub(crate) fn words(reason: &str, detail: &str) -> String {
     if detail.is_empty() { reason.to_owned() } else { format!("{reason}: {detail}") }
 }
 
-fn waiting(reason: Reason, detail: impl Into<String>) -> Phase {
+pub(crate) fn waiting(reason: Reason, detail: impl Into<String>) -> Phase {
     Phase::Waiting(Waiting { reason, detail: detail.into() })
 }
 
-fn lost(reason: impl Into<String>, at: Option<Timestamp>) -> Phase {
+pub(crate) fn lost(reason: impl Into<String>, at: Option<Timestamp>) -> Phase {
     over(How::Lost { reason: reason.into() }, at)
 }
 
-const fn over(how: How, at: Option<Timestamp>) -> Phase {
+pub(crate) const fn over(how: How, at: Option<Timestamp>) -> Phase {
     Phase::Over(End { how, at })
 }

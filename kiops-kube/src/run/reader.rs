@@ -1,9 +1,9 @@
 //! What turns the lines of one kind of program into stages, steps, text and an outcome. Pure.
 
-use k8s_openapi::api::batch::v1::Job;
 use kiops_core::run::{RunEvent, RunOutcome, RunResult};
 use kiops_core::stage::{Failure, FailureKind, Stage};
 
+use super::carrier::Carrier;
 use super::clone::not_fetched;
 use super::phase::{End, How};
 
@@ -20,6 +20,11 @@ pub(crate) struct Reading {
 pub(crate) trait Reader: Send + std::fmt::Debug {
     /// The stage that the run is in.
     fn stage(&self) -> Stage;
+
+    /// The next container's log begins; not told of the first one's.
+    fn begin(&mut self, _container: &str) -> Reading {
+        Reading::default()
+    }
 
     /// The next line.
     fn read(&mut self, line: &str) -> Reading;
@@ -48,8 +53,8 @@ pub(crate) trait Reader: Send + std::fmt::Debug {
     }
 }
 
-/// Makes the reader of a run from its Job.
-pub(crate) type NewReader = fn(&Job) -> Box<dyn Reader>;
+/// Makes the reader of a run from what carries it.
+pub(crate) type NewReader = fn(&Carrier) -> Box<dyn Reader>;
 
 /// The status of a program that was killed. What is canceled, late, or ended with its node is told as that before; what is left is the
 /// kernel, for memory. A node does not always say so itself: containerd 1.6 may learn of it after the container's end, and of one process among
@@ -90,6 +95,14 @@ pub(crate) fn outcome(reader: &dyn Reader, end: &End) -> RunOutcome {
         }
         How::NotPrepared { message } => RunOutcome::Failed(not_fetched(message)),
         How::NotStarted { message } => RunOutcome::Failed(reader.not_started(message)),
+        How::NotRun { message } => RunOutcome::Failed(
+            Failure::new(
+                stage,
+                FailureKind::ExecutorUnavailable,
+                format!("Tekton did not run it: {message}"),
+            )
+            .with_remedy("look at the PipelineRun, and whether Tekton takes this version of it"),
+        ),
         How::OutOfMemory { limit } => failed(
             FailureKind::OutOfMemory,
             match limit {

@@ -1,10 +1,12 @@
-//! Why a run was stopped before its end, as it is kept at its Job.
+//! Why a run was stopped before its end, as it is kept at what carries it.
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
+use super::carrier::Kind;
 use super::names;
+use super::pipeline::pipeline_run;
 
 /// The annotation [`names::STOP`]. Once it is there, the run starts nothing any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,20 +28,28 @@ pub(crate) enum Why {
 }
 
 impl Stop {
-    /// What the Job says. An annotation that cannot be read counts as canceled: somebody wanted it stopped.
-    pub(crate) fn of(job: &Job) -> Option<Self> {
-        let text = job.metadata.annotations.as_ref()?.get(names::STOP)?;
+    /// What the Job or PipelineRun says. An annotation that cannot be read counts as canceled: somebody wanted it stopped.
+    pub(crate) fn of(carrier: &ObjectMeta) -> Option<Self> {
+        let text = carrier.annotations.as_ref()?.get(names::STOP)?;
         let unread = || Self { at: Timestamp::UNIX_EPOCH, why: Why::Canceled };
         Some(serde_json::from_str(text).unwrap_or_else(|_| unread()))
     }
 
-    /// The change to a Job that stops it; `no_pods`: and lets its controller start none.
-    pub(crate) fn patch(&self, no_pods: bool) -> serde_json::Value {
+    /// The change to a Job or PipelineRun that stops it; `no_pods`: and lets its controller start none.
+    pub(crate) fn patch(&self, kind: Kind, no_pods: bool) -> serde_json::Value {
         let text = serde_json::to_string(self).unwrap_or_default();
         let mut patch = serde_json::json!({ "metadata": { "annotations": { names::STOP: text } } });
         if no_pods {
-            patch["spec"] = serde_json::json!({ "parallelism": 0 });
+            patch["spec"] = no_more_pods(kind);
         }
         patch
+    }
+}
+
+/// The change to a specification after which its controller starts no pod.
+pub(crate) fn no_more_pods(kind: Kind) -> serde_json::Value {
+    match kind {
+        Kind::Job => serde_json::json!({ "parallelism": 0 }),
+        Kind::PipelineRun => serde_json::json!({ "status": pipeline_run::CANCELED }),
     }
 }

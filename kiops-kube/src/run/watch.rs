@@ -1,17 +1,19 @@
-//! The one watch over all runs: their Jobs, their pods, and what keeps a Job from having a pod.
+//! The one watch over all runs: their Jobs or PipelineRuns, their pods, and what keeps a Job from having a pod.
 //!
 //! Every run has a channel of its own, so that a change wakes only those who follow that run.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event as KubeEvent, Pod};
 use kiops_core::name::RunId;
 use kiops_core::{Error, ErrorKind, Result, Retry};
+use kube::api::ObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -20,20 +22,33 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::carrier::{Carrier, Kind};
 use super::phase::Seen;
+use super::pipeline::{PipelineRun, TaskRun, pipeline_run};
 use super::{RunsConfig, names};
 use crate::cluster::{Access, Cluster};
+
+mod kinds;
 
 /// What is known of all runs, kept up to date.
 #[derive(Debug)]
 pub(crate) struct Watch {
     table: Arc<Table>,
-    tasks: [AbortHandle; 3],
+    cluster: Cluster,
+    config: RunsConfig,
+    _pods: Task,
+    /// Begun by the first run of their kind: a cluster need not have Tekton, nor kiops a right to Jobs.
+    jobs: OnceLock<[Task; 2]>,
+    pipelines: OnceLock<[Task; 2]>,
 }
 
-impl Drop for Watch {
+/// A task that ends with its handle.
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Drop for Task {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.0.abort();
     }
 }
 
@@ -50,53 +65,74 @@ struct Rows {
     by_job: HashMap<String, String>,
 }
 
-/// What was listed whole at least once, and why it is not.
+/// Which resources were listed whole at least once, and why others are not.
 #[derive(Debug, Clone, Default)]
 struct Synced {
-    jobs: bool,
-    pods: bool,
-    refused: Option<Arc<Error>>,
+    listed: HashSet<&'static str>,
+    refused: HashMap<&'static str, Arc<Error>>,
+}
+
+impl Kind {
+    /// What must be known of its runs.
+    const fn watched(self) -> &'static [&'static str] {
+        match self {
+            Self::Job => &["jobs", "pods"],
+            Self::PipelineRun => &[pipeline_run::RESOURCE, pipeline_run::TASK_RUNS, "pods"],
+        }
+    }
 }
 
 impl Watch {
     /// Starts watching. Needs a tokio runtime.
     pub(crate) fn start(cluster: &Cluster, config: &RunsConfig) -> Self {
         let table = Arc::new(Table { rows: Mutex::default(), synced: watch::Sender::default() });
-        let (client, namespace) = (cluster.client(), config.namespace.as_str());
-        let ours = watcher::Config::default().labels(&names::selector(config));
-        let refusals = watcher::Config::default().fields("involvedObject.kind=Job,reason=FailedCreate");
-        let jobs = Kind { api: Api::<Job>::namespaced(client.clone(), namespace), config: ours.clone() };
-        let pods = Kind { api: Api::<Pod>::namespaced(client.clone(), namespace), config: ours };
-        let events = Kind { api: Api::<KubeEvent>::namespaced(client.clone(), namespace), config: refusals };
-        let place = |resource| Place { cluster: cluster.clone(), namespace: namespace.to_owned(), resource };
-        let tasks = [
-            tokio::spawn(follow(jobs, Arc::clone(&table), place("jobs"))),
-            tokio::spawn(follow(pods, Arc::clone(&table), place("pods"))),
-            tokio::spawn(follow(events, Arc::clone(&table), place("events"))),
-        ];
-        Self { table, tasks: tasks.map(|task| task.abort_handle()) }
+        let _pods = follow_all::<Pod>(cluster, config, &table);
+        let (cluster, config) = (cluster.clone(), config.clone());
+        Self { table, cluster, config, _pods, jobs: OnceLock::new(), pipelines: OnceLock::new() }
     }
 
-    /// Resolves when all Jobs and pods were listed once. What may pass is waited for.
+    /// Resolves when everything of the runs of this kind was listed once. What may pass is waited for.
     ///
     /// # Errors
     /// What the cluster refuses for good, and after `patience` what it answered last, or `Timeout`.
-    pub(crate) async fn ready(&self, patience: Duration) -> Result<()> {
+    pub(crate) async fn ready(&self, kind: Kind, patience: Duration) -> Result<()> {
+        self.begin(kind);
+        let is_listed = |now: &Synced| kind.watched().iter().all(|resource| now.listed.contains(resource));
+        let refusal = |now: &Synced| {
+            let mut refused = kind.watched().iter().filter_map(|resource| now.refused.get(resource));
+            refused.next().cloned()
+        };
         let mut synced = self.table.synced.subscribe();
         let settled = synced.wait_for(|now| {
-            (now.jobs && now.pods) || now.refused.as_ref().is_some_and(|error| error.retry() == Retry::Never)
+            is_listed(now) || refusal(now).is_some_and(|error| error.retry() == Retry::Never)
         });
         let settled = tokio::time::timeout(patience, settled).await;
         let settled = settled.ok().and_then(std::result::Result::ok).map(|found| found.clone());
         let found = settled.unwrap_or_else(|| self.table.synced.borrow().clone());
-        match found.refused {
-            _ if found.jobs && found.pods => Ok(()),
+        match refusal(&found) {
+            _ if is_listed(&found) => Ok(()),
             Some(error) => Err(error.told_again()),
             None => {
                 let text = "the runs of the cluster were not listed in time";
-                Err(Error::new(ErrorKind::Timeout, "watch jobs", text).with_retry(Retry::Maybe))
+                Err(Error::new(ErrorKind::Timeout, format!("watch {}", kind.resource()), text)
+                    .with_retry(Retry::Maybe))
             }
         }
+    }
+
+    fn begin(&self, kind: Kind) {
+        let (cluster, config, table) = (&self.cluster, &self.config, &self.table);
+        match kind {
+            Kind::Job => self.jobs.get_or_init(|| {
+                [follow_all::<Job>(cluster, config, table), follow_all::<KubeEvent>(cluster, config, table)]
+            }),
+            Kind::PipelineRun => self.pipelines.get_or_init(|| {
+                [
+                    follow_all::<PipelineRun>(cluster, config, table),
+                    follow_all::<TaskRun>(cluster, config, table),
+                ]
+            }),
+        };
     }
 
     /// What is seen of a run, now and from now on.
@@ -107,14 +143,14 @@ impl Watch {
         rows.row(run.as_str()).subscribe()
     }
 
-    /// Every run of this runner that has a Job, and what is seen of it.
+    /// Every run of this runner that has a Job or PipelineRun, and what is seen of it.
     pub(crate) fn all(&self, runner: &str) -> Vec<(RunId, Seen)> {
         let rows = self.table.rows();
-        let of_runner = |job: &Job| label(job, names::RUNNER) == Some(runner);
+        let of_runner = |metadata: &ObjectMeta| label_of(metadata, names::RUNNER) == Some(runner);
         let known = rows.runs.iter().filter_map(|(run, row)| {
             let seen = row.borrow().clone();
-            let job = seen.job.as_deref().filter(|job| job.metadata.deletion_timestamp.is_none())?;
-            if !of_runner(job) {
+            let metadata = seen.carrier.as_deref()?.metadata();
+            if metadata.deletion_timestamp.is_some() || !of_runner(metadata) {
                 return None;
             }
             Some((RunId::parse(run).ok()?, seen))
@@ -137,118 +173,72 @@ impl Rows {
     fn change(&mut self, run: &str, change: impl FnOnce(&mut Seen)) {
         self.row(run).send_modify(change);
     }
+
+    fn carrier_deleted(&mut self, metadata: &ObjectMeta) {
+        let Some(run) = label_of(metadata, names::RUN) else { return };
+        self.change(run, |seen| {
+            if seen.carrier.as_ref().is_some_and(|carrier| carrier.metadata().uid == metadata.uid) {
+                (seen.carrier, seen.refusal) = (None, None);
+            }
+        });
+    }
+
+    fn only_carriers(&mut self, kind: Kind, uids: &HashSet<String>) {
+        let gone = |carrier: &Arc<Carrier>| carrier.kind() == kind && !kept(carrier.metadata(), uids);
+        for row in self.runs.values() {
+            row.send_if_modified(|seen| {
+                let gone = seen.carrier.as_ref().is_some_and(gone);
+                if gone {
+                    (seen.carrier, seen.refusal) = (None, None);
+                }
+                gone
+            });
+        }
+    }
 }
 
 /// What is kept of one kind of object.
-trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {
+trait Watched:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// What it is called, in the words of RBAC.
+    const RESOURCE: &'static str;
     /// The object is there, like this.
     fn applied(self, rows: &mut Rows);
     /// The object is gone.
     fn deleted(&self, rows: &mut Rows);
     /// Every object of this kind that is kept is gone, but those with these uids.
     fn only(rows: &mut Rows, uids: &HashSet<String>);
-    fn synced(_: &mut Synced) {}
-    /// Whether runs can be followed without this kind.
-    const NEEDED: bool = true;
-}
-
-impl Watched for Job {
-    fn applied(self, rows: &mut Rows) {
-        let Some(run) = label(&self, names::RUN).map(str::to_owned) else { return };
-        let name = self.metadata.name.clone().unwrap_or_default();
-        rows.by_job.insert(name, run.clone());
-        rows.change(&run, |seen| seen.job = Some(Arc::new(self)));
-    }
-
-    fn deleted(&self, rows: &mut Rows) {
-        let Some(run) = label(self, names::RUN) else { return };
-        rows.by_job.remove(self.metadata.name.as_deref().unwrap_or_default());
-        rows.change(run, |seen| {
-            if seen.job.as_ref().is_some_and(|job| job.metadata.uid == self.metadata.uid) {
-                (seen.job, seen.refusal) = (None, None);
-            }
-        });
-    }
-
-    fn only(rows: &mut Rows, uids: &HashSet<String>) {
-        for row in rows.runs.values() {
-            row.send_if_modified(|seen| {
-                let gone = seen.job.as_ref().is_some_and(|job| !kept(job.as_ref(), uids));
-                if gone {
-                    (seen.job, seen.refusal) = (None, None);
-                }
-                gone
-            });
-        }
-    }
-
-    fn synced(synced: &mut Synced) {
-        synced.jobs = true;
+    /// Which objects are asked for.
+    fn wanted(config: &RunsConfig) -> watcher::Config {
+        watcher::Config::default().labels(&names::selector(config))
     }
 }
 
-impl Watched for Pod {
-    fn applied(self, rows: &mut Rows) {
-        let Some(run) = label(&self, names::RUN).map(str::to_owned) else { return };
-        rows.change(&run, |seen| {
-            seen.pods.retain(|pod| pod.metadata.uid != self.metadata.uid);
-            seen.pods.push(Arc::new(self));
-        });
-    }
-
-    fn deleted(&self, rows: &mut Rows) {
-        let Some(run) = label(self, names::RUN) else { return };
-        rows.change(run, |seen| seen.pods.retain(|pod| pod.metadata.uid != self.metadata.uid));
-    }
-
-    fn only(rows: &mut Rows, uids: &HashSet<String>) {
-        for row in rows.runs.values() {
-            row.send_if_modified(|seen| {
-                let before = seen.pods.len();
-                seen.pods.retain(|pod| kept(pod.as_ref(), uids));
-                seen.pods.len() != before
-            });
-        }
-    }
-
-    fn synced(synced: &mut Synced) {
-        synced.pods = true;
-    }
-}
-
-impl Watched for KubeEvent {
-    fn applied(self, rows: &mut Rows) {
-        let job = self.involved_object.name.as_deref().unwrap_or_default();
-        let Some(run) = rows.by_job.get(job).cloned() else { return };
-        let message = self.message.unwrap_or_default();
-        rows.change(&run, |seen| seen.refusal = Some(message));
-    }
-
-    // Events go after an hour; what they said is true until there is a pod.
-    fn deleted(&self, _: &mut Rows) {}
-    fn only(_: &mut Rows, _: &HashSet<String>) {}
-    const NEEDED: bool = false;
-}
-
-/// What is watched of one kind.
-struct Kind<K> {
-    api: Api<K>,
-    config: watcher::Config,
-}
-
-/// Where it is watched.
+/// Where something is watched.
 struct Place {
     cluster: Cluster,
     namespace: String,
-    resource: &'static str,
+}
+
+fn follow_all<K: Watched>(cluster: &Cluster, config: &RunsConfig, table: &Arc<Table>) -> Task {
+    let api = Api::<K>::namespaced(cluster.client().clone(), &config.namespace);
+    let place = Place { cluster: cluster.clone(), namespace: config.namespace.clone() };
+    Task(tokio::spawn(follow(api, K::wanted(config), Arc::clone(table), place)).abort_handle())
 }
 
 /// Takes in what a watch says for as long as the process lives; the watch itself reconnects, and lists anew when its stream says 410.
-async fn follow<K: Watched>(kind: Kind<K>, table: Arc<Table>, place: Place) {
+async fn follow<K: Watched>(api: Api<K>, wanted: watcher::Config, table: Arc<Table>, place: Place) {
     let mut listed = HashSet::new();
     let mut pauses = Pauses::default();
     loop {
-        let watch = watcher(kind.api.clone(), kind.config.clone()).backoff(pauses.clone());
+        let watch = watcher(api.clone(), wanted.clone()).backoff(pauses.clone());
         let mut events = std::pin::pin!(watch);
         while let Some(event) = events.next().await {
             match event {
@@ -274,11 +264,13 @@ fn is_too_old(error: &watcher::Error) -> bool {
 }
 
 fn interrupted<K: Watched>(error: &watcher::Error, table: &Table, place: &Place) {
-    let error = in_words(error, place);
-    tracing::warn!(%error, resource = place.resource, "the watch over runs is interrupted");
+    let error = in_words::<K>(error, place);
+    tracing::warn!(%error, resource = K::RESOURCE, "the watch over runs is interrupted");
     // A watch whose time is past is listed anew.
-    if K::NEEDED && error.kind() != ErrorKind::Conflict {
-        table.synced.send_modify(|synced| synced.refused = Some(Arc::new(error)));
+    if error.kind() != ErrorKind::Conflict {
+        table.synced.send_modify(|synced| {
+            synced.refused.insert(K::RESOURCE, Arc::new(error));
+        });
     }
 }
 
@@ -318,8 +310,8 @@ fn take<K: Watched>(table: &Table, event: Event<K>, listed: &mut HashSet<String>
             drop(rows);
             listed.clear();
             table.synced.send_modify(|synced| {
-                K::synced(synced);
-                synced.refused = None;
+                synced.listed.insert(K::RESOURCE);
+                synced.refused.remove(K::RESOURCE);
             });
         }
         Event::Apply(object) => trimmed(object).applied(&mut rows),
@@ -334,16 +326,19 @@ fn trimmed<K: Resource>(mut object: K) -> K {
 }
 
 fn label<'a, K: Resource>(object: &'a K, key: &str) -> Option<&'a str> {
-    object.meta().labels.as_ref()?.get(key).map(String::as_str)
+    label_of(object.meta(), key)
 }
 
-fn kept<K: Resource>(object: &K, uids: &HashSet<String>) -> bool {
-    object.meta().uid.as_ref().is_some_and(|uid| uids.contains(uid))
+fn label_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn in_words(error: &watcher::Error, place: &Place) -> Error {
-    let of =
-        |verb, error| Access::to(verb, place.resource, &place.namespace).error(place.cluster.name(), error);
+fn kept(metadata: &ObjectMeta, uids: &HashSet<String>) -> bool {
+    metadata.uid.as_ref().is_some_and(|uid| uids.contains(uid))
+}
+
+fn in_words<K: Watched>(error: &watcher::Error, place: &Place) -> Error {
+    let of = |verb, error| Access::to(verb, K::RESOURCE, &place.namespace).error(place.cluster.name(), error);
     match error {
         watcher::Error::InitialListFailed(error) => of("list", error),
         watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => of("watch", error),
@@ -354,8 +349,6 @@ fn in_words(error: &watcher::Error, place: &Place) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use kube::api::ObjectMeta;
-
     use super::*;
 
     fn metadata(run: &str, name: &str) -> ObjectMeta {
@@ -383,7 +376,7 @@ mod tests {
 
     fn seen(table: &Table, run: &str) -> (bool, usize, Option<String>) {
         let seen = table.rows().row(run).borrow().clone();
-        (seen.job.is_some(), seen.pods.len(), seen.refusal)
+        (seen.carrier.is_some(), seen.pods.len(), seen.refusal)
     }
 
     fn list<K: Watched>(table: &Table, objects: Vec<K>) {
@@ -403,7 +396,7 @@ mod tests {
         list(&table, vec![pod("a", "a-2")]);
         assert_eq!((seen(&table, "a"), seen(&table, "b")), ((false, 1, None), (true, 0, None)));
         let synced = table.synced.borrow().clone();
-        assert!(synced.jobs && synced.pods);
+        assert_eq!(synced.listed, ["jobs", "pods"].into());
     }
 
     #[test]

@@ -27,4 +27,5 @@ mod python;
 mod render;
 mod schema;
 mod secrets;
+mod tekton;
 mod together;

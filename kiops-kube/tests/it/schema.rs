@@ -57,7 +57,10 @@ fn documents(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
                 let text = std::fs::read_to_string(&path).unwrap();
                 // Before it is what made it.
                 let (_, document) = text.split_once("\n---\n").unwrap();
-                found.push((path, document.to_owned()));
+                // Tekton's objects are none of Kubernetes' own.
+                if !document.contains("apiVersion: tekton.dev/") {
+                    found.push((path, document.to_owned()));
+                }
             }
             Some("yaml") => found.push((path.clone(), std::fs::read_to_string(&path).unwrap())),
             _ => {}

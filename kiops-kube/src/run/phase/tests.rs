@@ -3,13 +3,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn job(status: Value, annotations: Value) -> Arc<Job> {
+fn job(status: Value, annotations: Value) -> Arc<Carrier> {
     let job = json!({
         "metadata": { "name": "b", "annotations": annotations },
         "spec": { "template": { "spec": { "containers": [], "activeDeadlineSeconds": 60 } } },
         "status": status,
     });
-    Arc::new(serde_json::from_value(job).unwrap())
+    Arc::new(serde_json::from_value::<Job>(job).unwrap().into())
 }
 
 fn pod(spec: Value, status: Value) -> Arc<Pod> {
@@ -32,7 +32,8 @@ fn ended(exit: i32, reason: &str, message: &str) -> Value {
 }
 
 fn seen(pod: Option<Arc<Pod>>) -> Seen {
-    Seen { job: Some(job(json!({}), json!({}))), pods: pod.into_iter().collect(), refusal: None }
+    let carrier = Some(job(json!({}), json!({})));
+    Seen { carrier, pods: pod.into_iter().collect(), ..Seen::default() }
 }
 
 fn with_state(pod_status: Value, state: Value) -> Seen {
@@ -56,7 +57,7 @@ fn waits_for(seen: &Seen) -> (Reason, String) {
 }
 
 fn stopped(mut seen: Seen, stop: &str) -> Seen {
-    seen.job = Some(job(json!({}), json!({ "kiops.dev/stop": stop })));
+    seen.carrier = Some(job(json!({}), json!({ "kiops.dev/stop": stop })));
     seen
 }
 
@@ -122,7 +123,7 @@ fn a_pod_is_not_over_while_its_container_runs_whatever_its_phase_says() {
         if let Some(stop) = stop {
             marks["kiops.dev/stop"] = stop.into();
         }
-        Seen { job: Some(job(json!({}), marks)), ..seen.clone() }
+        Seen { carrier: Some(job(json!({}), marks)), ..seen.clone() }
     };
     assert_eq!(how(&marked(None)), How::Deadline { seconds: Some(60) });
     assert_eq!(how(&marked(Some(CANCELED))), How::Canceled);
@@ -163,7 +164,7 @@ fn a_used_up_quota_is_told_from_other_refusals() {
 #[test]
 fn a_job_without_a_pod_is_lost_late_or_waiting() {
     let with = |kind: &str, reason: &str| Seen {
-        job: Some(job(
+        carrier: Some(job(
             json!({ "conditions": [{ "type": kind, "status": "True", "reason": reason }] }),
             json!({}),
         )),
@@ -242,7 +243,7 @@ proptest! {
         if state.get("terminated").is_some() {
             prop_assert!(matches!(was, Phase::Over(_)));
             let status = json!({ "conditions": [{ "type": condition, "status": "True", "reason": "BackoffLimitExceeded" }] });
-            let after = Seen { job: Some(job(status, json!({}))), refusal, ..before };
+            let after = Seen { carrier: Some(job(status, json!({}))), refusal, ..before };
             prop_assert_eq!(phase(&after), was);
         }
     }

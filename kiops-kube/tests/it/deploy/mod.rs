@@ -1,6 +1,6 @@
 //! Deploying to the real cluster.
 
-mod account;
+pub(crate) mod account;
 mod conformance;
 mod existing;
 mod faults;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Behaves like Kaniko's executor where a run is followed from outside: arguments, log, exit statuses, the digest file before the
-# push. It clones nothing and builds nothing; KIND says what happens, REGISTRY where "pushes" go.
+# push. It clones nothing and builds nothing; KIND says what happens, REGISTRY where "pushes" go. What is built into a folder is pushed from
+# there by `push`.
 kind=passes
 for arg in "$@"; do
     case $arg in
@@ -8,6 +9,7 @@ for arg in "$@"; do
         --dockerfile=*) dockerfile=${arg#*=} ;;
         --destination=*) destination=${arg#*=} ;;
         --digest-file=*) digest_file=${arg#*=} ;;
+        --oci-layout-path=*) layout=${arg#*=} ;;
         --cache-repo=*) cache=${arg#*=} ;;
         --build-arg=KIND=*) kind=${arg#*=KIND=} ;;
         --build-arg=REGISTRY=*) registry=${arg#*=REGISTRY=} ;;
@@ -30,11 +32,29 @@ fail() {
 
 [ "$USER" = root ] || fail 1 'error building image: user: Current requires cgo or $USER set in environment'
 
+push() {
+    say "Pushing image to $destination"
+    nap "$1"
+    answer=$(printf '%s\n%s\n' "$destination" "$text" | nc -w 5 "${registry%:*}" "${registry#*:}")
+    [ "$answer" = "$digest" ] || fail 1 "$2: failed to push to destination $destination: unexpected EOF"
+    say "Pushed ${destination%:*}@$digest"
+}
+
+if [ "$1" = push ]; then
+    layout=$2
+    text=$(cat "$layout/index.json") registry=$(cat "$layout/registry")
+    digest=sha256:$(printf %s "$text" | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$layout/kind")" = no-push ] && fail 1 'Error: checking push permissions: POST https://registry.invalid/v2/: UNAUTHORIZED: unauthorized to access repository'
+    # That a step began is told some time after it has.
+    push 6 'Error: pushing image'
+    exit 0
+fi
+
 printf 'Enumerating objects: 3, done.\nCounting objects:  33%% (1/3)\rCounting objects: 100%% (3/3), done.\n'
 case $kind in
     no-clone) fail 1 'Error: error resolving source context: authentication required: Repository not found.' ;;
     no-dockerfile) fail 1 'Error: error resolving dockerfile path: please provide a valid path to a Dockerfile within the build context with --dockerfile' ;;
-    no-push) fail 1 "error checking push permissions -- make sure you entered the correct tag name, and that you are authenticated correctly, and try again: checking push permission for \"$destination\": POST https://registry.invalid/v2/: UNAUTHORIZED: unauthorized to access repository" ;;
+    no-push) [ -n "$layout" ] || fail 1 "error checking push permissions -- make sure you entered the correct tag name, and that you are authenticated correctly, and try again: checking push permission for \"$destination\": POST https://registry.invalid/v2/: UNAUTHORIZED: unauthorized to access repository" ;;
 esac
 
 say 'Retrieving image manifest registry.local/base:1'
@@ -67,15 +87,18 @@ case $kind in
 esac
 say 'Taking snapshot of full filesystem...'
 
-text="{\"made\":\"$context $dockerfile $destination\"}"
+# What has no name of its own yet is like nothing else.
+[ -z "$destination" ] && unique=$(cat /proc/sys/kernel/random/uuid)
+text="{\"made\":\"$context $dockerfile $destination$unique\"}"
 digest=sha256:$(printf %s "$text" | sha256sum | cut -d' ' -f1)
 [ -n "$digest_file" ] && printf %s "$digest" >"$digest_file"
+if [ -n "$layout" ]; then
+    printf %s "$text" >"$layout/index.json"
+    printf %s "$registry" >"$layout/registry"
+    printf %s "$kind" >"$layout/kind"
+fi
 if [ -z "$destination" ]; then
     say 'Skipping push to container registry due to --no-push flag'
     exit 0
 fi
-say "Pushing image to $destination"
-nap 1.5
-answer=$(printf '%s\n%s\n' "$destination" "$text" | nc -w 5 "${registry%:*}" "${registry#*:}")
-[ "$answer" = "$digest" ] || fail 1 "error pushing image: failed to push to destination $destination: unexpected EOF"
-say "Pushed ${destination%:*}@$digest"
+push 1.5 'error pushing image'
