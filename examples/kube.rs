@@ -4,6 +4,7 @@
 //! cargo run --example kube -- --context dev doctor shop
 //! cargo run --example kube -- build spec.json --clone https://git.example.com/team/shop.git --dockerfile Dockerfile --follow
 //! cargo run --example kube -- build spec.json --clone https://git.example.com/team/shop.git --executor buildkit --settings buildkit.json
+//! cargo run --example kube -- build spec.json --clone https://git.example.com/team/shop.git --executor tekton --follow
 //! cargo run --example kube -- logs b-0123-1 --follow
 //! cargo run --example kube -- render-network --builds kiops-builds
 //! cargo run --example kube -- create-secret --service shop --host harbor.example.com --username 'robot$ci' --password-env PASSWORD
@@ -64,7 +65,7 @@ enum Call {
         #[command(flatten)]
         images: Images,
     },
-    /// Prints the Job that would build, without its Secret.
+    /// Prints the Job or PipelineRun that would build, without its Secret.
     RenderBuild {
         #[command(flatten)]
         source: Source,

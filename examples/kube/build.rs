@@ -1,4 +1,4 @@
-//! Builds with Kaniko or BuildKit.
+//! Builds with Kaniko, BuildKit or Tekton.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,11 @@ use kiops_core::provider::{CloneAccess, CloneCredential};
 use kiops_core::run::{ObservedState, RunEvent, RunInputs, RunOutcome, SourceAccess};
 use kiops_core::stream::ByteStream;
 use kiops_core::{Error, ErrorKind, Result};
-use kiops_kube::{BuildKitConfig, BuildKitExecutor, KanikoConfig, KanikoExecutor, Runs, RunsConfig, yaml};
+use kiops_kube::doctor::{Examination, RUN_RIGHTS, TEKTON_RIGHTS};
+use kiops_kube::{
+    BuildKitConfig, BuildKitExecutor, KanikoConfig, KanikoExecutor, Runs, RunsConfig, TektonConfig,
+    TektonExecutor, yaml,
+};
 use serde::de::DeserializeOwned;
 
 use super::connect::{Connection, secret_of};
@@ -49,12 +53,14 @@ enum Kind {
     Kaniko,
     #[value(name = "buildkit")]
     BuildKit,
+    Tekton,
 }
 
 /// What builds, set up.
 enum Executor {
     Kaniko(KanikoExecutor),
     BuildKit(BuildKitExecutor),
+    Tekton(TektonExecutor),
 }
 
 impl Executor {
@@ -62,6 +68,7 @@ impl Executor {
         match self {
             Self::Kaniko(executor) => executor,
             Self::BuildKit(executor) => executor,
+            Self::Tekton(executor) => executor,
         }
     }
 }
@@ -92,8 +99,13 @@ pub(crate) struct Source {
 }
 
 impl Builds {
-    pub(crate) const fn namespace(&self) -> &DnsLabel {
-        &self.builds
+    /// What is to be looked at where these builds are.
+    pub(crate) fn examination(&self) -> Examination {
+        let builds = [self.builds.clone()];
+        match self.executor {
+            Kind::Kaniko | Kind::BuildKit => Examination::of(builds, RUN_RIGHTS.iter().copied()),
+            Kind::Tekton => Examination::of(builds, TEKTON_RIGHTS.iter().copied()).with_tekton(),
+        }
     }
 
     async fn runs(&self, connection: &Connection) -> Result<Runs> {
@@ -116,6 +128,10 @@ impl Builds {
                 let config: BuildKitConfig = settings.map(read).transpose()?.unwrap_or_default();
                 Executor::BuildKit(BuildKitExecutor::new(config, &runs)?)
             }
+            Kind::Tekton => {
+                let config: TektonConfig = settings.map(read).transpose()?.unwrap_or_default();
+                Executor::Tekton(TektonExecutor::new(config, &runs)?)
+            }
         })
     }
 
@@ -123,12 +139,18 @@ impl Builds {
         let executor = self.executor(connection).await?;
         let (run, spec, inputs) = source.build(executor.any())?;
         let access = inputs.source.clone_access().await?;
-        let job = match &executor {
-            Executor::Kaniko(executor) => executor.job(&run, &spec, &access, &inputs)?,
-            Executor::BuildKit(executor) => executor.job(&run, &spec, &access, &inputs)?,
-        };
         let mut text = String::new();
-        yaml::push_document(&mut text, &job)?;
+        match &executor {
+            Executor::Kaniko(executor) => {
+                yaml::push_document(&mut text, &executor.job(&run, &spec, &access, &inputs)?)?;
+            }
+            Executor::BuildKit(executor) => {
+                yaml::push_document(&mut text, &executor.job(&run, &spec, &access, &inputs)?)?;
+            }
+            Executor::Tekton(executor) => {
+                yaml::push_document(&mut text, &executor.pipeline_run(&run, &spec, &access, &inputs)?)?;
+            }
+        }
         write(&text)
     }
 

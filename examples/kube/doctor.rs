@@ -3,7 +3,7 @@
 use clap::Args;
 use kiops_core::name::DnsLabel;
 use kiops_core::{Error, ErrorKind, Result};
-use kiops_kube::doctor::{DEPLOY_RIGHTS, Examination, RUN_RIGHTS, Verdict, examine};
+use kiops_kube::doctor::{DEPLOY_RIGHTS, Verdict, examine};
 
 use super::build::Builds;
 use super::connect::Connection;
@@ -18,8 +18,7 @@ pub(crate) struct Doctor {
 impl Doctor {
     pub(crate) async fn make(self, connection: &Connection, builds: &Builds) -> Result<()> {
         let cluster = connection.open().await?;
-        let builds = [builds.namespace().clone()];
-        let mut examination = Examination::of(builds, RUN_RIGHTS.iter().copied());
+        let mut examination = builds.examination();
         if !self.namespaces.is_empty() {
             examination = examination.and(self.namespaces, DEPLOY_RIGHTS.iter().copied());
         }

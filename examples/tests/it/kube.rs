@@ -275,6 +275,27 @@ async fn what_builds_may_reach_is_printed_and_what_they_would_wait_for_is_refuse
 }
 
 #[tokio::test]
+async fn a_build_with_tekton_is_rendered_and_the_doctor_looks_for_tekton_there() {
+    let Some(site) = Site::open().await else { return };
+    site.build("shop", "registry.local/busybox:1");
+    let render =
+        "--builds NS --executor tekton render-build spec.json --clone https://git.example.com/team/shop.git";
+    let rendered = printed(&site.run(render));
+    for words in
+        ["kind: PipelineRun", "apiVersion: tekton.dev/v1", "name: setup-fetch", "name: build", "name: push"]
+    {
+        assert!(rendered.contains(words), "{rendered}");
+    }
+    // Whether the cluster has it now is for other tests to say.
+    let examined = site.run("--builds NS --executor tekton doctor");
+    let said = String::from_utf8(examined.stdout).unwrap();
+    assert!(
+        said.contains("Tekton is installed") || said.contains("problem: Tekton is not installed"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn the_doctor_says_what_will_not_work_and_its_code_is_one_then() {
     let Some(site) = Site::open().await else { return };
     let fine = printed(&site.run("--builds NS doctor"));
