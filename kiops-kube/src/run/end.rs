@@ -48,7 +48,8 @@ impl Runs {
                 // Where nothing ran the Job's controller may be about to make a pod, the first or one in place of one that is gone, and a node
                 // to take one.
                 let nothing_ran = !seen.pods.iter().any(|pod| has_run(pod));
-                let may_make = nothing_ran && !job.is_finished() && job.metadata().deletion_timestamp.is_none();
+                let may_make =
+                    nothing_ran && !job.is_finished() && job.metadata().deletion_timestamp.is_none();
                 return if may_make && !cleared { self.clear(run).await } else { Ok(()) };
             }
             if !stopped {
