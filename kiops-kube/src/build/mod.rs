@@ -9,8 +9,8 @@ mod words;
 pub(crate) use dockerfile::{directive, instruction, instructions};
 pub(crate) use files::{Files, empty};
 pub(crate) use words::{
-    base_image_unavailable, clone_failed, has, is_unreachable, push_failed, push_refused, run_failed,
-    shortened,
+    base_image_unavailable, clone_failed, first_line, has, is_unreachable, push_failed, push_refused,
+    run_failed,
 };
 
 use std::collections::BTreeMap;

@@ -4,9 +4,6 @@ use kiops_core::stage::{Failure, FailureKind, Stage};
 
 use crate::run::{KILLED, killed};
 
-/// Bytes of an executor's own words in a message.
-const WORDS: usize = 600;
-
 const LIMIT: &str =
     "Docker Hub lets nobody pull more than so many images in a while, and this build came after";
 const LIMIT_REMEDY: &str =
@@ -27,7 +24,7 @@ pub(crate) fn clone_failed(words: &str, commit: &str) -> Failure {
     ) {
         return Failure::new(stage, FailureKind::CommitNotFound, commit);
     }
-    let failure = Failure::new(stage, FailureKind::GitCloneFailed, shortened(words));
+    let failure = Failure::new(stage, FailureKind::GitCloneFailed, first_line(words));
     if has(
         words,
         &[
@@ -55,7 +52,7 @@ pub(crate) fn clone_failed(words: &str, commit: &str) -> Failure {
 
 /// A base image that cannot be had, if these words say so. A limit on pulls is named as that (E79).
 pub(crate) fn base_image_unavailable(stage: Stage, words: &str) -> Option<Failure> {
-    let new = |text: &str| Failure::new(stage, FailureKind::BaseImageUnavailable, shortened(text));
+    let new = |text: &str| Failure::new(stage, FailureKind::BaseImageUnavailable, first_line(text));
     if has(words, &["toomanyrequests", "429 too many requests", "pull rate limit"]) {
         let hub = has(words, &["docker.io", "docker.com", "toomanyrequests: you have reached"]);
         let text = if hub { LIMIT.to_owned() } else { format!("the registry asks to slow down: {words}") };
@@ -76,7 +73,7 @@ pub(crate) fn base_image_unavailable(stage: Stage, words: &str) -> Option<Failur
 
 /// The registry does not let this image in.
 pub(crate) fn push_refused(words: &str) -> Failure {
-    Failure::new(Stage::Push, FailureKind::RegistryAuthenticationFailed, shortened(words))
+    Failure::new(Stage::Push, FailureKind::RegistryAuthenticationFailed, first_line(words))
         .with_remedy("check the registry's user name and password, and that they may push to this repository")
 }
 
@@ -85,7 +82,7 @@ pub(crate) fn push_failed(words: &str) -> Failure {
     if is_refused(words) {
         return push_refused(words);
     }
-    let failure = Failure::new(Stage::Push, FailureKind::PushFailed, shortened(words));
+    let failure = Failure::new(Stage::Push, FailureKind::PushFailed, first_line(words));
     if is_unreachable(words) {
         return failure.with_remedy("check that the registry can be reached from the build's pod");
     }
@@ -101,7 +98,7 @@ pub(crate) fn run_failed(stage: Stage, step: &str, status: i32) -> Failure {
     let failure = Failure::new(
         stage,
         FailureKind::RunFailed,
-        shortened(&format!("`{step}` ended with status {status}")),
+        first_line(&format!("`{step}` ended with status {status}")),
     );
     match status {
         126 | 127 => failure.with_remedy(
@@ -143,11 +140,7 @@ pub(crate) fn has(words: &str, any: &[&str]) -> bool {
     any.iter().any(|word| words.contains(word))
 }
 
-/// As much of a text as a message holds: of its first line.
-pub(crate) fn shortened(text: &str) -> String {
-    let text = text.lines().next().unwrap_or_default();
-    if text.len() <= WORDS {
-        return text.to_owned();
-    }
-    format!("{}...", &text[..text.floor_char_boundary(WORDS)])
+/// What a message says of a text. It is cut once it is masked: half a secret is not found.
+pub(crate) fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }

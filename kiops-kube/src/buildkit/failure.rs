@@ -2,7 +2,7 @@
 
 use kiops_core::stage::{Failure, FailureKind, Stage};
 
-use crate::build::{base_image_unavailable, has, push_failed, run_failed, shortened};
+use crate::build::{base_image_unavailable, first_line, has, push_failed, run_failed};
 
 /// What is known of a build that failed.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(super) fn failure(facts: &Facts<'_>) -> Failure {
 
 fn named(facts: &Facts<'_>, words: &str) -> Failure {
     let stage = facts.stage.max(Stage::Build);
-    let new = |kind, text: &str| Failure::new(stage, kind, shortened(text));
+    let new = |kind, text: &str| Failure::new(stage, kind, first_line(text));
     if has(words, &["failed to read dockerfile"]) && has(words, &["no such file", "not found"]) {
         return Failure::new(Stage::Setup, FailureKind::DockerfileNotFound, facts.dockerfile);
     }
@@ -97,7 +97,7 @@ fn named(facts: &Facts<'_>, words: &str) -> Failure {
 /// It ended without saying why: the daemon did not come up, or its words are not in the log.
 fn without_words(facts: &Facts<'_>) -> Failure {
     let unavailable =
-        |text: &str| Failure::new(facts.stage, FailureKind::ExecutorUnavailable, shortened(text));
+        |text: &str| Failure::new(facts.stage, FailureKind::ExecutorUnavailable, first_line(text));
     let last = facts.lines.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
     if facts.lines.iter().any(|line| line.contains("could not connect to unix://")) {
         // Rather what the daemon says than what the shell makes of its end.

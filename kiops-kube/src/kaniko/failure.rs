@@ -3,8 +3,8 @@
 use kiops_core::stage::{Failure, FailureKind, Stage};
 
 use crate::build::{
-    base_image_unavailable, clone_failed, has, is_unreachable, push_failed, push_refused, run_failed,
-    shortened,
+    base_image_unavailable, clone_failed, first_line, has, is_unreachable, push_failed, push_refused,
+    run_failed,
 };
 
 /// What is known of a build that failed.
@@ -29,7 +29,7 @@ pub(super) fn failure(facts: &Facts<'_>) -> Failure {
     let Some((what, words)) = complaint(facts.lines) else {
         return without_words(facts);
     };
-    let new = |stage, kind, text: &str| Failure::new(stage, kind, shortened(text));
+    let new = |stage, kind, text: &str| Failure::new(stage, kind, first_line(text));
     match what {
         Complaint::Context => clone_failed(words, facts.commit),
         Complaint::Dockerfile => new(Stage::Setup, FailureKind::DockerfileNotFound, facts.dockerfile),
@@ -67,7 +67,7 @@ fn complaint<'a>(lines: &[&'a str]) -> Option<(Complaint, &'a str)> {
 
 fn build_failed(facts: &Facts<'_>, words: &str) -> Failure {
     let stage = facts.stage.max(Stage::Build);
-    let new = |kind, text: &str| Failure::new(stage, kind, shortened(text));
+    let new = |kind, text: &str| Failure::new(stage, kind, first_line(text));
     if has(words, &["no space left on device"]) {
         return new(FailureKind::DiskFull, words);
     }
@@ -101,7 +101,7 @@ fn without_words(facts: &Facts<'_>) -> Failure {
         Stage::Setup => {
             let last =
                 facts.lines.iter().rev().find(|line| !line.trim().is_empty()).unwrap_or(&"it said nothing");
-            let text = shortened(&format!("Kaniko ended with status {}: {last}", facts.exit));
+            let text = first_line(&format!("Kaniko ended with status {}: {last}", facts.exit));
             Failure::new(Stage::Setup, FailureKind::ExecutorUnavailable, text)
                 .with_remedy("read the log, and check the image and the settings of the executor")
         }
@@ -109,7 +109,7 @@ fn without_words(facts: &Facts<'_>) -> Failure {
             run_failed(stage, facts.step, facts.exit)
         }
         stage => {
-            let text = shortened(&format!("Kaniko ended with status {} in `{}`", facts.exit, facts.step));
+            let text = first_line(&format!("Kaniko ended with status {} in `{}`", facts.exit, facts.step));
             Failure::new(stage, FailureKind::ExecutorUnavailable, text).with_remedy("read the log")
         }
     }

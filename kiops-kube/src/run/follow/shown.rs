@@ -6,11 +6,15 @@ use kiops_core::stage::Failure;
 
 use super::super::mask;
 
+/// The longest message, in bytes.
+const WORDS_MAX: usize = 640;
+
 /// An outcome whose words may be shown.
 pub(super) fn masked(outcome: RunOutcome, masker: &Masker) -> RunOutcome {
     match outcome {
         RunOutcome::Failed(mut failure) => {
-            failure.message = masker.mask_text(&failure.message);
+            // Cut before, the beginning of a secret would be left.
+            failure.message = cut(masker.mask_text(&failure.message));
             RunOutcome::Failed(failure)
         }
         RunOutcome::Succeeded(mut result) => {
@@ -19,6 +23,14 @@ pub(super) fn masked(outcome: RunOutcome, masker: &Masker) -> RunOutcome {
         }
         outcome => outcome,
     }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > WORDS_MAX {
+        text.truncate(text.floor_char_boundary(WORDS_MAX));
+        text.push_str("...");
+    }
+    text
 }
 
 /// The same without any words of the run's, where nobody knows any more what to mask in them.
@@ -50,6 +62,20 @@ mod tests {
     use kiops_core::stage::{FailureKind, Stage};
 
     use super::*;
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_message_is_cut() {
+        let secret = [kiops_core::secret::Secret::new("hunter22-and-a-long-tail").unwrap()];
+        let masker = Masker::new(&secret).unwrap();
+        for at in 590..660 {
+            let words = format!("{}hunter22-and-a-long-tail{}", "x".repeat(at), "y".repeat(2000));
+            let failure = Failure::new(Stage::Build, FailureKind::RunFailed, words);
+            let RunOutcome::Failed(told) = masked(RunOutcome::Failed(failure), &masker) else {
+                unreachable!()
+            };
+            assert!(told.message.len() < 700 && !told.message.contains("hun"), "{told}");
+        }
+    }
 
     #[test]
     fn where_nobody_knows_what_to_mask_a_failure_has_no_words_of_the_runs() {
