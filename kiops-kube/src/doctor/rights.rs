@@ -81,6 +81,7 @@ pub const TEKTON_RIGHTS: &[Right] = &[
     Right::new("watch", "", "pods"),
     Right::new("delete", "", "pods"),
     Right::new("get", "", "pods/log"),
+    Right::new("list", "", "events"),
     Right::new("get", "networking.k8s.io", "networkpolicies"),
     Right::new("create", "networking.k8s.io", "networkpolicies"),
     Right::new("patch", "networking.k8s.io", "networkpolicies"),

@@ -107,6 +107,10 @@ impl Reader for TektonReader {
         }
     }
 
+    fn is_whole_without_log(&self) -> bool {
+        true
+    }
+
     fn failed(&self, exit: i32) -> Failure {
         match self.stage() {
             Stage::Setup if exit == KILLED => killed(Stage::Setup, "Git"),
