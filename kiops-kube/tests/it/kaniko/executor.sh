@@ -101,4 +101,4 @@ if [ -z "$destination" ]; then
     say 'Skipping push to container registry due to --no-push flag'
     exit 0
 fi
-push 1.5 'error pushing image'
+push 4 'error pushing image'
