@@ -31,8 +31,8 @@ pub const ARGUMENT: &str = "kube-follow";
 
 /// How many builds are started at a time.
 const STARTS: usize = 32;
-/// How long it is watched while nothing happens.
-const IDLE: Duration = Duration::from_secs(20);
+/// How long it is watched while nothing happens: each build gives a sign of life twice in that time.
+const IDLE: Duration = Duration::from_secs(65);
 
 /// What following cost a process.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

@@ -163,7 +163,7 @@ fn kube_memory() -> Outcome<Measured> {
 }
 
 fn kube_idle() -> Outcome<Measured> {
-    Ok(Measured { figure: kube_followed()?.idle_percent, of: "of one core, over 20 s".into() })
+    Ok(Measured { figure: kube_followed()?.idle_percent, of: "of one core, over 65 s".into() })
 }
 
 fn kube_job() -> Outcome<Measured> {

@@ -42,9 +42,13 @@ impl Cluster {
     }
 
     fn start(&self, folder: &Path) -> Server {
+        self.start_with(folder, &[])
+    }
+
+    fn start_with(&self, folder: &Path, more: &[&str]) -> Server {
         let plain = self.registry.2.as_str();
         let words = ["--runtime", "kubernetes", "--namespace", &self.namespace.name, "--base", &self.base];
-        Server::spawn(folder, &[&words[..], &["--plain-http", plain]].concat())
+        Server::spawn(folder, &[&words[..], &["--plain-http", plain], more].concat())
     }
 
     /// Waits until the site's pods all answer with this text.
@@ -107,6 +111,22 @@ async fn a_push_runs_on_a_cluster_that_pulls_it_from_the_quickstart_itself() {
     let again = cluster.start(&folder);
     again.wait_ready();
     assert_eq!(again.address(), address);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_go_to_the_registry_that_is_named() {
+    let Some(cluster) = Cluster::open().await else { return };
+    let place = tempfile::tempdir().unwrap();
+    let name = format!("{}/team/site", cluster.registry.2);
+    let server = cluster.start_with(&place.path().join("state"), &["--image", &name]);
+    server.wait_ready();
+    cluster.answers("Hello from a push").await;
+    let image = server.value("image").unwrap();
+    assert!(image.starts_with(&format!("{name}:")), "{image}");
+    let url = format!("/v2/team/site/manifests/{}", image.rsplit_once('@').unwrap().1);
+    let accept = [("accept", "application/vnd.oci.image.manifest.v1+json")];
+    let found = try_call(&cluster.registry.2, "GET", &url, &accept, b"").unwrap();
+    assert_eq!(found.status, 200, "{}", found.text());
 }
 
 #[test]

@@ -4,10 +4,12 @@ mod dockerfile;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod last;
 mod words;
 
 pub(crate) use dockerfile::{directive, instruction, instructions};
 pub(crate) use files::{Files, empty};
+pub(crate) use last::LastLines;
 pub(crate) use words::{
     base_image_unavailable, clone_failed, first_line, has, is_unreachable, push_failed, push_refused,
     run_failed,

@@ -3,7 +3,7 @@
 //! It is read as `--progress=rawjson` writes it. There what a command printed stands apart, in base64, from what BuildKit says, so that no Dockerfile can
 //! play a step, a failure or a digest; in the plain form both are text.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,12 +14,9 @@ use kiops_core::stage::{Failure, FailureKind, Stage};
 use super::failure::{Facts, failure};
 use super::status::{LogSaid, Status, StatusSaid, VertexSaid};
 use super::{COMMIT, DESTINATION, DOCKERFILE};
+use crate::build::LastLines;
 use crate::run::{Carrier, Reader, Reading};
 
-/// So many of BuildKit's own last lines say why a build failed.
-const LAST: usize = 60;
-/// Bytes that are kept of each.
-const LAST_BYTES: usize = 4096;
 /// So many vertices of a build are known. What comes beyond them is no step.
 const VERTICES_MAX: usize = 10_000;
 /// Bytes of a line that has no end yet. Above the largest Secret, so that no cut can show a part of one.
@@ -83,7 +80,8 @@ pub(super) struct BuildKitReader {
     cached: u32,
     failing: String,
     pushed: Pushed,
-    last: VecDeque<String>,
+    /// The last of BuildKit's own.
+    last: LastLines,
 }
 
 /// What is known of the image.
@@ -282,10 +280,7 @@ impl Reader for BuildKitReader {
         let mut reading = match Status::parse(line) {
             Some(status) => self.told(status),
             None => {
-                if self.last.len() >= LAST {
-                    self.last.pop_front();
-                }
-                self.last.push_back(line[..line.floor_char_boundary(LAST_BYTES)].to_owned());
+                self.last.push(line);
                 Reading { events: Vec::new(), texts: vec![line.to_owned()] }
             }
         };
@@ -311,10 +306,9 @@ impl Reader for BuildKitReader {
     }
 
     fn failed(&self, exit: i32) -> Failure {
-        let lines: Vec<&str> = self.last.iter().map(String::as_str).collect();
         failure(&Facts {
             exit,
-            lines: &lines,
+            lines: &self.last.lines(),
             stage: self.stage(),
             dockerfile: &self.dockerfile,
             step: &self.failing,

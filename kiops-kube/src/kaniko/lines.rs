@@ -1,7 +1,5 @@
 //! What Kaniko's log tells: stages, steps, what came from the cache, and text for people. Pure.
 
-use std::collections::VecDeque;
-
 use kiops_core::name::Digest;
 use kiops_core::run::{RunEvent, RunResult};
 use kiops_core::stage::{Failure, FailureKind, Stage};
@@ -9,13 +7,8 @@ use serde::Deserialize;
 
 use super::STEPS;
 use super::failure::{Facts, failure};
-use crate::build::instruction;
+use crate::build::{LastLines, first_line, instruction};
 use crate::run::{Carrier, Reader, Reading};
-
-/// So many of the last lines say why a build failed.
-const LAST: usize = 40;
-/// Bytes that are kept of each.
-const LAST_BYTES: usize = 4096;
 
 /// A line of `--log-format=json`.
 #[derive(Deserialize)]
@@ -38,7 +31,7 @@ pub(crate) struct KanikoReader {
     /// The instruction that was last begun.
     instruction: String,
     cached: u32,
-    last: VecDeque<String>,
+    last: LastLines,
 }
 
 impl KanikoReader {
@@ -76,8 +69,7 @@ impl KanikoReader {
     pub(crate) fn result_of(&self, message: &str, pushed: bool) -> Result<RunResult, Failure> {
         let digest = Digest::parse(message.trim()).ok();
         if digest.is_none() && pushed {
-            let text =
-                format!("Kaniko left no digest, but {:?}", message.chars().take(100).collect::<String>());
+            let text = format!("Kaniko left no digest, but `{}`", first_line(message));
             return Err(Failure::new(Stage::Push, FailureKind::ExecutorUnavailable, text)
                 .with_remedy("look whether the image in the executor's settings is Kaniko's"));
         }
@@ -164,10 +156,7 @@ impl Reader for KanikoReader {
             Err(_) => Reading { events: Vec::new(), texts: vec![line.to_owned()] },
         };
         for text in &reading.texts {
-            if self.last.len() >= LAST {
-                self.last.pop_front();
-            }
-            self.last.push_back(text[..text.floor_char_boundary(LAST_BYTES)].to_owned());
+            self.last.push(text);
         }
         reading
     }
@@ -181,10 +170,9 @@ impl Reader for KanikoReader {
     }
 
     fn failed(&self, exit: i32) -> Failure {
-        let lines: Vec<&str> = self.last.iter().map(String::as_str).collect();
         failure(&Facts {
             exit,
-            lines: &lines,
+            lines: &self.last.lines(),
             stage: self.stage(),
             dockerfile: &self.dockerfile,
             commit: &self.commit,

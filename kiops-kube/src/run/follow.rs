@@ -20,11 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::carrier::Carrier;
 use super::log::{Place, Record, Records};
-use super::notes::{note_patch, notes_of};
+use super::notes::notes_of;
 use super::number::Numbers;
-use super::phase::{
-    End, How, Phase, Reason, Seen, Waiting, has_run, is_placed, is_ready, is_stale, phase, the_pod,
-};
+use super::phase::{End, How, Phase, Reason, Seen, is_ready, is_stale, phase, the_pod};
 use super::pipeline::phase::is_ending;
 use super::reader::{NewReader, Reader, Reading, is_known_without_log, outcome};
 use super::stop::{Stop, Why};
@@ -32,11 +30,6 @@ use super::{END_MAX, Runs, mask};
 
 /// How often a run that says nothing is said to be alive.
 const SIGN: Duration = Duration::from_secs(30);
-/// What must be waited for so long is told.
-const NOTED_AFTER: Duration = Duration::from_secs(2);
-/// A pod that has waited so long, and whose run has no Secret, was left by a start that was cut off; one that has not started so long after
-/// its run was stopped is not waited for.
-const STARTED_AFTER: Duration = Duration::from_secs(10);
 /// Between two attempts to read a log.
 const AGAIN: Duration = Duration::from_millis(500);
 /// The longest time between two attempts to read a log that ended and whose container did not, for all that is known.
@@ -49,16 +42,18 @@ const GIVEN_UP: Duration = Duration::from_secs(60);
 const SILENT: Duration = Duration::from_secs(120);
 /// A pod whose node does not speak for it for so long is given up. Long before that the cluster says that it is not ready.
 const NODE_LOST: Duration = Duration::from_secs(90);
-/// A pod that is to be deleted and has not started is waited for so long.
-const LEAVING: Duration = Duration::from_secs(60);
 /// How long the watch may be behind: over the pod of a run that is over, and over the word of a controller whose pod is gone.
 const BEHIND: Duration = Duration::from_secs(5);
 
+mod batch;
 mod shown;
 mod steps;
+mod waiting;
 
+use self::batch::Batch;
 use self::shown::{above, masked, untold};
 use self::steps::{container_end, runs};
+use self::waiting::Wait;
 
 /// The reports above `after` of a run that has a Job or PipelineRun.
 pub(crate) fn reports(
@@ -76,7 +71,6 @@ pub(crate) fn reports(
         after,
         last: after,
         told: Instant::now(),
-        hindered: false,
         queue: VecDeque::new(),
         state: State::Begin,
     };
@@ -101,8 +95,6 @@ struct Follower {
     last: u64,
     /// When it was given.
     told: Instant,
-    /// Whether its pod cannot start as things are.
-    hindered: bool,
     queue: VecDeque<RunReport>,
     state: State,
 }
@@ -122,18 +114,6 @@ struct Telling {
     notes: usize,
     /// What the reader says is masked by it; nothing can be said of a log that was not opened.
     masker: Option<Masker>,
-}
-
-/// Since when a run waits for the same.
-struct Wait {
-    since: Instant,
-    reason: Option<Reason>,
-    checked: bool,
-    /// When it was last looked for what keeps its pod from starting, and that.
-    looked: Instant,
-    hindrance: Option<String>,
-    /// Since when its pod is to be deleted.
-    leaving: Option<Instant>,
 }
 
 /// Leaves out what was seen before.
@@ -192,90 +172,6 @@ impl Follower {
         self.tell(numbers.before(0), RunEvent::Stage(reader.stage()));
         let telling = Telling { created, reader, numbers, notes: 0, masker: None };
         State::Waiting(Box::new(telling), Wait::new())
-    }
-
-    /// Until the container has run, or never will.
-    async fn wait(&mut self, mut telling: Box<Telling>, mut wait: Wait) -> Result<State> {
-        let seen = self.seen.borrow_and_update().clone();
-        self.tell_notes(&mut telling, &seen);
-        let now = phase(&seen);
-        if let Some(pod) = the_pod(&seen).filter(|pod| has_run(pod)) {
-            return self.open(telling, pod).await;
-        }
-        match now {
-            Phase::Over(end) => self.end(telling, &end, None).await,
-            Phase::Running => Ok(self.changed_or(telling, wait, SIGN).await),
-            Phase::Waiting(mut waiting) => {
-                if waiting.reason == Reason::Starting && wait.looked.elapsed() >= SIGN {
-                    wait.hindrance = self.hindrance(&seen).await;
-                    wait.looked = Instant::now();
-                }
-                self.hindered = waiting.reason == Reason::Starting && wait.hindrance.is_some();
-                if let (true, Some(words)) = (self.hindered, &wait.hindrance) {
-                    waiting = Waiting { reason: Reason::Container, detail: words.clone() };
-                }
-                if wait.reason != Some(waiting.reason) {
-                    (wait.since, wait.reason, wait.checked) = (Instant::now(), Some(waiting.reason), false);
-                }
-                if !leaves(&seen) {
-                    wait.leaving = None;
-                } else if wait.leaving.get_or_insert_with(Instant::now).elapsed() >= LEAVING {
-                    // Its node does not answer, and the Job's controller waits for it.
-                    self.lose().await?;
-                }
-                let told = !matches!(waiting.reason, Reason::Starting | Reason::Stopping);
-                let waited = wait.since.elapsed();
-                if told && waited >= NOTED_AFTER {
-                    let carrier = seen.carrier.as_deref();
-                    let patch = carrier
-                        .and_then(|carrier| note_patch(carrier.metadata(), &waiting, Timestamp::now()));
-                    if let Some(patch) = patch {
-                        self.runs.note(&self.run, &patch).await;
-                    }
-                }
-                let may_stay =
-                    matches!(waiting.reason, Reason::Starting | Reason::Container | Reason::Stopping);
-                if may_stay && waited >= STARTED_AFTER && !wait.checked {
-                    wait.checked = true;
-                    if waiting.reason == Reason::Stopping {
-                        self.runs.clear(&self.run).await?;
-                    } else if self.runs.secret(&self.run).await?.is_none() {
-                        let why = Why::Lost("its start was cut off before its Secret was there".to_owned());
-                        self.runs.stop(&self.run, why, true).await?;
-                    } else if let Some(carrier) = &seen.carrier {
-                        // A start that was cut off later than that.
-                        self.runs.release(&self.run, carrier).await?;
-                    }
-                }
-                let next = if told && waited < NOTED_AFTER {
-                    NOTED_AFTER - waited
-                } else if may_stay && !wait.checked {
-                    STARTED_AFTER.saturating_sub(waited)
-                } else {
-                    SIGN
-                };
-                Ok(self.changed_or(telling, wait, next).await)
-            }
-        }
-    }
-
-    /// What keeps a pod that a node has from starting, in the node's words: no status of the pod tells of a ConfigMap that cannot be mounted.
-    async fn hindrance(&mut self, seen: &Seen) -> Option<String> {
-        let pod = the_pod(seen).filter(|pod| is_placed(pod))?;
-        match self.runs.warning(pod).await {
-            Ok(warning) => warning,
-            Err(error) => {
-                tracing::debug!(run = %self.run, %error, "the events of a pod cannot be read");
-                None
-            }
-        }
-    }
-
-    async fn changed_or(&mut self, telling: Box<Telling>, wait: Wait, time: Duration) -> State {
-        if timeout(time, changed(&mut self.seen)).await.is_err() {
-            self.sign();
-        }
-        State::Waiting(telling, wait)
     }
 
     async fn open(&mut self, mut telling: Box<Telling>, pod: &Pod) -> Result<State> {
@@ -436,10 +332,8 @@ impl Follower {
     /// does not answer.
     async fn look_at_node(&mut self, log: &mut Log) -> Result<()> {
         let seen = self.seen.borrow_and_update().clone();
-        // Of steps one after the other those that are done make the pod unready.
-        let steps = matches!(seen.carrier.as_deref(), Some(Carrier::PipelineRun(_)));
-        let pod = the_pod(&seen).filter(|pod| !steps && phase(&seen) == Phase::Running && !is_stale(pod));
-        if pod.is_none_or(is_ready) {
+        let stale = the_pod(&seen).is_some_and(is_stale);
+        if phase(&seen) != Phase::Running || stale || speaks(&seen) {
             log.unready = None;
         } else if log.unready.get_or_insert_with(Instant::now).elapsed() >= NODE_LOST {
             let why = Why::Lost("its node does not answer any more".to_owned());
@@ -574,15 +468,10 @@ impl Follower {
         let alive = {
             let seen = self.seen.borrow();
             match phase(&seen) {
-                // Of steps one after the other those that are done make the pod unready; a node that is lost has its pods removed.
-                Phase::Running => the_pod(&seen).is_some_and(|pod| {
-                    let steps = matches!(seen.carrier.as_deref(), Some(Carrier::PipelineRun(_)));
-                    is_ready(pod) || (steps && pod.metadata.deletion_timestamp.is_none())
-                }),
+                Phase::Running => speaks(&seen),
                 // Room comes by itself, after whatever time; a wrong name does not.
                 Phase::Waiting(waiting) => {
-                    !self.hindered
-                        && matches!(waiting.reason, Reason::Starting | Reason::Quota | Reason::Unschedulable)
+                    matches!(waiting.reason, Reason::Starting | Reason::Quota | Reason::Unschedulable)
                 }
                 Phase::Over(_) => false,
             }
@@ -591,60 +480,6 @@ impl Follower {
             // Its number is the last report's, which the reader has.
             self.queue.push_back(RunReport { n: self.last, event: RunEvent::Alive });
         }
-    }
-}
-
-/// Texts that are masked together: one search for all of them costs a fraction of one for each.
-struct Batch<'a> {
-    masker: &'a Masker,
-    numbers: &'a mut Numbers,
-    text: Vec<u8>,
-    /// When and in which stage each was written.
-    of: Vec<(Timestamp, Stage)>,
-    lines: Vec<NewLine>,
-}
-
-impl<'a> Batch<'a> {
-    const fn new(masker: &'a Masker, numbers: &'a mut Numbers) -> Self {
-        Self { masker, numbers, text: Vec::new(), of: Vec::new(), lines: Vec::new() }
-    }
-
-    fn push(&mut self, at: Timestamp, stage: Stage, text: &str) {
-        // Of one that has several lines, or begins its line again, nobody knows how many come out.
-        let alone = text.contains(['\n', '\r']);
-        if alone {
-            self.mask();
-        }
-        self.text.extend_from_slice(text.as_bytes());
-        // Also a line of nothing is a line.
-        self.text.push(b'\n');
-        self.of.push((at, stage));
-        if alone {
-            self.mask();
-        }
-    }
-
-    fn mask(&mut self) {
-        let Some(&last) = self.of.last() else { return };
-        let mut of = self.of.drain(..);
-        self.masker.stream().push_with(&self.text, |text| {
-            let (at, stage) = of.next().unwrap_or(last);
-            self.lines.push(NewLine { n: self.numbers.next(at), at, stage, text: text.to_owned() });
-        });
-        drop(of);
-        self.text.clear();
-    }
-
-    fn take(&mut self) -> Vec<NewLine> {
-        self.mask();
-        std::mem::take(&mut self.lines)
-    }
-}
-
-impl Wait {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { since: now, reason: None, checked: false, looked: now, hindrance: None, leaving: None }
     }
 }
 
@@ -678,6 +513,13 @@ async fn turned(seen: &mut watch::Receiver<Seen>) -> Turn {
         }
         changed(seen).await;
     }
+}
+
+/// Whether the node of a running pod speaks for it. Of steps one after the other those that are done make the pod unready; a node that is lost
+/// has its pods removed.
+fn speaks(seen: &Seen) -> bool {
+    let steps = matches!(seen.carrier.as_deref(), Some(Carrier::PipelineRun(_)));
+    the_pod(seen).is_some_and(|pod| is_ready(pod) || (steps && pod.metadata.deletion_timestamp.is_none()))
 }
 
 /// Whether somebody else deletes the pod of a run that goes on. Its controller would run everything again.

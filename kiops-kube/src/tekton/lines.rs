@@ -1,20 +1,13 @@
 //! What the logs of a build's steps tell, one after the other. Pure.
 
-use std::collections::VecDeque;
-
 use kiops_core::name::Digest;
 use kiops_core::run::RunResult;
 use kiops_core::stage::{Failure, FailureKind, Stage};
 
 use super::{COMMIT, DESTINATION, DOCKERFILE};
-use crate::build::{has, is_unreachable, push_failed, push_refused};
+use crate::build::{LastLines, has, is_unreachable, push_failed, push_refused};
 use crate::kaniko::parts::{KanikoReader, steps_of};
 use crate::run::{Carrier, KILLED, Reader, Reading, killed, not_fetched};
-
-/// So many of a step's last lines say why it failed.
-const LAST: usize = 40;
-/// Bytes that are kept of each.
-const LAST_BYTES: usize = 4096;
 
 /// Reads the logs of one build's steps.
 #[derive(Debug)]
@@ -24,7 +17,7 @@ pub(super) struct TektonReader {
     commit: String,
     destination: Option<String>,
     /// The last lines of this step.
-    last: VecDeque<String>,
+    last: LastLines,
     /// What the registry was given.
     pushed: Option<Digest>,
 }
@@ -39,11 +32,13 @@ impl TektonReader {
             commit.clone(),
             steps_of(carrier),
         );
-        Self { kaniko, commit, destination: annotation(DESTINATION), last: VecDeque::new(), pushed: None }
-    }
-
-    fn words(&self) -> Vec<&str> {
-        self.last.iter().map(String::as_str).collect()
+        Self {
+            kaniko,
+            commit,
+            destination: annotation(DESTINATION),
+            last: LastLines::default(),
+            pushed: None,
+        }
     }
 }
 
@@ -53,7 +48,7 @@ impl Reader for TektonReader {
     }
 
     fn begin(&mut self, container: &str) -> Reading {
-        self.last.clear();
+        self.last = LastLines::default();
         let mut reading = Reading::default();
         match container {
             "step-build" => {
@@ -77,10 +72,7 @@ impl Reader for TektonReader {
             _ => self.kaniko.read(line),
         };
         for text in &reading.texts {
-            if self.last.len() >= LAST {
-                self.last.pop_front();
-            }
-            self.last.push_back(text[..text.floor_char_boundary(LAST_BYTES)].to_owned());
+            self.last.push(text);
             if self.stage() == Stage::Push
                 && let Some((_, digest)) =
                     text.strip_prefix("Successfully pushed image ").and_then(|name| name.rsplit_once('@'))
@@ -114,9 +106,9 @@ impl Reader for TektonReader {
     fn failed(&self, exit: i32) -> Failure {
         match self.stage() {
             Stage::Setup if exit == KILLED => killed(Stage::Setup, "Git"),
-            Stage::Setup => not_fetched(&self.words().join("\n")),
+            Stage::Setup => not_fetched(&self.last.lines().join("\n")),
             Stage::Push if exit == KILLED => killed(Stage::Push, "the push"),
-            Stage::Push => not_pushed(&self.words(), exit),
+            Stage::Push => not_pushed(&self.last.lines(), exit),
             _ => self.kaniko.failed(exit),
         }
     }
@@ -154,7 +146,7 @@ mod tests {
         let commit = "abc123def0".repeat(4);
         let destination = Some("ghcr.io/myorg/api:abc123d".to_owned());
         let kaniko = KanikoReader::without_clone("Dockerfile".into(), commit.clone(), Some(2));
-        TektonReader { kaniko, commit, destination, last: VecDeque::new(), pushed: None }
+        TektonReader { kaniko, commit, destination, last: LastLines::default(), pushed: None }
     }
 
     fn json(msg: &str) -> String {
