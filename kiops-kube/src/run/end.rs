@@ -7,14 +7,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, Secret as SecretObject};
 use kiops_core::name::RunId;
 use kiops_core::{Error, ErrorKind, Result, Retry};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use tokio::time::{Instant, timeout};
 
 use super::carrier::{Carrier, Kind};
-use super::phase::{Phase, Seen, has_run, is_placed, is_stale, may_start, phase};
+use super::phase::{Phase, Seen, ended_container, has_run, is_noted_as_ended, is_placed, is_stale, phase};
 use super::pipeline::phase::{has_ended_well, is_live};
 use super::stop::{Stop, Why, no_more_pods};
-use super::{Runs, object, run_name};
+use super::{Runs, names, object, run_name};
 
 /// How long a canceled run is given to end by itself before its pod is deleted.
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
@@ -43,14 +43,26 @@ impl Runs {
         loop {
             let seen = changes.borrow_and_update().clone();
             let Some(job) = seen.carrier.as_deref() else { return Ok(()) };
-            let settled = matches!(phase(&seen), Phase::Over(_));
-            if settled && !seen.pods.iter().any(|pod| may_start(pod) && !has_run(pod)) {
+            let runs = |pod: &Pod| may_run(pod) || (is_stale(pod) && !is_noted_as_ended(job.metadata()));
+            if matches!(phase(&seen), Phase::Over(_)) && !seen.pods.iter().any(|pod| runs(pod)) {
                 // Where nothing ran the Job's controller may be about to make a pod, the first or one in place of one that is gone, and a node
                 // to take one.
                 let nothing_ran = !seen.pods.iter().any(|pod| has_run(pod));
-                let may_make =
-                    nothing_ran && !job.is_finished() && job.metadata().deletion_timestamp.is_none();
-                return if may_make && !cleared { self.clear(run).await } else { Ok(()) };
+                if !nothing_ran || job.is_finished() || job.metadata().deletion_timestamp.is_some() {
+                    return Ok(());
+                }
+                if !cleared {
+                    self.clear(run).await?;
+                    cleared = true;
+                }
+                if self.end_unseen(run).await? == 0 {
+                    return Ok(());
+                }
+                if begun.elapsed() >= CANCEL_MAX {
+                    return Err(not_ended(run));
+                }
+                drop(timeout(LOOK, changes.changed()).await);
+                continue;
             }
             if !stopped {
                 // A pod that a node has is told to end by itself, and keeps its log. Before that there is nothing to keep.
@@ -63,12 +75,12 @@ impl Runs {
                 stopped = true;
                 known = seen.pods.iter().map(|pod| pod.metadata.uid.clone()).collect();
             }
-            for pod in seen.pods.iter().filter(|pod| is_stale(pod)) {
-                self.confirm_end(run, pod.metadata.name.as_deref().unwrap_or_default()).await?;
-            }
             let late = begun.elapsed() >= CANCEL_GRACE;
             for pod in &seen.pods {
                 let name = pod.metadata.name.clone().unwrap_or_default();
+                if !runs(pod) || (is_stale(pod) && self.confirm_end(run, &name).await?) {
+                    continue;
+                }
                 // One that came later was made in place of one that somebody deleted: it would do everything again.
                 let at_once = late || !known.contains(&pod.metadata.uid);
                 if has_run(pod) && at_once {
@@ -78,8 +90,8 @@ impl Runs {
                 } else if !has_run(pod) && (at_once || !is_placed(pod)) {
                     self.clear(run).await?;
                     cleared = true;
-                } else if told.insert(pod.metadata.uid.clone()) {
-                    self.end_pod(&name).await?;
+                } else if !told.contains(&pod.metadata.uid) && self.end_pod(&name).await? {
+                    told.insert(pod.metadata.uid.clone());
                 }
             }
             if begun.elapsed() >= CANCEL_MAX {
@@ -87,6 +99,26 @@ impl Runs {
             }
             drop(timeout(LOOK, changes.changed()).await);
         }
+    }
+
+    /// Deletes the pods of a run that is stopped and cleared, and says how many there were. The watch may not know yet of one that the Job's
+    /// controller made before; one that it makes later has nothing to start with.
+    async fn end_unseen(&self, run: &RunId) -> Result<usize> {
+        let params = ListParams::default().labels(&format!(
+            "{},{}={run}",
+            names::selector(&self.inner.config),
+            names::RUN
+        ));
+        let api = &self.api::<Pod>();
+        let found = self.cluster().call(&self.access("list", "pods"), || api.list(&params)).await?;
+        let mut live = 0;
+        for pod in found.items.into_iter().filter(may_run) {
+            live += 1;
+            let grace = u32::from(has_run(&pod));
+            let name = pod.metadata.name.unwrap_or_default();
+            self.delete::<Pod>("pods", name, &DeleteParams::default().grace_period(grace)).await?;
+        }
+        Ok(live)
     }
 
     /// Tekton ends the pod of a PipelineRun that it is told to cancel. Where it does not say so in time, what is left is ended here.
@@ -206,14 +238,21 @@ impl Runs {
         Ok(())
     }
 
-    /// The pod's own deadline is the one thing that ends a container and keeps its log.
-    async fn end_pod(&self, pod: &str) -> Result<()> {
+    /// The pod's own deadline is the one thing that ends a container and keeps its log. `false` where others changed the pod again and again
+    /// meanwhile.
+    async fn end_pod(&self, pod: &str) -> Result<bool> {
         let patch = serde_json::json!({ "spec": { "activeDeadlineSeconds": 1 } });
         match self.patch::<Pod>("pods", pod, &patch).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            done => done,
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(true),
         }
     }
+}
+
+/// Whether the container of a pod runs, or may yet.
+fn may_run(pod: &Pod) -> bool {
+    is_live(pod) && ended_container(pod, names::CONTAINER).is_none()
 }
 
 fn not_ended(run: &RunId) -> Error {

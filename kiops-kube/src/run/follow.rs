@@ -34,8 +34,9 @@ const SIGN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
 /// The longest time between two attempts to read a log that ended and whose container did not, for all that is known.
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// So many attempts in a row to read the log of a run that is over.
+/// So many attempts in a row to read the log of a run that is over, and for so long.
 const TRIES: u32 = 5;
+const UNREAD: Duration = Duration::from_secs(20);
 /// The rest of a log that cannot be read for so long is left out where the run's end is known without it.
 const GIVEN_UP: Duration = Duration::from_secs(60);
 /// A log that says nothing for so long is asked for anew: what is between us and the node may have dropped the connection and told nobody.
@@ -300,7 +301,7 @@ impl Follower {
                 sleep(AGAIN_MAX).await;
             }
             // Whoever reads asks again, from where it was. The end of a log that is there is not left out.
-            Phase::Over(_) if log.failures >= TRIES => {
+            Phase::Over(_) if log.failures >= TRIES && log.heard.elapsed() >= UNREAD => {
                 let text = format!("the log of run {} cannot be read", self.run);
                 return Err(Error::unavailable("read log", text).with_retry(Retry::Maybe));
             }
@@ -372,8 +373,8 @@ impl Follower {
         self.queue.push_back(RunReport { n, event });
     }
 
-    fn tell_notes(&mut self, telling: &mut Telling, seen: &Seen) {
-        let notes = seen.carrier.as_deref().map(|carrier| notes_of(carrier.metadata())).unwrap_or_default();
+    fn tell_notes(&mut self, telling: &mut Telling, carrier: Option<&Carrier>) {
+        let notes = carrier.map(|carrier| notes_of(carrier.metadata())).unwrap_or_default();
         for note in notes.into_iter().skip(telling.notes) {
             telling.notes += 1;
             let n = telling.numbers.before(telling.notes);

@@ -58,7 +58,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use self::log::Records;
-use self::phase::{Phase, Seen, phase};
+use self::phase::{Phase, Seen, is_noted_as_ended, is_stale, phase, the_pod};
 use self::pipeline::PipelineRun;
 use self::stop::{Stop, Why};
 use self::watch::Watch;
@@ -225,15 +225,29 @@ impl Runs {
 
     /// Marks a run as stopped. A mark that is there already stays.
     pub(crate) async fn stop(&self, run: &RunId, why: Why, no_pods: bool) -> Result<()> {
+        let is_stopped = |carrier: &Carrier| Stop::of(carrier.metadata()).is_some();
+        let patch = |now: &Carrier| {
+            // Tekton lets nobody change what it is done with.
+            let no_pods = no_pods && (self.kind == Kind::Job || !now.is_finished());
+            Stop { at: Timestamp::now(), why: why.clone() }.patch(self.kind, no_pods)
+        };
+        self.mark(run, is_stopped, patch).await
+    }
+
+    /// Puts a mark at what carries a run, over exactly the state of it that has none: of two marks the first one stays.
+    async fn mark(
+        &self,
+        run: &RunId,
+        is_marked: impl Fn(&Carrier) -> bool + Send + Sync,
+        patch: impl Fn(&Carrier) -> serde_json::Value + Send + Sync,
+    ) -> Result<()> {
         let seen = self.watch().await?.subscribe(run).borrow().clone();
         let mut carrier = seen.carrier.as_deref().cloned();
         loop {
-            let Some(now) = carrier.filter(|carrier| Stop::of(carrier.metadata()).is_none()) else {
+            let Some(now) = carrier.filter(|carrier| !is_marked(carrier)) else {
                 return Ok(());
             };
-            // Over exactly this state of it: of two marks the first one stays. Tekton lets nobody change what it is done with.
-            let no_pods = no_pods && (self.kind == Kind::Job || !now.is_finished());
-            let mut patch = Stop { at: Timestamp::now(), why: why.clone() }.patch(self.kind, no_pods);
+            let mut patch = patch(&now);
             patch["metadata"]["resourceVersion"] = serde_json::json!(now.metadata().resource_version);
             match self.patch_carrier(run, &patch).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -243,9 +257,8 @@ impl Runs {
         }
     }
 
-    /// Waits for the end of a log whose container's end is told by nothing else, and writes it down. Nothing is said where it does not
-    /// come in time.
-    pub(crate) async fn confirm_end(&self, run: &RunId, pod: &str) -> Result<()> {
+    /// Waits for the end of a log whose container's end is told by nothing else, and writes it down. `false` where it does not come in time.
+    pub(crate) async fn confirm_end(&self, run: &RunId, pod: &str) -> Result<bool> {
         let reading = async {
             let mut records = self.log(pod, names::CONTAINER, true, Some(Timestamp::now())).await?;
             loop {
@@ -261,18 +274,24 @@ impl Runs {
             Ok(Ok(ended)) => ended,
             Ok(Err(_)) | Err(_) => false,
         };
-        if ended {
+        // A node that is slow to say so may have done it meanwhile.
+        if ended && the_pod(&self.watch().await?.subscribe(run).borrow()).is_some_and(is_stale) {
             self.note_end(run).await;
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// Writes down that everything of a run has ended.
     async fn note_end(&self, run: &RunId) {
-        let patch = serde_json::json!({
-            "metadata": { "annotations": { names::ENDED: Timestamp::now().to_string() } }
-        });
-        self.note(run, &patch).await;
+        let has_ended = |carrier: &Carrier| is_noted_as_ended(carrier.metadata());
+        let patch = |_: &Carrier| {
+            serde_json::json!({
+                "metadata": { "annotations": { names::ENDED: Timestamp::now().to_string() } }
+            })
+        };
+        if let Err(error) = self.mark(run, has_ended, patch).await {
+            tracing::debug!(%run, %error, "the end of a run was not written down");
+        }
     }
 
     /// Writes down what a run waits for. Whoever comes too late looks again.

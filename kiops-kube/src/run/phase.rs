@@ -157,21 +157,32 @@ pub(crate) fn phase(seen: &Seen) -> Phase {
         None => return lost("what carried it, its Job or PipelineRun, was deleted", None),
     };
     let stop = Stop::of(&job.metadata);
-    let pod = the_pod(seen);
-    let status = pod.and_then(status_of);
-    let state = status.and_then(|status| status.state.as_ref());
-    if let (Some(pod), Some(ended)) = (pod, state.and_then(|state| state.terminated.as_ref())) {
-        return over(ended_with(job, pod, ended, stop.as_ref()), ended.finished_at.as_ref().map(|at| at.0));
-    }
     if let Some(Stop { at, why: Why::Lost(reason) }) = &stop {
         return lost(reason.clone(), Some(*at));
     }
-    if let (Some(pod), true) = (pod, state.is_some_and(|state| state.running.is_some())) {
-        return match ended_at(&job.metadata).filter(|_| is_stale(pod)) {
-            Some(at) if stop.is_some() => over(How::Canceled, Some(at)),
-            Some(at) => over(put_out(job, pod), Some(at)),
-            None => Phase::Running,
+    let pod = the_pod(seen);
+    let status = pod.and_then(status_of);
+    let state = status.and_then(|status| status.state.as_ref());
+    // A node may add how a container ended after somebody wrote down that it has: what was said of the end then stays.
+    let is_noted =
+        is_noted_as_ended(&job.metadata) && pod.is_some_and(|pod| is_stale(pod) || was_put_out(pod));
+    if let (Some(pod), true) = (pod, is_noted) {
+        return match &stop {
+            Some(stop) => over(How::Canceled, Some(stop.at)),
+            None => over(put_out(job, pod), None),
         };
+    }
+    if let (Some(pod), Some(ended)) = (pod, state.and_then(|state| state.terminated.as_ref())) {
+        let how = ended_with(job, pod, ended, stop.as_ref());
+        let at = match &stop {
+            Some(stop) if how == How::Canceled => Some(stop.at),
+            _ if was_put_out(pod) => None,
+            _ => ended.finished_at.as_ref().map(|at| at.0),
+        };
+        return over(how, at);
+    }
+    if state.is_some_and(|state| state.running.is_some()) {
+        return Phase::Running;
     }
     match (pod, stop) {
         (Some(pod), Some(_)) if may_start(pod) => waiting(Reason::Stopping, ""),
@@ -182,7 +193,7 @@ pub(crate) fn phase(seen: &Seen) -> Phase {
 }
 
 /// Whether a pod without a running container may still get one.
-pub(crate) fn may_start(pod: &Pod) -> bool {
+fn may_start(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     is_placed(pod) && !matches!(phase, Some("Failed" | "Succeeded"))
 }
@@ -255,14 +266,12 @@ fn terminated(status: Option<&ContainerStatus>) -> Option<&ContainerStateTermina
 }
 
 fn ended_with(job: &Job, pod: &Pod, ended: &ContainerStateTerminated, stop: Option<&Stop>) -> How {
-    match stop.map(|stop| &stop.why) {
-        Some(Why::Lost(reason)) => return How::Lost { reason: reason.clone() },
-        // What is done is done, whatever came too late to stop it.
-        _ if ended.exit_code == 0 => {
-            return How::Succeeded { message: ended.message.clone().unwrap_or_default() };
-        }
-        Some(Why::Canceled) => return How::Canceled,
-        None => {}
+    // What is done is done, whatever came too late to stop it. Told to end, some programs do so with 0.
+    if ended.exit_code == 0 && !was_put_out(pod) {
+        return How::Succeeded { message: ended.message.clone().unwrap_or_default() };
+    }
+    if stop.is_some() {
+        return How::Canceled;
     }
     let message = || ended.message.clone().unwrap_or_default();
     match (pod_reason(pod), ended.reason.as_deref()) {
@@ -335,9 +344,15 @@ fn put_out(job: &Job, pod: &Pod) -> How {
     }
 }
 
-/// When somebody wrote down that everything of it has ended.
-pub(crate) fn ended_at(carrier: &ObjectMeta) -> Option<Timestamp> {
-    carrier.annotations.as_ref()?.get(names::ENDED)?.parse().ok()
+/// Whether its node, or what speaks for it, ended the pod for a reason of its own. A cancel gives it one, too.
+fn was_put_out(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Failed") && pod_reason(pod).is_some_and(|reason| !reason.is_empty())
+}
+
+/// Whether somebody wrote down that everything of it has ended.
+pub(crate) fn is_noted_as_ended(carrier: &ObjectMeta) -> bool {
+    carrier.annotations.as_ref().is_some_and(|all| all.contains_key(names::ENDED))
 }
 
 fn without_pod(job: &Job, refusal: Option<&str>) -> Phase {

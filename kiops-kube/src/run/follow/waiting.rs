@@ -29,12 +29,22 @@ pub(super) struct Wait {
     hindrance: Option<String>,
     /// Since when its pod is to be deleted.
     leaving: Option<Instant>,
+    /// Whether something was written down that it waits for. The watch may show first that its pod has started.
+    noted: bool,
 }
 
 impl Wait {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { since: now, reason: None, checked: false, looked: now, hindrance: None, leaving: None }
+        Self {
+            since: now,
+            reason: None,
+            checked: false,
+            looked: now,
+            hindrance: None,
+            leaving: None,
+            noted: false,
+        }
     }
 }
 
@@ -42,8 +52,10 @@ impl Follower {
     /// Until the container has run, or never will.
     pub(super) async fn wait(&mut self, mut telling: Box<Telling>, mut wait: Wait) -> Result<State> {
         let seen = self.seen.borrow_and_update().clone();
-        self.tell_notes(&mut telling, &seen);
         let now = phase(&seen);
+        let waits = matches!(now, Phase::Waiting(_));
+        let written = if wait.noted && !waits { self.runs.found(&self.run).await? } else { None };
+        self.tell_notes(&mut telling, written.as_ref().or(seen.carrier.as_deref()));
         if let Some(pod) = the_pod(&seen).filter(|pod| has_run(pod)) {
             return self.open(telling, pod).await;
         }
@@ -72,6 +84,7 @@ impl Follower {
                 let told = !matches!(waiting.reason, Reason::Starting | Reason::Stopping);
                 let waited = wait.since.elapsed();
                 if told && waited >= NOTED_AFTER {
+                    wait.noted = true;
                     let carrier = seen.carrier.as_deref();
                     let patch = carrier
                         .and_then(|carrier| note_patch(carrier.metadata(), &waiting, Timestamp::now()));

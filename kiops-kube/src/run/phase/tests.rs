@@ -129,6 +129,31 @@ fn a_pod_is_not_over_while_its_container_runs_whatever_its_phase_says() {
     assert_eq!(how(&marked(Some(CANCELED))), How::Canceled);
 }
 
+/// Kubelets before 1.22 say it late, or never.
+#[test]
+fn what_was_said_of_an_end_stays_when_the_node_adds_how_its_container_ended() {
+    let late = json!({ "phase": "Failed", "reason": "DeadlineExceeded" });
+    let states = [json!({ "running": {} }), ended(0, "Completed", "d"), ended(137, "Error", "")];
+    for (stop, is_noted) in [(None, true), (Some(CANCELED), true), (Some(CANCELED), false)] {
+        let mut marks = json!({});
+        if is_noted {
+            marks["kiops.dev/ended"] = "2026-02-01T00:00:03.5Z".into();
+        }
+        if let Some(stop) = stop {
+            marks["kiops.dev/stop"] = stop.into();
+        }
+        let phase_with = |state: &Value| {
+            phase(&Seen {
+                carrier: Some(job(json!({}), marks.clone())),
+                ..with_state(late.clone(), state.clone())
+            })
+        };
+        let said: Vec<Phase> = states.iter().skip(usize::from(!is_noted)).map(phase_with).collect();
+        assert!(matches!(said[0], Phase::Over(_)), "{said:?}");
+        assert!(said.iter().all(|one| *one == said[0]), "{said:?}");
+    }
+}
+
 #[test]
 fn a_pod_that_nobody_takes_says_so_in_the_schedulers_words() {
     let status = json!({ "phase": "Pending", "conditions": [{

@@ -5,8 +5,8 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::super::phase::{
-    How, Phase, Reason, Seen, ended_at, has_run, lost, memory_limit_of, over, own_statuses, pod_message,
-    pod_reason, the_pod, waiting, waits, words,
+    How, Phase, Reason, Seen, has_run, is_noted_as_ended, lost, memory_limit_of, over, own_statuses,
+    pod_message, pod_reason, the_pod, waiting, waits, words,
 };
 use super::super::reader::KILLED;
 use super::super::stop::{Stop, Why};
@@ -42,12 +42,15 @@ pub(in super::super) fn phase(run: &PipelineRun, seen: &Seen) -> Phase {
     let behind =
         seen.task.as_deref().is_some_and(|task| task.status.as_ref().and_then(|it| it.done()).is_none());
     if let Some(done) = run.done().filter(|_| !behind) {
-        let at = run.status.as_ref().and_then(|status| status.completion_time);
-        return over(ended_with(run, done, seen, stop.is_some()), at);
+        let how = ended_with(run, done, seen, stop.is_some());
+        return match &stop {
+            Some(stop) if how == How::Canceled => over(how, Some(stop.at)),
+            _ => over(how, run.status.as_ref().and_then(|status| status.completion_time)),
+        };
     }
-    match stop.map(|_| ended_at(&run.metadata)) {
-        Some(Some(at)) => over(How::Canceled, Some(at)),
-        Some(None) => waiting(Reason::Stopping, ""),
+    match stop {
+        Some(stop) if is_noted_as_ended(&run.metadata) => over(How::Canceled, Some(stop.at)),
+        Some(_) => waiting(Reason::Stopping, ""),
         None => going_on(run, seen),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod, ResourceQuota};
@@ -66,7 +67,7 @@ async fn a_build_that_is_canceled_at_any_moment_ends_and_leaves_nothing() {
     let site = place.site().await;
     let executor = site.executor();
     let cancels = (0..12).map(|n| cancel_after(&place, &site, &executor, Duration::from_millis(n * 300)));
-    futures_util::future::join_all(cancels).await;
+    join_all(cancels).await;
 }
 
 /// `KIOPS_CANCELS=1000 cargo test -p kiops-kube --test it -- --ignored a_thousand`: some 20 minutes on two cores.
@@ -559,4 +560,27 @@ async fn a_build_that_was_given_up_by_somebody_with_another_clock_ends_once_for_
         executor.forget(&run).await.unwrap();
         gone(&place, &run).await;
     }
+}
+
+/// Whoever of them sees the end of its container first says when it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_that_many_cancel_at_once_ends_once_for_every_reader() {
+    let Some(place) = place().await else { return };
+    let site = place.site().await;
+    let executor = site.executor();
+    let run = start(&executor, &site.job("counts-on")).await;
+    read_until(&executor, &run, 0, |event| matches!(event, RunEvent::Lines(_))).await;
+    let others: Vec<_> = (0..3).map(|_| site.executor()).collect();
+    let (reports, canceled) = tokio::join!(
+        join_all(others.iter().map(|reader| read(reader, &run, 0))),
+        join_all(others.iter().map(|other| other.cancel(&run))),
+    );
+    canceled.into_iter().for_each(Result::unwrap);
+    let after = read(&site.executor(), &run, 0).await;
+    assert_eq!(after.last().unwrap().event, RunEvent::Finished(RunOutcome::Canceled));
+    for reports in reports {
+        assert_eq!(reports.last(), after.last());
+    }
+    executor.forget(&run).await.unwrap();
+    gone(&place, &run).await;
 }
