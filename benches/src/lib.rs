@@ -5,6 +5,7 @@
 //! the same code. docs/PERFORMANCE.md says what each figure means.
 
 pub mod accepts;
+pub mod assemble;
 pub mod builds;
 pub mod decide;
 pub mod github;
@@ -24,6 +25,25 @@ use tempfile::TempDir;
 
 /// What can go wrong here is only told.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// An example as it was built: what an environment variable names, or where cargo puts it beside the running program.
+pub fn example(name: &str, variable: &str) -> Outcome<PathBuf> {
+    let path = match std::env::var_os(variable) {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let here = std::env::current_exe()?;
+            here.parent().ok_or("the running program is in no folder")?.join("examples").join(name)
+        }
+    };
+    if path.is_file() {
+        return Ok(path);
+    }
+    let message = format!(
+        "there is no `{}`: build it first, with `cargo build --release -p kiops-examples --example {name}`",
+        path.display()
+    );
+    Err(message.into())
+}
 
 /// A new folder on the disk that is measured: in `KIOPS_BENCH_DIR`, else beside the running program. Never the system's folder
 /// for temporary files, which is often in memory, where nothing has to be synced.

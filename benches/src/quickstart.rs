@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Outcome, scratch};
+use crate::{Outcome, example, scratch};
 
 /// One start in a new folder: a repository made, a site pushed, built and released.
 #[derive(Debug, Clone, Copy)]
@@ -18,21 +18,7 @@ pub struct Start {
 
 /// The built program: `KIOPS_QUICKSTART`, or where cargo puts it beside this one.
 pub fn program() -> Outcome<PathBuf> {
-    let path = match std::env::var_os("KIOPS_QUICKSTART") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            let here = std::env::current_exe()?;
-            here.parent().ok_or("the running program is in no folder")?.join("examples").join("quickstart")
-        }
-    };
-    if path.is_file() {
-        return Ok(path);
-    }
-    let message = format!(
-        "there is no `{}`: build it first, with `cargo build --release -p kiops-examples --example quickstart`",
-        path.display()
-    );
-    Err(message.into())
+    example("quickstart", "KIOPS_QUICKSTART")
 }
 
 /// Starts it in a new folder, waits for `ready`, and ends it.
@@ -65,7 +51,8 @@ pub(crate) fn peak_of(process: &str) -> Option<f64> {
 }
 
 /// A child that does not outlive its measurement.
-struct Ended(Child);
+#[derive(Debug)]
+pub(crate) struct Ended(pub(crate) Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {

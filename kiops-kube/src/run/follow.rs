@@ -22,7 +22,7 @@ use super::carrier::Carrier;
 use super::log::{Place, Record, Records};
 use super::notes::notes_of;
 use super::number::Numbers;
-use super::phase::{End, How, Phase, Reason, Seen, is_ready, is_stale, phase, the_pod};
+use super::phase::{End, How, Phase, Reason, Seen, has_run, is_ready, is_stale, phase, the_pod};
 use super::pipeline::phase::is_ending;
 use super::reader::{NewReader, Reader, Reading, is_known_without_log, outcome};
 use super::stop::{Stop, Why};
@@ -180,7 +180,7 @@ impl Follower {
             Some(secret) => Some(mask::masker(&secret)?),
             None => {
                 // Without it nobody knows what must not be shown.
-                let end = self.until_over().await;
+                let end = self.until_over(pod.metadata.uid.as_deref()).await?;
                 let text =
                     "The log is not shown: the run's Secret, which says what to mask in it, was deleted";
                 return self.end(telling, &end, Some(text)).await;
@@ -360,12 +360,18 @@ impl Follower {
         Ok(())
     }
 
-    async fn until_over(&mut self) -> End {
+    /// How the run of this pod ends. In place of one that is gone the Job's controller makes another.
+    async fn until_over(&mut self, pod: Option<&str>) -> Result<End> {
         loop {
-            if let Phase::Over(end) = phase(&self.seen.borrow_and_update()) {
-                return end;
+            let seen = self.seen.borrow_and_update().clone();
+            if let Phase::Over(end) = phase(&seen) {
+                return Ok(end);
             }
-            changed(&mut self.seen).await;
+            let is_there = pod.is_none() || seen.pods.iter().any(|one| one.metadata.uid.as_deref() == pod);
+            if !is_there || leaves(&seen) {
+                self.lose().await?;
+            }
+            drop(timeout(SIGN, changed(&mut self.seen)).await);
         }
     }
 
@@ -532,5 +538,12 @@ fn leaves(seen: &Seen) -> bool {
     };
     !stopped
         && !matches!(phase(seen), Phase::Over(_))
-        && the_pod(seen).is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
+        && (the_pod(seen).is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) || is_replaced(seen))
+}
+
+/// Whether a pod that ran is deleted, or has another in its place already.
+fn is_replaced(seen: &Seen) -> bool {
+    let now = the_pod(seen).map(|pod| &pod.metadata.uid);
+    let goes = |pod: &Pod| pod.metadata.deletion_timestamp.is_some() || now != Some(&pod.metadata.uid);
+    seen.pods.iter().any(|pod| has_run(pod) && goes(pod))
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kiops_kube::{Cluster, ClusterConfig};
@@ -11,6 +12,9 @@ use kube::{Api, Client};
 /// The namespace by whose label a cluster says that tests may write to it.
 const MARK: &str = "kiops-tests";
 const MARK_LABEL: &str = "kiops.dev/tests";
+
+/// How long the tests wait for what must come: what a node does may take its time where it shares the machine with others.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A cluster that is ours to write to, as its administrator.
 #[derive(Clone)]

@@ -35,7 +35,7 @@ impl Follower {
                 return Ok(State::Reading(telling, log));
             }
         }
-        let end = self.until_over().await;
+        let end = self.until_over(log.uid.as_deref()).await?;
         self.end(telling, &end, None).await
     }
 

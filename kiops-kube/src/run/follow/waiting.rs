@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::super::notes::note_patch;
 use super::super::phase::{Phase, Reason, Seen, Waiting, has_run, is_placed, phase, the_pod};
 use super::super::stop::Why;
-use super::{Follower, SIGN, State, Telling, changed, leaves};
+use super::{Follower, SIGN, State, Telling, changed, is_replaced, leaves};
 
 /// What must be waited for so long is told.
 const NOTED_AFTER: Duration = Duration::from_secs(2);
@@ -75,7 +75,9 @@ impl Follower {
                 if wait.reason != Some(waiting.reason) {
                     (wait.since, wait.reason, wait.checked) = (Instant::now(), Some(waiting.reason), false);
                 }
-                if !leaves(&seen) {
+                if is_replaced(&seen) {
+                    self.lose().await?;
+                } else if !leaves(&seen) {
                     wait.leaving = None;
                 } else if wait.leaving.get_or_insert_with(Instant::now).elapsed() >= LEAVING {
                     // Its node does not answer, and the Job's controller waits for it.

@@ -11,7 +11,7 @@ use kiops_kube::{BuildKitConfig, BuildKitExecutor, Runs, RunsConfig};
 
 use crate::builds::{Place, Source, place_with, serve};
 use crate::checks::git::put_git;
-use crate::cluster::TestCluster;
+use crate::cluster::{PATIENCE, TestCluster};
 use crate::node_image::{MACHINE, load, of_scripts, put_scripts, scripts};
 
 const BUILDCTL: (&str, &str) = ("usr/bin/buildctl-daemonless.sh", include_str!("buildctl.sh"));
@@ -101,7 +101,7 @@ impl Site {
             slow: Some(self.job("slow")),
             tells: Some(tells),
             refused: Some(refused),
-            pace: Pace::default(),
+            pace: Pace { patience: PATIENCE, ..Pace::default() },
         })
     }
 }

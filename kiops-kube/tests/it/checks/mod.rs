@@ -23,7 +23,7 @@ use kiops_kube::{ChecksConfig, KubeChecks, Runs, RunsConfig};
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::cluster::{TestCluster, TestNamespace, cluster};
+use crate::cluster::{PATIENCE, TestCluster, TestNamespace, cluster};
 use git::Repository;
 
 const BUSYBOX: &str = "registry.local/busybox:1";
@@ -103,7 +103,7 @@ async fn outcome(runner: &KubeChecks, job: &RunnerJob) -> (String, RunOutcome) {
             runner.reports(&run, 0).await.unwrap().map(Result::unwrap).collect().await;
         reports
     };
-    let reports = tokio::time::timeout(std::time::Duration::from_secs(120), reading).await.expect("it ends");
+    let reports = tokio::time::timeout(PATIENCE, reading).await.expect("it ends");
     let mut text = String::new();
     for report in reports {
         match report.event {
@@ -135,7 +135,7 @@ impl Runners {
             slow: Some(job("slow", "while :; do sleep 1; done")),
             tells: Some(tells),
             finds: Some((finds, report.to_owned())),
-            pace: Pace::default(),
+            pace: Pace { patience: PATIENCE, ..Pace::default() },
         })
     }
 }

@@ -11,7 +11,7 @@ use kiops_kube::KubeDeployer;
 use super::faults::faulty;
 use super::images::{self, Image};
 use super::{config, target};
-use crate::cluster::{TestCluster, TestNamespace, cluster};
+use crate::cluster::{PATIENCE, TestCluster, TestNamespace, cluster};
 use crate::common::container;
 use crate::proxy::Proxied;
 
@@ -55,7 +55,7 @@ impl Deployers {
         let bench = bench.with_images(|_, word| Image::Serves.pinned(word)).with_refused(|_, request| {
             request.images.pop_first();
         });
-        let pace = Pace { patience: Duration::from_secs(120), settle: Duration::from_millis(500) };
+        let pace = Pace { patience: PATIENCE, settle: Duration::from_millis(500) };
         let bench = bench.with_pace(pace);
         Arc::new(if self.way == Way::Good { bench.with_fault(switch) } else { bench })
     }

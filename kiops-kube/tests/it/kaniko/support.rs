@@ -11,7 +11,7 @@ use kiops_core::testing::fakes::FakeRegistry;
 use kiops_kube::{Cluster, KanikoConfig, KanikoExecutor, Runs, RunsConfig};
 
 use crate::builds::{Place, Source, place_with, serve};
-use crate::cluster::TestCluster;
+use crate::cluster::{PATIENCE, TestCluster};
 use crate::node_image::{MACHINE, of_scripts};
 
 /// One kiops in it.
@@ -105,7 +105,7 @@ impl Site {
             slow: Some(self.job("slow")),
             tells: Some(tells),
             refused: Some(refused),
-            pace: Pace::default(),
+            pace: Pace { patience: PATIENCE, ..Pace::default() },
         })
     }
 }

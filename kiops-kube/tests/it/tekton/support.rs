@@ -15,6 +15,7 @@ use kube::api::DynamicObject;
 use super::controller::{Controller, resource};
 use super::crds;
 use crate::builds::{Place, Source, of, place_with, serve};
+use crate::cluster::PATIENCE;
 use crate::node_image::{MACHINE, of_scripts};
 
 /// A namespace in which Tekton is played.
@@ -147,7 +148,7 @@ impl Site {
             slow: Some(self.job("slow")),
             tells: Some(tells),
             refused: Some(refused),
-            pace: Pace::default(),
+            pace: Pace { patience: PATIENCE, ..Pace::default() },
         })
     }
 }
