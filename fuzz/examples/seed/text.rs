@@ -101,6 +101,11 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         "sarif",
         r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"t"}},"results":[{"ruleId":"r","ruleIndex":1,"level":"error","message":{"text":"m"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"a.rs"},"region":{"startLine":3}}}],"fingerprints":{"a":"b"},"partialFingerprints":{"c":"d"},"suppressions":[]}]}]}"#,
     );
+    // As Semgrep writes it, and what suppresses.
+    add(
+        "sarif",
+        r#"{"runs":[{"results":[{"ruleId":"r/s","fingerprints":{"matchBasedId/v1":"requires login"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"a.js"},"region":{"snippet":{"text":"x()"}}}}]},{"rule":{"id":"r","index":0},"kind":"pass","baselineState":"absent"},{"ruleId":"r","suppressions":[{"kind":"external","status":"rejected"}]}],"tool":{"driver":{"rules":[{"id":"r","defaultConfiguration":{"level":"error"}}]},"extensions":[{"rules":[{"id":"e"}]}]}}]}"#,
+    );
     let log = b"\x10plain\r\n\x1b[32mgreen \xf8\x1b[0m\r50%\rdone\x1b[K\nhttps://user:pa/ss@host/ \xf9\xfa\xfb\xfc\xfd\xfe\xff\n\x1b]0;title\x07\xc2\x9bx\xc2 \xff tail";
     seeds.push(("mask", log.to_vec()));
     seeds

@@ -3,7 +3,8 @@
 mod runner;
 mod sarif;
 mod verdict;
+mod wire;
 
 pub use runner::{CheckJob, CheckRunner};
-pub use sarif::{FindingCounts, Sarif, SarifFinding};
+pub use sarif::{FindingCounts, Sarif};
 pub use verdict::{Judged, Verdict, judge};
