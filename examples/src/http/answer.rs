@@ -94,7 +94,7 @@ pub(super) fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, R
     text.parse().map_err(|_| not_found(what))
 }
 
-// Unlike axum's own, the refusals of these three are problem documents.
+// Unlike axum's own, the refusals of these are problem documents.
 
 /// The one name or id in a path. What is no text cannot be one that exists.
 pub(super) struct Path(pub(super) String);
@@ -105,6 +105,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let name = axum::extract::Path::<String>::from_request_parts(parts, state).await;
         name.map(|name| Self(name.0)).map_err(|_| not_found("name or id"))
+    }
+}
+
+/// Two names or ids in a path.
+pub(super) struct PathPair(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathPair {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let pair = axum::extract::Path::<(String, String)>::from_request_parts(parts, state).await;
+        pair.map(|pair| Self(pair.0.0, pair.0.1)).map_err(|_| not_found("name or id"))
     }
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::access::{Caller, require};
 use super::answer::{Answer, Input, List, PageQuery, Path, Query, Refusal, not_found, parse};
-use super::services;
+use super::{reports, services};
 
 #[derive(Serialize)]
 pub(super) struct BuildJson {
@@ -62,6 +62,8 @@ struct CheckJson {
     state: &'static str,
     failure: Option<FailureJson>,
     findings: Option<FindingCounts>,
+    /// Where its report can be downloaded.
+    report: Option<String>,
     /// Of a check of what is live: what it looks at, or looked at last.
     environment: Option<EnvironmentName>,
     deployment: Option<ReleaseId>,
@@ -82,6 +84,7 @@ impl CheckJson {
                     _ => None,
                 },
                 findings: check.findings.clone(),
+                report: reports::address(build, check),
                 environment: live.map(|live| live.environment.clone()),
                 deployment: live.map(|live| live.release.clone()),
             }

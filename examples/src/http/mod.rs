@@ -7,6 +7,7 @@ mod deliveries;
 mod deployments;
 mod guard;
 mod log;
+mod reports;
 mod senders;
 mod serve;
 mod services;
@@ -74,6 +75,7 @@ pub fn router(app: App) -> Router {
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::one))
         .route("/builds/{id}/log", get(log::log))
+        .route("/builds/{id}/checks/{check}/report", get(reports::report))
         .route("/builds/{id}/cancel", post(builds::cancel))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::one))

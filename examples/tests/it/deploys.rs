@@ -283,7 +283,7 @@ fn a_check_of_what_is_live_is_shown_with_its_build_and_keeps_it_from_other_envir
     let build = built(&house, "one");
     let mut check = json!({
         "name": "zap", "phase": "deployed", "stage": "scan", "owner": "sec", "state": "waiting",
-        "failure": null, "findings": null, "environment": null, "deployment": null,
+        "failure": null, "findings": null, "report": null, "environment": null, "deployment": null,
     });
     assert_eq!(build["checks"], json!([check]));
 

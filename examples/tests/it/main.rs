@@ -37,6 +37,7 @@ mod polling;
 mod pushes;
 mod readiness;
 mod registry;
+mod reports;
 mod resets;
 mod routes;
 mod secrets;

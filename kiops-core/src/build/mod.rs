@@ -1,5 +1,6 @@
 //! Builds: the state machine, what is to be built, and the trait [`BuildExecutor`] that builds it.
 
+mod baseline;
 mod bases;
 mod clock;
 mod executor;
@@ -12,6 +13,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use baseline::Baseline;
 pub use bases::{Bases, UnknownBase, WhyUnknown, bases};
 pub use executor::BuildExecutor;
 pub use provenance::{BUILD_TYPE, ProvenanceFacts};

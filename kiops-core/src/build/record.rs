@@ -182,7 +182,8 @@ pub struct CheckRecord {
     pub lost: u32,
     /// Which run this is, from 1.
     pub attempt: u32,
-    /// Findings by severity, for a check that reports them.
+    /// The findings of the report that it ended with; `None`: it made none. Where there are any, the report itself is kept as long as
+    /// the build's log ([`LogStore::report`](crate::log::LogStore::report)).
     pub findings: Option<crate::checks::FindingCounts>,
 }
 

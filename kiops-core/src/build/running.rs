@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::record::{Build, CheckRecord, CheckState};
 use super::state::{Ask, BuildState, IllegalTransition, LOSSES_OF_OURS, RUNS_LOST, Step};
-use crate::checks::{self, Verdict};
+use crate::checks::{self, Reported, Verdict};
 use crate::name::{BuildId, CheckName, RunId, Tag};
 use crate::run::{RunEvent, RunOutcome, RunResult};
 use crate::service::{CheckPhase, Gate};
@@ -123,6 +123,7 @@ impl Build {
         run: &RunId,
         name: &CheckName,
         event: RunEvent,
+        reported: &Reported,
         now: Timestamp,
     ) -> Result<Vec<Ask>, IllegalTransition> {
         let illegal = self.illegal("check report");
@@ -137,7 +138,7 @@ impl Build {
             self.sign(now);
             return Ok(Vec::new());
         };
-        let judged = checks::judge(&check.spec, &outcome);
+        let judged = checks::judge(&check.spec, &outcome, reported);
         let stage = check.spec.stage;
         check.findings = judged.counts;
         let mut asks = vec![Ask::CancelCheck(run.clone())];

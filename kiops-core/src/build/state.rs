@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Build, CheckRecord, CheckState};
+use crate::checks::Reported;
 use crate::name::{BuildId, CheckName, EnvironmentName, ReleaseId, RunId};
 use crate::policy::RefKey;
 use crate::run::RunEvent;
@@ -119,6 +120,8 @@ pub enum BuildInput {
         check: CheckName,
         /// What it reports.
         event: RunEvent,
+        /// Once it is finished: what became of the report that it made.
+        reported: Reported,
     },
     /// The tags were moved, or could not be. After success it concerns tags that were asked for later: a line in the log.
     Promoted(Result<(), Failure>),
@@ -198,7 +201,9 @@ impl Build {
             BuildInput::Postpone { until, reason } => self.postpone(until, &reason, now),
             BuildInput::Report { run, event } => self.report(&run, event, now),
             BuildInput::LostByUs { run } => self.lost_by_us(&run, now),
-            BuildInput::Check { run, check, event } => self.check_report(&run, &check, event, now),
+            BuildInput::Check { run, check, event, reported } => {
+                self.check_report(&run, &check, event, &reported, now)
+            }
             BuildInput::Promoted(result) => self.promoted(result, now),
             BuildInput::Cancel { by } => self.cancel(by, now),
             BuildInput::Supersede { scope, by, running } => Ok(self.supersede(&scope, &by, running, now)),

@@ -7,4 +7,4 @@ mod wire;
 
 pub use runner::{CheckJob, CheckRunner};
 pub use sarif::{FindingCounts, Sarif};
-pub use verdict::{Judged, Verdict, judge};
+pub use verdict::{Judged, Reported, Verdict, judge};

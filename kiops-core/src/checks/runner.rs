@@ -12,7 +12,8 @@ use crate::service::CheckSpec;
 /// Runs checks. The guarantees are those of a build executor, run id by run id: `start` is idempotent, a run goes on
 /// without a reader, `cancel` settles it, a run that is not known ends at once with [`crate::run::RunOutcome::Lost`].
 ///
-/// The exit code decides success ([`crate::run::RunOutcome::Succeeded`] for 0); a gate by severity reads [`crate::run::RunResult::sarif`].
+/// The exit code decides success ([`crate::run::RunOutcome::Succeeded`] for 0); the report that a gate by severity
+/// goes by, once it is kept, is [`crate::run::RunResult::sarif`].
 #[async_trait]
 pub trait CheckRunner: Send + Sync + std::fmt::Debug {
     /// Its name, for messages.

@@ -7,11 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Cursor, LogLine, LogPage, LogStore, NewLine};
 use crate::error::Result;
-use crate::name::BuildId;
+use crate::name::{BuildId, RunId};
 
 /// What a line costs besides its text, in bytes: a log of empty lines is full one day, too.
 const LINE_COST: usize = 64;
@@ -41,6 +42,7 @@ struct Log {
     size: usize,
     full: bool,
     closed: bool,
+    reports: BTreeMap<RunId, Bytes>,
 }
 
 impl Default for MemoryLogStore {
@@ -106,6 +108,20 @@ impl LogStore for MemoryLogStore {
             let _ = (change, timeout);
         }
         Ok(())
+    }
+
+    async fn keep_report(&self, build: &BuildId, run: &RunId, report: Bytes) -> Result<()> {
+        self.state().logs.entry(build.clone()).or_default().reports.insert(run.clone(), report);
+        Ok(())
+    }
+
+    async fn report(&self, build: &BuildId, run: &RunId, from: u64, limit: usize) -> Result<Option<Bytes>> {
+        let state = self.state();
+        let report = state.logs.get(build).and_then(|log| log.reports.get(run));
+        Ok(report.map(|report| {
+            let from = usize::try_from(from).unwrap_or(usize::MAX).min(report.len());
+            report.slice(from..from.saturating_add(limit).min(report.len()))
+        }))
     }
 
     async fn remove(&self, build: &BuildId) -> Result<()> {

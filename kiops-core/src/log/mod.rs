@@ -11,11 +11,12 @@ pub use memory::MemoryLogStore;
 pub use stream::MaskStream;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::name::BuildId;
+use crate::name::{BuildId, RunId};
 use crate::stage::Stage;
 
 /// One line as stored and shown.
@@ -62,7 +63,7 @@ pub struct LogPage {
     pub ended: bool,
 }
 
-/// Keeps the logs of builds.
+/// Keeps the logs of builds, and beside each log the reports that the build's checks made.
 ///
 /// # Guarantees
 /// - `append` is idempotent by (build, origin, number): lines of an origin at or below the highest number that it
@@ -70,6 +71,8 @@ pub struct LogPage {
 /// - Lines of one call stand together and in order; concurrent calls never mix within one another.
 /// - What `append` has returned for is there after a crash of the process. A torn last write is dropped when the log is opened again.
 /// - A log over its cap takes one last line that says so, and drops the rest; `append` still succeeds.
+/// - A report is kept whole or not at all. What `keep_report` has returned for is there after a crash of the process and of the
+///   machine. It counts as no line of the log, for its cap neither, and goes when the log goes.
 #[async_trait]
 pub trait LogStore: Send + Sync + std::fmt::Debug {
     /// Adds lines. `origin` names the writer (a run id, a work id), whose numbers the lines bear.
@@ -84,9 +87,17 @@ pub trait LogStore: Send + Sync + std::fmt::Debug {
     /// Resolves when the build's log may have grown or been closed since `cursor`, or after `timeout`. Spurious wake-ups are allowed.
     async fn changed(&self, build: &BuildId, cursor: Cursor, timeout: SignedDuration) -> Result<()>;
 
-    /// Removes the log of a build. Removing what is not there is no error.
+    /// Keeps the report that a run of a check made, in the place of one that the same run has there.
+    async fn keep_report(&self, build: &BuildId, run: &RunId, report: Bytes) -> Result<()>;
+
+    /// At most `limit` bytes of a report, from byte `from` on; nothing at its end. `None`: there is no such report, or it is gone with
+    /// the log.
+    async fn report(&self, build: &BuildId, run: &RunId, from: u64, limit: usize) -> Result<Option<Bytes>>;
+
+    /// Removes the log of a build, and its reports. Removing what is not there is no error.
     async fn remove(&self, build: &BuildId) -> Result<()>;
 
-    /// Removes every log that nothing was written to since `before`. Says how many.
+    /// Removes every log that nothing was written to since `before`, each with its reports; and reports that have no log and were kept
+    /// before that. Says of how many builds.
     async fn expire(&self, before: Timestamp) -> Result<u64>;
 }

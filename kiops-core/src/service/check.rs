@@ -72,7 +72,7 @@ pub enum Gate {
     Advisory,
 }
 
-/// How many findings of each level are let through; `None`: any number.
+/// How many findings are let through; `None`: any number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SeverityLimits {
@@ -82,6 +82,11 @@ pub struct SeverityLimits {
     pub warnings: Option<u32>,
     /// Findings of level `note`.
     pub notes: Option<u32>,
+    /// New findings, of any level: those that the report does not have that it is compared with, the newest earlier one that passed. A
+    /// first report has nothing to be compared with, and none of its findings counts as new: this limit lets it through, the log says
+    /// so, and later ones are compared with it. One that was stopped is compared with by none, so that what was new stays new however
+    /// often it is built.
+    pub new: Option<u32>,
 }
 
 impl CheckSpec {

@@ -5,6 +5,7 @@
 mod bases;
 mod clock;
 mod fakes;
+mod findings;
 mod heads;
 mod liars;
 mod live_checks;

@@ -1,9 +1,10 @@
-//! The logs of builds: one file each, which only grows, read from a cursor.
+//! The logs of builds: one file each, which only grows, read from a cursor; and the reports of their checks, a file each.
 
 mod file;
 mod line;
+mod report;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use kiops_core::error::{Error, ErrorKind, Result};
 use kiops_core::log::{Cursor, LogPage, LogStore, NewLine};
-use kiops_core::name::BuildId;
+use kiops_core::name::{BuildId, RunId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use self::file::LogFile;
+use self::report::Reports;
 use crate::private;
 
 /// How log files are kept.
@@ -61,6 +64,9 @@ impl LogFilesConfig {
 /// process in any form, as the trait promises, but a loss of power may take the last seconds. When a file is opened again,
 /// what does not read back at its end is dropped; in the middle of it, a line that says so stands in its place.
 ///
+/// A report is written beside the log, in a folder for each build (`ID.reports`) a file for each run of a check (`RUN.sarif`): under another
+/// name first, forced to disk, and then renamed.
+///
 /// A full disk is an error of kind `Full`; the file is then as it was before the call.
 #[derive(Debug, Clone)]
 pub struct LogFiles {
@@ -80,6 +86,7 @@ struct Log {
     /// `None`: not read yet, or to be read again.
     file: Mutex<Option<LogFile>>,
     path: PathBuf,
+    reports: Reports,
     changed: watch::Sender<()>,
     /// When it was last used, counted in uses.
     used: AtomicU64,
@@ -118,7 +125,7 @@ impl LogFiles {
                 // What is known may not be so any more: the next call reads the file.
                 *slot = None;
             }
-            outcome.map_err(|error| failed(operation, &log.path, error))
+            outcome.map_err(|error| failed(operation, "log", &log.path, error))
         })
         .await
     }
@@ -135,9 +142,11 @@ impl Shared {
         if logs.len() >= self.config.indexes.max(1) {
             forget_half(&mut logs);
         }
+        let path = self.path(build);
         let log = Arc::new(Log {
             file: Mutex::new(None),
-            path: self.path(build),
+            reports: Reports::at(report::folder_beside(&path)),
+            path,
             changed: watch::channel(()).0,
             used: AtomicU64::new(now),
         });
@@ -151,28 +160,39 @@ impl Shared {
         self.config.folder.join(shard).join(format!("{build}.jsonl"))
     }
 
+    /// The builds whose log was not written since; where there is no log, whose reports were not.
     fn older_than(&self, before: Timestamp) -> Result<Vec<BuildId>> {
         let folder = &self.config.folder;
         let walk = || -> io::Result<Vec<BuildId>> {
-            let mut old = Vec::new();
+            let mut written = BTreeMap::new();
             for shard in std::fs::read_dir(folder)? {
                 let shard = shard?;
                 if !shard.file_type()?.is_dir() {
                     continue;
                 }
-                for file in std::fs::read_dir(shard.path())? {
-                    let file = file?;
-                    let name = file.file_name();
-                    let build =
-                        name.to_str().and_then(|name| BuildId::parse(name.strip_suffix(".jsonl")?).ok());
-                    let written = Timestamp::try_from(file.metadata()?.modified()?).unwrap_or(Timestamp::MAX);
-                    old.extend(build.filter(|_| written < before));
+                for entry in std::fs::read_dir(shard.path())? {
+                    let entry = entry?;
+                    let name = entry.file_name();
+                    let Some((build, is_log)) = name.to_str().and_then(build_of) else { continue };
+                    let at = Timestamp::try_from(entry.metadata()?.modified()?).unwrap_or(Timestamp::MAX);
+                    let known = written.entry(build).or_insert((is_log, at));
+                    *known = (*known).max((is_log, at));
                 }
             }
-            Ok(old)
+            let old = written.into_iter().filter(|(_, (_, at))| *at < before);
+            Ok(old.map(|(build, _)| build).collect())
         };
-        walk().map_err(|error| failed("expire logs", folder, error))
+        walk().map_err(|error| failed("expire logs", "log", folder, error))
     }
+}
+
+/// Which build a name in a shard belongs to, and whether it is its log.
+fn build_of(name: &str) -> Option<(BuildId, bool)> {
+    let (id, is_log) = match name.strip_suffix(".jsonl") {
+        Some(id) => (id, true),
+        None => (name.strip_suffix(report::FOLDER)?, false),
+    };
+    Some((BuildId::parse(id).ok()?, is_log))
 }
 
 /// Whoever is in use stays: those who wait for a log and those who write it must have the same one.
@@ -194,21 +214,22 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn failed(operation: &'static str, path: &std::path::Path, error: io::Error) -> Error {
+/// `what` is a log or a report.
+fn failed(operation: &'static str, what: &str, path: &std::path::Path, error: io::Error) -> Error {
     use io::ErrorKind as Io;
     let path = path.display();
     let made = match error.kind() {
         Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => Error::new(
             ErrorKind::Full,
             operation,
-            format!("no space is left for log `{path}`; nothing was written"),
+            format!("no space is left for {what} `{path}`; nothing was written"),
         )
         .with_remedy("free space on its disk, raise its quota or the process's file-size limit"),
         Io::PermissionDenied | Io::ReadOnlyFilesystem => {
-            Error::unavailable(operation, format!("log `{path}` cannot be used by this user"))
+            Error::unavailable(operation, format!("{what} `{path}` cannot be used by this user"))
                 .with_remedy("make the log folder writable for this user")
         }
-        _ => Error::unavailable(operation, format!("log `{path}` could not be read or written")),
+        _ => Error::unavailable(operation, format!("{what} `{path}` could not be read or written")),
     };
     made.with_source(error)
 }
@@ -253,8 +274,34 @@ impl LogStore for LogFiles {
         Ok(())
     }
 
+    async fn keep_report(&self, build: &BuildId, run: &RunId, report: Bytes) -> Result<()> {
+        const KEEP: &str = "keep report";
+        let (log, run) = (self.shared.log(build), run.clone());
+        blocking(KEEP, move || {
+            // One at a time, and none while the log is being removed.
+            let _log = log.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = log.reports.keep(&run, &report);
+            kept.map_err(|error| failed(KEEP, "report", &log.reports.path(&run), error))
+        })
+        .await
+    }
+
+    async fn report(&self, build: &BuildId, run: &RunId, from: u64, limit: usize) -> Result<Option<Bytes>> {
+        const READ: &str = "read report";
+        let (reports, run) = (Reports::at(report::folder_beside(&self.shared.path(build))), run.clone());
+        blocking(READ, move || {
+            let read = reports.read(&run, from, limit);
+            read.map_err(|error| failed(READ, "report", &reports.path(&run), error))
+        })
+        .await
+        .map(|read| read.map(Bytes::from))
+    }
+
     async fn remove(&self, build: &BuildId) -> Result<()> {
-        self.with("remove log", build, |file, _, changed| {
+        let log = self.shared.log(build);
+        self.with("remove log", build, move |file, _, changed| {
+            // The reports first: what is left by a crash is found by its log.
+            log.reports.remove()?;
             file.remove()?;
             changed.send_replace(());
             Ok(())

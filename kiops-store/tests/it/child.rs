@@ -50,6 +50,7 @@ fn plays_its_role() {
             "log" => crate::kill::log_for_ever(&folder).await,
             "lock" => crate::limits::hold_the_lock(&folder).await,
             "fill database" => crate::limits::fill_database(&folder).await,
+            "report" => crate::kill::report_for_ever(&folder).await,
             "fill log" => crate::limits::fill_log(&folder).await,
             other => panic!("there is no role {other}"),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kiops_core::effect::Effect;
 use kiops_core::log::{Cursor, LogStore, NewLine};
-use kiops_core::name::{BuildId, DeliveryId};
+use kiops_core::name::{BuildId, DeliveryId, RunId};
 use kiops_core::stage::Stage;
 use kiops_core::store::{Accepted, Page, Store};
 use kiops_store::{LogFiles, LogFilesConfig};
@@ -53,6 +53,25 @@ pub(crate) async fn log_for_ever(folder: &Path) {
             (n..n + 3).map(|n| NewLine { n, at: at(0), stage: Stage::Build, text: format!("line {n}") });
         logs.append(&build, "run", lines.collect()).await.unwrap();
         say(&(n + 2).to_string());
+    }
+}
+
+/// What the `n`th run reports.
+fn report(n: u32) -> Vec<u8> {
+    n.to_be_bytes().repeat(100_000)
+}
+
+fn run(n: u32) -> RunId {
+    RunId::of_build(&BuildId::derive(["killed"]), n)
+}
+
+pub(crate) async fn report_for_ever(folder: &Path) {
+    let logs = LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap();
+    say("open");
+    for n in 1.. {
+        // Repeats take the place of what an earlier life kept.
+        logs.keep_report(&BuildId::derive(["killed"]), &run(n), report(n).into()).await.unwrap();
+        say(&n.to_string());
     }
 }
 
@@ -139,4 +158,24 @@ async fn every_log_line_that_was_taken_is_there_after_a_kill() {
         }
     }
     assert!(last > 20, "only {last} lines were taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_report_that_was_kept_is_there_after_a_kill_and_none_by_halves() {
+    let folder = TempDir::new().unwrap();
+    let mut last = 0;
+    for kill in 0..KILLS / 2 {
+        let output = kill_after("report", folder.path(), moment(kill));
+        last = said(&output).iter().filter_map(|line| line.parse().ok()).max().unwrap_or(0).max(last);
+        let logs = LogFiles::open(LogFilesConfig::new(folder.path().join("logs"))).unwrap();
+        for n in 1..last + 5 {
+            let kept = logs.report(&BuildId::derive(["killed"]), &run(n), 0, usize::MAX).await.unwrap();
+            assert!(kept.is_some() || n > last, "report {n} was kept and is gone after kill {kill}");
+            assert!(
+                kept.is_none_or(|kept| kept == report(n)),
+                "report {n} is there by halves after kill {kill}"
+            );
+        }
+    }
+    assert!(last > 3, "only {last} reports were kept");
 }

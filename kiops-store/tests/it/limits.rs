@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kiops_core::effect::Effect;
 use kiops_core::log::{Cursor, LogStore, NewLine};
-use kiops_core::name::BuildId;
+use kiops_core::name::{BuildId, RunId};
 use kiops_core::stage::Stage;
 use kiops_core::store::{Accepted, Page, Store};
 use kiops_core::{Error, ErrorKind, Retry};
@@ -148,11 +148,22 @@ pub(crate) async fn fill_log(folder: &Path) {
     assert!(error.remedy().is_some() && error.message().contains("logs"), "{error}");
     // The file is as it was before, also for a line that does fit.
     logs.append(&build, "run", lines(taken + 1, "short")).await.unwrap();
-    for logs in [logs, LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap()] {
+    for logs in [&logs, &LogFiles::open(LogFilesConfig::new(folder.join("logs"))).unwrap()] {
         let page = logs.read(&build, Cursor(0), usize::MAX).await.unwrap();
         assert_eq!(page.lines.len() as u64, taken + 1);
         assert!(page.lines.iter().all(|line| line.text.starts_with(&format!("{} ", line.n))));
     }
+    // A report that does not fit leaves the one that is there, and nothing of itself.
+    let run = RunId::of_build(&build, 1);
+    logs.keep_report(&build, &run, "small".into()).await.unwrap();
+    let error = logs.keep_report(&build, &run, vec![b'x'; 1 << 20].into()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Full, Retry::Maybe), "{error}");
+    assert!(error.remedy().is_some() && error.message().contains("no space is left for report"), "{error}");
+    assert_eq!(logs.report(&build, &run, 0, 1 << 20).await.unwrap().as_deref(), Some(&b"small"[..]));
+    let shard = folder.join("logs").join(&build.as_str()[2..4]);
+    let names = std::fs::read_dir(shard.join(format!("{build}.reports"))).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names, [format!("{run}.sarif")]);
     say(&format!("taken {taken}"));
 }
 
@@ -268,7 +279,9 @@ async fn only_the_owner_can_read_what_is_made() {
     let store = open(&below).await;
     fill(&store).await;
     let logs = LogFiles::open(LogFilesConfig::new(below.join("logs"))).unwrap();
-    logs.close(&BuildId::derive(["x"])).await.unwrap();
+    let build = BuildId::derive(["x"]);
+    logs.close(&build).await.unwrap();
+    logs.keep_report(&build, &RunId::of_build(&build, 1), "report".into()).await.unwrap();
     kiops_store::FileKey::open_or_create(below.join("key")).unwrap();
     let mut folders = vec![folder.path().join("a")];
     let mut files = 0;
@@ -283,5 +296,5 @@ async fn only_the_owner_can_read_what_is_made() {
             files += 1;
         }
     }
-    assert!(files >= 5, "database, -wal, -shm, key and log");
+    assert!(files >= 6, "database, -wal, -shm, key, log and report");
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use kiops_core::log::{Cursor, LogStore, NewLine};
-use kiops_core::name::BuildId;
+use kiops_core::name::{BuildId, RunId};
 use kiops_core::stage::Stage;
 use kiops_store::{LogFiles, LogFilesConfig};
 use tempfile::TempDir;
@@ -149,4 +149,28 @@ async fn old_logs_expire_and_others_stay() {
     assert_eq!(texts(&logs, &old).await, [""; 0]);
     assert_eq!(texts(&logs, &new).await, ["1"]);
     assert!(folder.path().join("a note").exists());
+}
+
+#[tokio::test]
+async fn what_a_kill_left_of_a_report_is_none_and_goes_when_the_log_goes() {
+    let folder = TempDir::new().unwrap();
+    let logs = logs(folder.path());
+    let build = BuildId::derive(["cut"]);
+    let (kept, cut) = (RunId::of_build(&build, 1), RunId::of_build(&build, 2));
+    logs.append(&build, "run", lines(1, [1])).await.unwrap();
+    logs.keep_report(&build, &kept, "whole".into()).await.unwrap();
+    let shard = folder.path().join(&build.as_str()[2..4]);
+    let reports = shard.join(format!("{build}.reports"));
+    std::fs::write(reports.join(format!("{cut}.part")), "hal").unwrap();
+    assert_eq!(logs.report(&build, &cut, 0, 10).await.unwrap(), None);
+    logs.keep_report(&build, &cut, "whole, too".into()).await.unwrap();
+    assert_eq!(logs.report(&build, &cut, 0, 10).await.unwrap().as_deref(), Some(&b"whole, too"[..]));
+    assert_eq!(std::fs::read_dir(&reports).unwrap().count(), 2, "its place was taken");
+
+    std::fs::write(reports.join(format!("{cut}.part")), "hal").unwrap();
+    assert_eq!(logs.expire(Timestamp::now() - SignedDuration::from_mins(30)).await.unwrap(), 0);
+    // A kill in the middle of removing leaves one of them without the other.
+    std::fs::remove_file(shard.join(format!("{build}.jsonl"))).unwrap();
+    assert_eq!(logs.expire(Timestamp::now() + SignedDuration::from_mins(30)).await.unwrap(), 1);
+    assert_eq!(std::fs::read_dir(&shard).unwrap().count(), 0);
 }

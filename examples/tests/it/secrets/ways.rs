@@ -76,6 +76,7 @@ pub(super) fn ask_with_secrets(house: &House, spread: &Spread, out: &mut Out) {
         for path in [
             format!("/api/v1/services/{in_path}"),
             format!("/api/v1/builds/{in_path}/log"),
+            format!("/api/v1/builds/{in_path}/checks/{in_path}/report"),
             format!("/api/v1/builds?service={in_path}"),
             format!("/api/v1/builds?limit={in_path}"),
             format!("/api/v1/deliveries?offset={in_path}&{in_path}=1"),
@@ -152,6 +153,7 @@ pub(super) fn read_everything(house: &House, out: &mut Out) {
     for id in ids("/api/v1/builds?limit=200", "id") {
         paths.push(format!("/api/v1/builds/{id}"));
         paths.push(format!("/api/v1/builds/{id}/log"));
+        paths.push(format!("/api/v1/builds/{id}/checks/scan/report"));
     }
     for id in ids("/api/v1/deliveries?limit=200", "id") {
         paths.push(format!("/api/v1/deliveries/{id}"));

@@ -132,12 +132,14 @@ fn a_report_of_an_earlier_run_of_a_check_changes_nothing() {
         run: check_run(&build, "sca", 1),
         check: CheckName::parse("sca").unwrap(),
         event: RunEvent::Finished(passed()),
+        reported: Reported::Nothing,
     };
     assert!(build.apply(input, at(3)).is_err());
     let unknown = BuildInput::Check {
         run: check_run(&build, "x", 1),
         check: CheckName::parse("x").unwrap(),
         event: RunEvent::Alive,
+        reported: Reported::Nothing,
     };
     assert!(build.apply(unknown, at(3)).is_err());
     assert_eq!(build, before);
@@ -149,10 +151,47 @@ fn a_gate_by_severity_keeps_its_counts() {
     build.checks[0].spec.gate = serde_json::from_str(r#"{"by":"severity","errors":0}"#).unwrap();
     let mut build = started(build);
     finish(&mut build, success(), 1);
-    let sarif = r#"{"runs":[{"results":[{"level":"error","ruleId":"a"},{"level":"note","ruleId":"b"}]}]}"#;
-    let result = RunResult { sarif: Some(sarif.into()), ..RunResult::default() };
-    check_ends(&mut build, "sca", RunOutcome::Succeeded(result), 2);
-    let counts = build.checks[0].findings.clone().unwrap();
-    assert_eq!((counts.errors, counts.warnings, counts.notes), (1, 0, 1));
+    let counts = FindingCounts { errors: 1, warnings: 0, notes: 1, new: Some(1) };
+    let asks = check_reported(&mut build, "sca", counts.clone(), 2);
+    assert_eq!(build.checks[0].findings, Some(counts));
     assert!(matches!(build.state, BuildState::Failed(_)));
+    assert!(
+        lines(&asks).contains("1 errors, at most 0 are let through (1 errors, 0 warnings, 1 notes; 1 new)")
+    );
+}
+
+#[test]
+fn what_passes_says_in_the_log_what_is_new() {
+    let mut build = started(with_checks(&[("sca", "image")]));
+    build.checks[0].spec.gate = serde_json::from_str(r#"{"by":"severity","new":1}"#).unwrap();
+    finish(&mut build, success(), 1);
+    let asks = check_reported(
+        &mut build,
+        "sca",
+        FindingCounts { errors: 2, warnings: 1, notes: 0, new: Some(1) },
+        2,
+    );
+    assert!(
+        lines(&asks).contains("[scan] Check sca: 2 errors, 1 warnings, 0 notes; 1 new\n"),
+        "{}",
+        lines(&asks)
+    );
+    assert_eq!(build.state, BuildState::Succeeded);
+}
+
+#[test]
+fn records_and_settings_from_before_there_were_new_findings_are_still_read() {
+    let counts: FindingCounts =
+        serde_json::from_str(r#"{"errors":1,"warnings":0,"notes":2,"new":null}"#).unwrap();
+    assert_eq!(counts, FindingCounts { errors: 1, warnings: 0, notes: 2, new: None });
+    assert_eq!(
+        serde_json::from_str::<FindingCounts>(r#"{"errors":1,"warnings":0,"notes":2}"#).unwrap(),
+        counts
+    );
+    let gate: crate::service::Gate =
+        serde_json::from_str(r#"{"by":"severity","errors":0,"notes":null}"#).unwrap();
+    let limits = crate::service::SeverityLimits { errors: Some(0), ..Default::default() };
+    assert_eq!(gate, crate::service::Gate::Severity(limits));
+    let written = serde_json::to_string(&gate).unwrap();
+    assert_eq!(serde_json::from_str::<crate::service::Gate>(&written).unwrap(), gate);
 }

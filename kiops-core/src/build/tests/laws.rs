@@ -210,6 +210,18 @@ fn outcome(rng: &mut Rng) -> RunOutcome {
     }
 }
 
+fn reported(rng: &mut Rng) -> Reported {
+    let count = |rng: &mut Rng| u32::try_from(rng.below(3)).unwrap();
+    match rng.below(4) {
+        0 => Reported::Unreadable("line 1: no".into()),
+        1 => {
+            let new = if rng.one_in(2) { Some(count(rng)) } else { None };
+            Reported::Kept(FindingCounts { errors: count(rng), warnings: 1, notes: 0, new })
+        }
+        _ => Reported::Nothing,
+    }
+}
+
 /// Half of the time what may come next, else anything.
 fn input(rng: &mut Rng, build: &Build, now: i64) -> BuildInput {
     let attempt = if rng.one_in(8) { build.attempt.wrapping_add(1) } else { build.attempt };
@@ -238,7 +250,7 @@ fn input(rng: &mut Rng, build: &Build, now: i64) -> BuildInput {
             if rng.one_in(10) {
                 BuildInput::LostByUs { run }
             } else {
-                BuildInput::Check { run, check, event: event(rng) }
+                BuildInput::Check { run, check, event: event(rng), reported: reported(rng) }
             }
         }
         16 => BuildInput::Promoted(Err(failure(FailureKind::PushFailed))),

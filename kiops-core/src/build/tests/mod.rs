@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::access::{Subject, Trust};
+use crate::checks::{FindingCounts, Reported};
 use crate::name::{BranchName, CheckName, CommitId, ComponentName, Digest, RunId, ServiceName, Tag};
 use crate::policy::RefKey;
 use crate::run::{RunEvent, RunOutcome, RunResult};
@@ -187,12 +188,21 @@ pub(crate) fn lost() -> RunOutcome {
 pub(crate) fn check_report(build: &mut Build, name: &str, event: RunEvent, seconds: i64) -> Vec<Ask> {
     let check = CheckName::parse(name).unwrap();
     let run = build.check_run(build.check(&check).unwrap());
-    apply(build, BuildInput::Check { run, check, event }, seconds)
+    apply(build, BuildInput::Check { run, check, event, reported: Reported::Nothing }, seconds)
 }
 
 #[track_caller]
 pub(crate) fn check_ends(build: &mut Build, name: &str, outcome: RunOutcome, seconds: i64) -> Vec<Ask> {
     check_report(build, name, RunEvent::Finished(outcome), seconds)
+}
+
+/// The end of a check whose report was kept.
+#[track_caller]
+pub(crate) fn check_reported(build: &mut Build, name: &str, counts: FindingCounts, seconds: i64) -> Vec<Ask> {
+    let check = CheckName::parse(name).unwrap();
+    let run = build.check_run(build.check(&check).unwrap());
+    let (event, reported) = (RunEvent::Finished(passed()), Reported::Kept(counts));
+    apply(build, BuildInput::Check { run, check, event, reported }, seconds)
 }
 
 pub(crate) fn passed() -> RunOutcome {

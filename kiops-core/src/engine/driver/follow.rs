@@ -10,7 +10,7 @@ use super::perform::overtaken;
 use super::runs::Runner;
 use super::{Shared, backoff, later};
 use crate::build::{Build, BuildExecutor, BuildInput, BuildOutput, CheckRecord};
-use crate::checks::{CheckJob, CheckRunner};
+use crate::checks::{CheckJob, CheckRunner, Reported};
 use crate::engine::step::Input;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::image::ImageAccess;
@@ -35,9 +35,14 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn input(&self, run: &RunId, event: RunEvent) -> BuildInput {
+        self.reported(run, event, Reported::Nothing)
+    }
+
+    /// The same of a check that is over, with what became of its report.
+    fn reported(&self, run: &RunId, event: RunEvent, reported: Reported) -> BuildInput {
         match self.check {
             None => BuildInput::Report { run: run.clone(), event },
-            Some(check) => BuildInput::Check { run: run.clone(), check: check.clone(), event },
+            Some(check) => BuildInput::Check { run: run.clone(), check: check.clone(), event, reported },
         }
     }
 }
@@ -101,6 +106,7 @@ impl Shared {
             run: run.clone(),
             check: name.clone(),
             event: RunEvent::Finished(outcome),
+            reported: Reported::Nothing,
         };
         let stage = build.check(name).map_or(Stage::Test, |check| check.spec.stage);
         let Some(runner) = &self.adapters.runner else {
@@ -340,8 +346,13 @@ impl Shared {
                 continue;
             }
             match report.event {
-                RunEvent::Finished(outcome) => {
-                    self.build_input(claim, id, place.input(run, RunEvent::Finished(outcome))).await?;
+                RunEvent::Finished(mut outcome) => {
+                    let reported = match place.check {
+                        Some(check) => self.take_in_report(id, check, run, &mut outcome).await?,
+                        None => Reported::Nothing,
+                    };
+                    let input = place.reported(run, RunEvent::Finished(outcome), reported);
+                    self.build_input(claim, id, input).await?;
                     return Ok(true);
                 }
                 RunEvent::Lines(lines) => {

@@ -4,6 +4,7 @@ mod adapters;
 mod ask;
 mod bases;
 mod clock;
+mod findings;
 mod follow;
 mod heads;
 mod held;

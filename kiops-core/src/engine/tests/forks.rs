@@ -3,6 +3,7 @@
 use super::*;
 use crate::access::Trust;
 use crate::build::BuildOutput;
+use crate::checks::Reported;
 use crate::policy::tests::merge_request;
 
 const FORKS: &str = r#"{"auto_ci":{"merge_request":{"enabled":true}},"deploy":{"auto":true,"environment":"dev"},
@@ -49,7 +50,9 @@ fn an_approved_forks_build_is_never_released() {
     let check = crate::name::CheckName::parse("sast").unwrap();
     let run = crate::name::RunId::of_check(&build, &check, 1);
     let passed = RunEvent::Finished(RunOutcome::Succeeded(RunResult::default()));
-    world.input(&build, BuildInput::Check { run, check, event: passed }).unwrap();
+    world
+        .input(&build, BuildInput::Check { run, check, event: passed, reported: Reported::Nothing })
+        .unwrap();
     world.succeed(&build);
     assert_eq!(world.all_releases(), []);
     let deploy = Command::DeployBuild { build, environment: None, nonce: "n".into() };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::build::tests::Rng;
+use crate::checks::Reported;
 use crate::release::BuildView;
 
 /// Steps in all, over all seeds.
@@ -165,7 +166,7 @@ impl Life {
         } else if self.rng.one_in(12) {
             BuildInput::Cancel { by: "ada".into() }
         } else if let Some((check, _)) = check {
-            BuildInput::Check { run, check, event }
+            BuildInput::Check { run, check, event, reported: Reported::Nothing }
         } else {
             BuildInput::Report { run, event }
         };

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::build::CheckState;
+use crate::checks::Reported;
 use crate::effect::Work;
 use crate::name::{CheckName, RunId};
 use crate::notify::DomainEvent;
@@ -34,7 +35,7 @@ fn state_of(world: &World, build: &BuildId) -> CheckState {
 
 fn ends(world: &mut World, build: &BuildId, outcome: RunOutcome) -> Stepped {
     let (run, event) = (run_of(world, build), RunEvent::Finished(outcome));
-    world.input(build, BuildInput::Check { run, check: zap(), event }).unwrap()
+    world.input(build, BuildInput::Check { run, check: zap(), event, reported: Reported::Nothing }).unwrap()
 }
 
 fn passes(world: &mut World, build: &BuildId) -> Stepped {
@@ -126,7 +127,7 @@ fn nobody_hears_again_that_the_build_succeeded() {
     let mut world = world();
     let build = world.live(onto(1, 2));
     let run = run_of(&world, &build);
-    let input = BuildInput::Check { run, check: zap(), event: RunEvent::Alive };
+    let input = BuildInput::Check { run, check: zap(), event: RunEvent::Alive, reported: Reported::Nothing };
     let stepped = world.input(&build, input).unwrap();
     assert_eq!(stepped.changes.events, []);
     let stepped = passes(&mut world, &build);

@@ -6,6 +6,7 @@
 //! ```
 //! It must run on a current-thread runtime whose time is paused.
 
+mod checks;
 mod store;
 
 pub use store::ChaosStore;
@@ -16,13 +17,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::checks::{check_reports, check_script, check_verdict, live_check};
 use super::chaos::{Chaos, Draw, Rates};
 use super::fakes::{
     FakeDeployer, FakeExecutor, FakeGit, FakeRegistry, FakeRunner, FakeSender, RunScript, Runs, VirtualClock,
 };
 use crate::access::{Role, Subject};
-use crate::build::{Build, BuildState, CheckState, Trigger};
-use crate::checks::CheckJob;
+use crate::build::{Build, BuildState, Trigger};
 use crate::engine::{
     Adapters, Clock as _, Command, Driver, DriverConfig, Ingest, IngestLimits, Keep, report,
 };
@@ -39,9 +40,7 @@ use crate::queue::Limits;
 use crate::release::{BuildView, Lane, ReleaseState};
 use crate::run::RunOutcome;
 use crate::secret::Secret;
-use crate::service::{
-    AutoDeploy, CheckSpec, Environment, GitSource, ImageTarget, Service, Settings, Source, Supersede,
-};
+use crate::service::{AutoDeploy, Environment, GitSource, ImageTarget, Service, Settings, Source, Supersede};
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::{Accepted, Hook, MemoryStore, Page, Store};
 use crate::webhook::SecretSet;
@@ -499,6 +498,9 @@ impl World {
             assert!(made <= 1, "seed {seed}: {} was released {made} times", build.id);
         }
         self.check_live(seed, &builds, &releases).await;
+        for build in &builds {
+            check_reports(seed, self.logs.as_ref(), build).await;
+        }
         let running = self.runs.running() + self.checks.running();
         assert_eq!(running, 0, "seed {seed}: a run goes on that nobody stands behind");
         let (calls, crashes) = self.chaos.counts();
@@ -562,36 +564,8 @@ impl World {
     }
 }
 
-/// What is live was looked at to the end, and what was found is what there is.
-fn check_verdict(seed: u64, live: &Build) {
-    let states: Vec<&CheckState> = live.checks.iter().map(|check| &check.state).collect();
-    let as_it_is = match states.as_slice() {
-        [CheckState::Passed, CheckState::Passed] => passes(live.commit()),
-        [CheckState::Failed(failure), CheckState::Skipped] => {
-            !passes(live.commit()) && failure.kind == FailureKind::CheckFailed
-        }
-        _ => false,
-    };
-    assert!(as_it_is, "seed {seed}: the checks of {}, which is live, came to {states:?}", live.id);
-}
-
 fn prod() -> EnvironmentName {
     EnvironmentName::parse("prod").expect("an environment")
-}
-
-fn live_check(name: &str) -> CheckSpec {
-    let spec = format!(r#"{{"name": "{name}", "phase": "deployed", "image": "registry.local/{name}:1"}}"#);
-    serde_json::from_str(&spec).expect("a check")
-}
-
-fn check_script(job: &CheckJob) -> RunScript {
-    let failure = || Failure::new(Stage::Test, FailureKind::CheckFailed, "exit status 1");
-    RunScript { end: (!passes(&job.commit)).then(|| RunOutcome::Failed(failure())), ..RunScript::default() }
-}
-
-/// One commit in four does not pass.
-fn passes(commit: &CommitId) -> bool {
-    commit.as_str().as_bytes().first().is_none_or(|digit| digit % 4 > 0)
 }
 
 fn git_host(plan: &Plan, provider: ProviderName, repository: Repository, chaos: &Chaos) -> FakeGit {

@@ -12,6 +12,7 @@
 
 mod following;
 mod lifetime;
+mod reports;
 mod writing;
 
 use jiff::Timestamp;
@@ -41,6 +42,13 @@ checks! { dyn LogStore:
         logs_expire_by_their_last_line,
         logs_are_there_after_a_kill,
         repeats_are_dropped_after_a_kill,
+    }
+    reports {
+        a_report_is_read_as_it_was_kept,
+        a_report_is_read_in_pieces,
+        a_report_that_is_kept_again_takes_its_own_place,
+        reports_go_with_their_log,
+        reports_are_there_after_a_kill,
     }
 }
 
