@@ -58,7 +58,7 @@ async fn a_build_with_buildkit_is_told_in_stages_steps_and_plain_words() {
     let events: Vec<&RunEvent> = reports
         .iter()
         .map(|report| &report.event)
-        .filter(|event| !matches!(event, RunEvent::Lines(_)))
+        .filter(|event| !matches!(event, RunEvent::Lines(_) | RunEvent::Alive))
         .collect();
     let RunEvent::Finished(RunOutcome::Succeeded(result)) = events.last().unwrap() else {
         panic!("{events:?}")
