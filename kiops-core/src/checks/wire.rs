@@ -13,6 +13,8 @@ use super::sarif::{Fingerprint, Level, Sarif};
 
 /// What Semgrep writes as the fingerprint of every finding of somebody who is not logged in.
 const NO_FINGERPRINT: &str = "requires login";
+/// The longest id of a rule that is looked up, in bytes.
+const RULE_MAX: usize = 1024;
 
 pub(super) fn read(text: &str) -> serde_json::Result<Sarif> {
     serde_json::from_str::<Log>(text).map(|log| log.runs.0)
@@ -100,8 +102,9 @@ impl Tool {
             let (driver, extensions) = (&self.driver.rules.0.by_id, &self.extensions.0.0);
             driver.get(id).or_else(|| extensions.get(id)).copied()
         };
-        // A rule's id may be that of its place in a hierarchy: `CA1000/1` is a case of rule `CA1000`.
-        let whole = rule.id.as_deref();
+        // A rule's id may be that of its place in a hierarchy: `CA1000/1` is a case of rule `CA1000`. No tool's ids are longer, and to compare
+        // each part of one that somebody made up takes the square of its length.
+        let whole = rule.id.as_deref().filter(|id| id.len() <= RULE_MAX);
         let parents = std::iter::successors(whole, |id| id.rsplit_once('/').map(|(parent, _)| parent));
         parents.filter(|id| !id.is_empty()).find_map(by_id).or_else(by_index).unwrap_or(Level::Warning)
     }
@@ -128,7 +131,7 @@ impl TakesIn for Rules {
         let level = rule.default_configuration.and_then(|settings| settings.level);
         let level = level.as_deref().map(Level::named);
         self.by_index.push(level.unwrap_or(Level::Warning));
-        if let (Some(id), Some(level)) = (rule.id, level) {
+        if let (Some(id), Some(level)) = (rule.id.filter(|id| id.len() <= RULE_MAX), level) {
             self.by_id.insert(id, level);
         }
     }

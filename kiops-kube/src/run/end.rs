@@ -11,7 +11,9 @@ use kube::api::{DeleteParams, ListParams};
 use tokio::time::{Instant, timeout};
 
 use super::carrier::{Carrier, Kind};
-use super::phase::{Phase, Seen, ended_container, has_run, is_noted_as_ended, is_placed, is_stale, phase};
+use super::phase::{
+    End, How, Phase, Seen, ended_container, has_run, is_noted_as_ended, is_placed, is_stale, phase,
+};
 use super::pipeline::phase::{has_ended_well, is_live};
 use super::stop::{Stop, Why, no_more_pods};
 use super::{Runs, names, object, run_name};
@@ -45,13 +47,20 @@ impl Runs {
             let Some(job) = seen.carrier.as_deref() else { return Ok(()) };
             let runs = |pod: &Pod| may_run(pod) || (is_stale(pod) && !is_noted_as_ended(job.metadata()));
             if matches!(phase(&seen), Phase::Over(_)) && !seen.pods.iter().any(|pod| runs(pod)) {
-                // Where nothing ran the Job's controller may be about to make a pod, the first or one in place of one that is gone, and a node
-                // to take one.
-                let nothing_ran = !seen.pods.iter().any(|pod| has_run(pod));
-                if !nothing_ran || job.is_finished() || job.metadata().deletion_timestamp.is_some() {
+                // Without a pod that ended and stays the Job's controller may be about to make one, the first or one in place of one that goes,
+                // and a node to take it.
+                let stays =
+                    |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && (has_run(pod) || !is_live(pod));
+                let is_kept = seen.pods.iter().any(|pod| stays(pod));
+                if is_kept || job.is_finished() || job.metadata().deletion_timestamp.is_some() {
                     return Ok(());
                 }
                 if !cleared {
+                    let why = match phase(&seen) {
+                        Phase::Over(End { how: How::Lost { reason }, .. }) => Why::Lost(reason),
+                        _ => Why::Canceled,
+                    };
+                    self.stop(run, why, true).await?;
                     self.clear(run).await?;
                     cleared = true;
                 }

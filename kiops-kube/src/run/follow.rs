@@ -22,7 +22,7 @@ use super::carrier::Carrier;
 use super::log::{Place, Record, Records};
 use super::notes::notes_of;
 use super::number::Numbers;
-use super::phase::{End, How, Phase, Reason, Seen, has_run, is_ready, is_stale, phase, the_pod};
+use super::phase::{End, How, Phase, Reason, Seen, has_run, is_spoken_for, is_stale, phase, the_pod};
 use super::pipeline::phase::is_ending;
 use super::reader::{NewReader, Reader, Reading, is_known_without_log, outcome};
 use super::stop::{Stop, Why};
@@ -428,6 +428,7 @@ impl Follower {
     }
 
     async fn end(&mut self, mut telling: Box<Telling>, end: &End, note: Option<&str>) -> Result<State> {
+        let mut end = end.clone();
         if telling.masker.is_none() {
             let secret = self.runs.secret(&self.run).await?;
             telling.masker = secret.as_ref().map(mask::masker).transpose()?;
@@ -435,8 +436,17 @@ impl Follower {
         if let How::Lost { reason } = &end.how {
             // What was said to be lost stays so, whatever the Job's controller would make of it.
             self.runs.stop(&self.run, Why::Lost(reason.clone()), true).await?;
+            // Somebody may have stopped it before, and the watch be behind.
+            let stop = self.runs.found(&self.run).await?.and_then(|carrier| Stop::of(carrier.metadata()));
+            if let Some(stop) = stop {
+                let how = match stop.why {
+                    Why::Canceled => How::Canceled,
+                    Why::Lost(reason) => How::Lost { reason },
+                };
+                end = End { how, at: Some(stop.at) };
+            }
         }
-        Ok(self.finish(&mut telling, end, note))
+        Ok(self.finish(&mut telling, &end, note))
     }
 
     fn finish(&mut self, telling: &mut Telling, end: &End, note: Option<&str>) -> State {
@@ -526,7 +536,8 @@ async fn turned(seen: &mut watch::Receiver<Seen>) -> Turn {
 /// has its pods removed.
 fn speaks(seen: &Seen) -> bool {
     let steps = matches!(seen.carrier.as_deref(), Some(Carrier::PipelineRun(_)));
-    the_pod(seen).is_some_and(|pod| is_ready(pod) || (steps && pod.metadata.deletion_timestamp.is_none()))
+    the_pod(seen)
+        .is_some_and(|pod| is_spoken_for(pod) || (steps && pod.metadata.deletion_timestamp.is_none()))
 }
 
 /// Whether somebody else deletes the pod of a run that goes on. Its controller would run everything again.

@@ -212,9 +212,10 @@ pub(crate) fn is_stale(pod: &Pod) -> bool {
     running && status.and_then(|status| status.phase.as_deref()) == Some("Failed")
 }
 
-/// Whether its node says that it works.
-pub(crate) fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+/// Whether its node says how it is. Of a node that is silent the cluster says that its pods are not ready, and not that their containers are not.
+pub(crate) fn is_spoken_for(pod: &Pod) -> bool {
+    let says = |kind: &str, word: &str| condition(pod, kind).is_some_and(|(status, _)| status == word);
+    says("Ready", "True") || says("ContainersReady", "False")
 }
 
 /// The pod that counts. A Job's controller may make a second one where the first was deleted; one that ended well decides.
@@ -267,7 +268,7 @@ fn terminated(status: Option<&ContainerStatus>) -> Option<&ContainerStateTermina
 
 fn ended_with(job: &Job, pod: &Pod, ended: &ContainerStateTerminated, stop: Option<&Stop>) -> How {
     // What is done is done, whatever came too late to stop it. Told to end, some programs do so with 0.
-    if ended.exit_code == 0 && !was_put_out(pod) {
+    if ended.exit_code == 0 && !(was_put_out(pod) && is_alone(pod)) {
         return How::Succeeded { message: ended.message.clone().unwrap_or_default() };
     }
     if stop.is_some() {
@@ -348,6 +349,11 @@ fn put_out(job: &Job, pod: &Pod) -> How {
 fn was_put_out(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     phase == Some("Failed") && pod_reason(pod).is_some_and(|reason| !reason.is_empty())
+}
+
+/// Whether the run's container is all that its pod has: beside others its pod may be put out long after it ended.
+fn is_alone(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_none_or(|spec| spec.containers.len() <= 1)
 }
 
 /// Whether somebody wrote down that everything of it has ended.
