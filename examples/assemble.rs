@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example assemble -- site harbor.example.com/team/site:1.0 --username ci --password-env PASSWORD
-//! cargo run --release --example assemble -- site registry.local/site:1.0 --layout images
+//! cargo run --release --example assemble -- site registry.local/site:1.0 --layout images --compression zstd:19
 //! ```
 //!
 //! The Dockerfile must execute nothing (no RUN). Bases of other hosts are read without an account. A layout belongs outside of the folder. Prints what happens, and last the image
@@ -31,7 +31,7 @@ use kiops_core::name::{
 };
 use kiops_core::run::{RunEvent, RunInputs, RunOutcome};
 use kiops_core::{Error, ErrorKind, Result};
-use kiops_registry::assemble::{Assembler, AssemblerConfig};
+use kiops_registry::assemble::{Assembler, AssemblerConfig, Compression};
 use kiops_registry::oci::{Oci, OciConfig};
 
 use self::connect::Connection;
@@ -56,6 +56,9 @@ struct Arguments {
     /// A host from which bases are read, besides the image's own and those that FROM lines name.
     #[arg(long)]
     base_host: Vec<String>,
+    /// How layers are compressed: gzip or zstd, with a level behind a colon (zstd:19).
+    #[arg(long, default_value = "gzip")]
+    compression: Compression,
     #[command(flatten)]
     connection: Connection,
 }
@@ -75,7 +78,9 @@ async fn build(arguments: Arguments) -> Result<()> {
     let own = image.name.host();
     let hosts = arguments.base_host.iter().cloned().chain(base_hosts(&arguments)).filter(|host| *host != own);
     let by_host = hosts.map(|host| Ok((host.clone(), open_to_all(&host)?))).collect::<Result<_>>()?;
-    let assembler = Assembler::with_registries(AssemblerConfig::new(work.path()), registry, by_host)?;
+    let mut config = AssemblerConfig::new(work.path());
+    config.compression = arguments.compression;
+    let assembler = Assembler::with_registries(config, registry, by_host)?;
     let spec = spec(&arguments, &image, &tag, &folder)?;
     let run = RunId::parse("run")?;
     let inputs =

@@ -215,6 +215,26 @@ fn the_same_folder_is_the_same_image_in_a_layout() {
 }
 
 #[test]
+fn a_folder_is_compressed_as_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("images");
+    let connection = ["--layout", layout.to_str().unwrap()];
+    let site = site();
+    for (compression, kind) in [("gzip", "tar+gzip"), ("zstd", "tar+zstd"), ("zstd:19", "tar+zstd")] {
+        let options = [&connection[..], &["--compression", compression]].concat();
+        let image = assembled(site.path(), "registry.local/site:1", &options);
+        let manifest = printed(&registry(&connection, &["manifest", &image]));
+        assert!(manifest["layers"][0]["mediaType"].as_str().unwrap().ends_with(kind), "{manifest}");
+    }
+    let mut command = program("assemble");
+    command.arg(site.path()).args(["registry.local/site:1", "--compression", "zstd:20"]).args(connection);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("level 20 of zstd is not within 1 to 19"), "{error}");
+}
+
+#[test]
 fn what_goes_wrong_is_said_with_what_to_do() {
     let Some(daemon) = daemon() else { return };
     let name = format!("{}/team/site", daemon.2);

@@ -224,7 +224,7 @@ pub(super) fn extract(
     Ok(found)
 }
 
-/// Shows the entries of a layer, which is plain or compressed by gzip.
+/// Shows the entries of a layer, which is plain or compressed by gzip or zstd: its bytes say so, whatever its media type is.
 fn read_layer(
     path: &Path,
     layer: &Digest,
@@ -242,20 +242,15 @@ fn read_layer(
     let mut magic = [0; 4];
     let length = file.read(&mut magic).map_err(io)?;
     file.rewind().map_err(io)?;
-    if magic == [0x28, 0xb5, 0x2f, 0xfd] {
-        return Err(Stop::Refused(kiops_core::stage::Failure::new(
-            kiops_core::stage::Stage::Build,
-            FailureKind::UnsupportedInstruction,
-            format!("layer {layer} of the base image is compressed with zstd, and this COPY has to read it"),
-        ))
-        .with_remedy(
-            "use a base with gzip layers (`skopeo copy --dest-compress-format gzip`), or another executor",
-        ));
-    }
     let buffered = BufReader::with_capacity(128 * 1024, file);
-    let is_gzip = length >= 2 && magic.starts_with(&[0x1f, 0x8b]);
-    let reader: Box<dyn Read> =
-        if is_gzip { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) };
+    let reader: Box<dyn Read> = match magic {
+        [0x1f, 0x8b, ..] if length >= 2 => Box::new(MultiGzDecoder::new(buffered)),
+        // A frame, or one that is to be skipped and stands before it.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+            Box::new(zstd::stream::read::Decoder::with_buffer(buffered).map_err(io)?)
+        }
+        _ => Box::new(buffered),
+    };
     let mut archive = Archive::new(Bounded { inner: reader, left: max_bytes });
     let entries = archive.entries().map_err(|error| unreadable(&error.to_string()))?;
     walk(entries, Origin::Layer, visit).map_err(|error| match error {

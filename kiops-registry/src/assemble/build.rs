@@ -8,6 +8,7 @@ use kiops_core::name::{Digest, ImageName};
 use kiops_core::stage::FailureKind;
 
 use super::base::BaseImage;
+use super::compression::Compression;
 use super::config::ImageConfig;
 use super::context::Context;
 use super::copy::{Look, Overlay};
@@ -38,7 +39,7 @@ pub(super) struct Builder {
     pub(super) mtime: u64,
     pub(super) created: String,
     pub(super) platform: Platform,
-    pub(super) level: u32,
+    pub(super) compression: Compression,
     pub(super) max_base_bytes: u64,
     pub(super) build_args: BTreeMap<String, String>,
     /// Images that were found, by their name and platform.
@@ -324,9 +325,9 @@ impl Builder {
         let mut written = None;
         if stage.in_image {
             let path = self.dir.join(format!("layer-{}", state.layers.len()));
-            let (level, run) = (self.level, Arc::clone(&self.run));
+            let (compression, run) = (self.compression, Arc::clone(&self.run));
             let (entries, result) = work(move || {
-                let result = layer::write(&path, &new, level, &run);
+                let result = layer::write(&path, &new, compression, &run);
                 (new, result)
             })
             .await?;
@@ -414,13 +415,9 @@ fn absolute(folder: &str, path: &str, line: usize) -> Result<String, Stop> {
 /// OCI's name of a layer's media type: the bytes are the same as under Docker's.
 fn oci_layer(media_type: &str) -> &str {
     match media_type {
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" => layer_media_type(),
+        "application/vnd.docker.image.rootfs.diff.tar.gzip" => Compression::gzip().media_type(),
+        "application/vnd.docker.image.rootfs.diff.tar.zstd" => Compression::zstd().media_type(),
         "application/vnd.docker.image.rootfs.diff.tar" => "application/vnd.oci.image.layer.v1.tar",
         other => other,
     }
-}
-
-/// The media type of the layers that are made here.
-pub(super) const fn layer_media_type() -> &'static str {
-    "application/vnd.oci.image.layer.v1.tar+gzip"
 }

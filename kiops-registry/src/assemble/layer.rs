@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::{Compression, GzBuilder, write::GzEncoder};
 use kiops_core::name::Digest;
 use kiops_core::stage::FailureKind;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use super::archive::pax_record;
+use super::compression::Compression;
 use super::filename;
 use super::outcome::{Stop, disk_error};
 use super::run::Run;
@@ -25,20 +25,24 @@ pub(super) struct LayerFile {
     pub(super) size: u64,
     /// The digest of the uncompressed archive.
     pub(super) diff_id: Digest,
+    pub(super) media_type: &'static str,
 }
 
 /// How many bytes are copied at once.
 const CHUNK: usize = 128 * 1024;
 
 /// Writes the entries of a tree as a compressed archive, in their order: folders before what is in them.
-pub(super) fn write(path: &Path, entries: &Tree, level: u32, run: &Run) -> Result<LayerFile, Stop> {
+pub(super) fn write(
+    path: &Path,
+    entries: &Tree,
+    compression: Compression,
+    run: &Run,
+) -> Result<LayerFile, Stop> {
     let io = |error| disk_error(&io_error("write layer", path, error));
     let file =
         Hashing { hasher: Sha256::new(), size: 0, inner: BufWriter::new(File::create(path).map_err(io)?) };
-    // Without a time and a name in its header, and for no particular system, the compressed bytes depend on the content alone.
-    let gzip: GzEncoder<_> =
-        GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(level));
-    let mut archive = Hashing { hasher: Sha256::new(), size: 0, inner: gzip };
+    let encoder = compression.encoder(file).map_err(io)?;
+    let mut archive = Hashing { hasher: Sha256::new(), size: 0, inner: encoder };
     let mut buffer = vec![0; CHUNK];
     for (name, node) in entries.iter() {
         run.tick()?;
@@ -49,7 +53,8 @@ pub(super) fn write(path: &Path, entries: &Tree, level: u32, run: &Run) -> Resul
     let mut file = archive.inner.finish().map_err(io)?;
     file.flush().map_err(io)?;
     let digest = Digest::from_sha256(&file.hasher.finalize().into());
-    Ok(LayerFile { path: path.to_owned(), digest, size: file.size, diff_id })
+    let media_type = compression.media_type();
+    Ok(LayerFile { path: path.to_owned(), digest, size: file.size, diff_id, media_type })
 }
 
 fn entry(
@@ -180,7 +185,7 @@ mod tests {
         tree.insert(long.clone(), file);
         tree.insert("link".into(), node(Kind::Link("t".repeat(150))));
         tree.insert("dir".into(), node(Kind::Dir));
-        let layer = write(&dir.path().join("l"), &tree, 6, &run()).unwrap();
+        let layer = write(&dir.path().join("l"), &tree, Compression::gzip(), &run()).unwrap();
         let packed = std::fs::read(&layer.path).unwrap();
         assert_eq!((Digest::of(&packed), packed.len() as u64), (layer.digest.clone(), layer.size));
         let mut plain = Vec::new();
@@ -211,8 +216,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut tree = Tree::default();
         tree.insert("a".into(), node(Kind::File(Content::Inline(Bytes::from(vec![b'x'; 70_000])))));
-        let first = write(&dir.path().join("1"), &tree, 6, &run()).unwrap();
-        let second = write(&dir.path().join("2"), &tree, 6, &run()).unwrap();
+        let first = write(&dir.path().join("1"), &tree, Compression::gzip(), &run()).unwrap();
+        let second = write(&dir.path().join("2"), &tree, Compression::gzip(), &run()).unwrap();
         assert_eq!((first.digest, first.diff_id), (second.digest, second.diff_id));
     }
 
@@ -223,6 +228,9 @@ mod tests {
         tree.insert("a".into(), node(Kind::Dir));
         let run = run();
         run.cancel();
-        assert!(matches!(write(&dir.path().join("1"), &tree, 6, &run), Err(Stop::Canceled)));
+        assert!(matches!(
+            write(&dir.path().join("1"), &tree, Compression::gzip(), &run),
+            Err(Stop::Canceled)
+        ));
     }
 }

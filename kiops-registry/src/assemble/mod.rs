@@ -14,6 +14,7 @@
 mod archive;
 mod base;
 mod build;
+mod compression;
 mod config;
 mod context;
 mod copy;
@@ -56,6 +57,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Platform;
 use build::Builder;
+pub use compression::Compression;
 use context::Source;
 use outcome::{Stop, disk_error, source_error};
 use plan::Plan;
@@ -71,9 +73,9 @@ use workdir::{RunDir, WorkDir};
 pub struct AssemblerConfig {
     /// Where sources and layers lie while they are worked on. Each process makes a folder of its own in it.
     pub work_dir: PathBuf,
-    /// How hard layers are compressed: 0 (not) to 9. 6 by default. Another level gives other digests.
-    #[serde(default = "default_level")]
-    pub compression_level: u32,
+    /// How the layers that are made are compressed. `gzip:6` by default. Another compression or level gives other digests.
+    #[serde(default)]
+    pub compression: Compression,
     /// The platform of images from scratch, and the one taken of a base that has several. `linux/amd64` by default.
     #[serde(default = "default_platform")]
     pub platform: String,
@@ -99,10 +101,6 @@ pub struct Limits {
     pub max_base_bytes: u64,
 }
 
-const fn default_level() -> u32 {
-    6
-}
-
 fn default_platform() -> String {
     "linux/amd64".to_owned()
 }
@@ -124,7 +122,7 @@ impl AssemblerConfig {
     pub fn new(work_dir: impl Into<PathBuf>) -> Self {
         Self {
             work_dir: work_dir.into(),
-            compression_level: default_level(),
+            compression: Compression::default(),
             platform: default_platform(),
             limits: Limits::default(),
         }
@@ -155,7 +153,7 @@ impl Assembler {
     /// crash left there.
     ///
     /// # Errors
-    /// `Invalid` for a compression level above 9 or a platform that is none; `Full` and `Forbidden` as the disk says.
+    /// `Invalid` for a compression level out of its range or a platform that is none; `Full` and `Forbidden` as the disk says.
     pub fn new(config: AssemblerConfig, registry: Arc<dyn Registry>) -> Result<Self> {
         Self::with_registries(config, registry, BTreeMap::new())
     }
@@ -171,12 +169,10 @@ impl Assembler {
         by_host: BTreeMap<String, Arc<dyn Registry>>,
     ) -> Result<Self> {
         const OPERATION: &str = "set up assembler";
-        if config.compression_level > 9 {
-            return Err(Error::invalid(
-                OPERATION,
-                format!("compression_level: {} is not within 0 to 9", config.compression_level),
-            ));
-        }
+        config.compression.check().map_err(|error| {
+            let remedy = error.remedy().unwrap_or_default().to_owned();
+            Error::invalid(OPERATION, format!("compression: {}", error.message())).with_remedy(remedy)
+        })?;
         let platform = plan::parse_platform(&config.platform).ok_or_else(|| {
             Error::invalid(
                 OPERATION,
@@ -320,7 +316,7 @@ impl Job {
             mtime,
             created: created(mtime),
             platform: self.shared.platform.clone(),
-            level: config.compression_level,
+            compression: config.compression,
             max_base_bytes: config.limits.max_base_bytes,
             build_args: self.spec.build_args.clone(),
             images: HashMap::new(),

@@ -16,7 +16,7 @@ use kiops_core::stream::{self, ByteStream};
 use kiops_core::{Error, ErrorKind};
 use serde::Serialize;
 
-use super::build::{Builder, Image, Layer, layer_media_type};
+use super::build::{Builder, Image, Layer};
 use super::outcome::{Stop, push_error};
 use super::run::Run;
 use crate::disk::{blocking, io_error};
@@ -94,7 +94,7 @@ pub(super) fn seal(image: Image) -> Result<Sealed, Stop> {
 fn descriptor(layer: &Layer) -> Descriptor {
     match layer {
         Layer::Base { descriptor, .. } => descriptor.clone(),
-        Layer::Own(file) => Descriptor::new(layer_media_type(), file.digest.clone(), file.size),
+        Layer::Own(file) => Descriptor::new(file.media_type, file.digest.clone(), file.size),
     }
 }
 

@@ -34,6 +34,16 @@ pub(crate) fn copy_out(layout: &Path, reference: &str, target: &Path) -> Option<
     copy(&[], &format!("oci:{}:{reference}", layout.display()), target)
 }
 
+/// The digests of an image's layers as skopeo unpacks them.
+pub(crate) fn unpack(options: &[&str], source: &str, target: &Path) -> Option<Vec<String>> {
+    let options: Vec<&str> = options.iter().copied().chain(["--dest-decompress"]).collect();
+    copy(&options, source, target)?;
+    let manifest = std::fs::read(target.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    Some(layers.iter().map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect())
+}
+
 fn copy(options: &[&str], source: &str, target: &Path) -> Option<String> {
     let folder = format!("dir:{}", target.display());
     let arguments: Vec<&str> =

@@ -166,15 +166,10 @@ async fn triggers_of_a_base_and_layers_that_cannot_be_read_are_refused() {
     );
 
     let name = image("quickstart.local/strange");
-    for (word, content, refused, kind) in [
-        ("zstd", b"\x28\xb5\x2f\xfd1234".to_vec(), true, FailureKind::UnsupportedInstruction),
-        ("garbage", vec![b'x'; 2000], false, FailureKind::BaseImageUnavailable),
-        (
-            "climbs",
-            base_layer(&Files::new().file("../../etc/x", "x")),
-            false,
-            FailureKind::BaseImageUnavailable,
-        ),
+    for (word, content) in [
+        ("zstd", b"\x28\xb5\x2f\xfd1234".to_vec()),
+        ("garbage", vec![b'x'; 2000]),
+        ("climbs", base_layer(&Files::new().file("../../etc/x", "x"))),
     ] {
         let layer = crate::fixtures::put(&bench.layout, &name, content).await;
         let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [Digest::of(b"")]}});
@@ -183,7 +178,7 @@ async fn triggers_of_a_base_and_layers_that_cannot_be_read_are_refused() {
             bench.layout.put_manifest(&name, &crate::fixtures::manifest_of(&config, &[layer])).await.unwrap();
         bench.layout.tag(&name, &tag(word), &digest).await.unwrap();
         let (found, was) = bench.fail(&spec(), failure(&format!("quickstart.local/strange:{word}"))).await;
-        assert_eq!((found.kind, was), (kind, refused), "{found}");
+        assert_eq!((found.kind, was), (FailureKind::BaseImageUnavailable, false), "{found}");
     }
 }
 

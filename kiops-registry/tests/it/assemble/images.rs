@@ -11,7 +11,7 @@ use crate::skopeo::copy_out;
 /// The digest of the site below. It changes only with what goes into images: the crate's own entries, or its compressor.
 const GOLDEN: &str = "sha256:dae836910e35e466aca8e68f99479344595daf14bc0f34f11f76bf866d27afb6";
 
-fn site() -> Files {
+pub(super) fn site() -> Files {
     Files::new()
         .file("index.html", "<h1>hello</h1>")
         .file("css/site.css", "h1{}".repeat(5000))

@@ -6,3 +6,4 @@ mod refusals;
 mod remote;
 mod runs;
 mod support;
+mod zstd_layers;

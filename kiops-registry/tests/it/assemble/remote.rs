@@ -10,14 +10,14 @@ use kiops_core::http::{Body, HttpService, ReqwestConfig, ReqwestService};
 use kiops_core::image::Registry;
 use kiops_core::run::RunOutcome;
 use kiops_core::stage::FailureKind;
-use kiops_registry::assemble::{Assembler, AssemblerConfig};
+use kiops_registry::assemble::{Assembler, AssemblerConfig, Compression};
 use kiops_registry::oci::Oci;
 use serde_json::json;
 
 use super::support::{Bench, Files, Image, push_base, spec};
 use crate::fixtures::{image, tag};
 use crate::oci::daemon::{ALICE, Auth, BOB, Daemon};
-use crate::skopeo::skopeo;
+use crate::skopeo::{skopeo, unpack};
 
 /// A service that notes which blobs are sent, by size.
 #[derive(Debug)]
@@ -47,6 +47,10 @@ struct Remote {
 
 impl Remote {
     async fn new() -> Option<Self> {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut AssemblerConfig)) -> Option<Self> {
         let (bases, target) = (Daemon::start(Auth::Htpasswd)?, Daemon::start(Auth::Token)?);
         let base = format!("{}/library/base:1", bases.host());
         let layers = [Files::new().file("etc/motd", "hello"), Files::new().program("bin/tool", "tool")];
@@ -59,7 +63,8 @@ impl Remote {
         let dir = tempfile::tempdir().unwrap();
         let by_host: BTreeMap<String, Arc<dyn Registry>> =
             BTreeMap::from([(bases.host(), Arc::new(bases.client(Some(ALICE))) as _)]);
-        let config = AssemblerConfig::new(dir.path().join("work"));
+        let mut config = AssemblerConfig::new(dir.path().join("work"));
+        change(&mut config);
         let assembler = Assembler::with_registries(config, Arc::new(registry), by_host).unwrap();
         Some(Self { bases, target, assembler, sent, _dir: dir })
     }
@@ -121,14 +126,39 @@ async fn an_image_on_a_base_of_one_registry_goes_to_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_second_push_sends_only_the_layer_that_changed() {
-    let Some(remote) = Remote::new().await else { return };
-    remote.run(files("one")).await;
-    let first = std::mem::take(&mut *remote.sent.lock().unwrap());
-    assert_eq!(first.len(), 5, "two layers of the base, two of its own, and the configuration: {first:?}");
-    assert!(matches!(remote.run(files("two")).await, RunOutcome::Succeeded(_)));
-    let second = std::mem::take(&mut *remote.sent.lock().unwrap());
-    assert_eq!(second.len(), 2, "a layer and the configuration: {second:?}");
-    assert!(second.iter().all(|size| *size < 2000), "{second:?}");
+    for compression in [Compression::gzip(), Compression::zstd()] {
+        let Some(remote) = Remote::with(|config| config.compression = compression).await else { return };
+        remote.run(files("one")).await;
+        let first = std::mem::take(&mut *remote.sent.lock().unwrap());
+        assert_eq!(
+            first.len(),
+            5,
+            "two layers of the base, two of its own, and the configuration: {first:?}"
+        );
+        assert!(matches!(remote.run(files("two")).await, RunOutcome::Succeeded(_)));
+        let second = std::mem::take(&mut *remote.sent.lock().unwrap());
+        assert_eq!(second.len(), 2, "a layer and the configuration: {second:?}");
+        assert!(second.iter().all(|size| *size < 2000), "{second:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_registry_takes_zstd_layers_beside_the_gzip_ones_of_the_base() {
+    let Some(remote) = Remote::with(|config| config.compression = Compression::zstd()).await else { return };
+    let RunOutcome::Succeeded(result) = remote.run(files("one")).await else { panic!("it fails") };
+    let name = image(&format!("{}/team/site", remote.target.host()));
+    let pushed = Image::read(&remote.client(), &name.tagged(tag("abc1234"))).await;
+    assert_eq!(Some(&pushed.digest), result.digest.as_ref());
+    let kinds: Vec<_> = pushed.layer_types().iter().map(|kind| kind.rsplit('+').next().unwrap()).collect();
+    assert_eq!(kinds, ["gzip", "gzip", "zstd", "zstd"]);
+    assert_eq!(pushed.entry("srv/page").text, "one");
+
+    let dir = tempfile::tempdir().unwrap();
+    let account = format!("{}:{}", BOB.0, BOB.1);
+    let options = ["--src-tls-verify=false", "--src-creds", &account];
+    let source = format!("docker://{name}:abc1234");
+    let Some(found) = unpack(&options, &source, &dir.path().join("out")) else { return };
+    assert_eq!(found, pushed.diff_ids());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

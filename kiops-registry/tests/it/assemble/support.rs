@@ -18,7 +18,7 @@ use kiops_core::provider::CloneAccess;
 use kiops_core::run::{RunEvent, RunInputs, RunOutcome, RunReport, SourceAccess};
 use kiops_core::stage::{Failure, FailureKind};
 use kiops_core::stream::{self, ByteStream};
-use kiops_registry::assemble::{Assembler, AssemblerConfig};
+use kiops_registry::assemble::{Assembler, AssemblerConfig, Compression};
 use kiops_registry::layout::ImageLayout;
 use serde_json::Value;
 use tar::{Builder, EntryType, Header};
@@ -190,6 +190,11 @@ impl Bench {
         Self::with(dir, |_| {})
     }
 
+    /// One whose layers are compressed with zstd.
+    pub(crate) fn zstd() -> Self {
+        Self::with(tempfile::tempdir().unwrap(), |config| config.compression = Compression::zstd())
+    }
+
     pub(crate) fn with(dir: tempfile::TempDir, change: impl FnOnce(&mut AssemblerConfig)) -> Self {
         let layout = open(&dir.path().join("layout"));
         let mut config = AssemblerConfig::new(dir.path().join("work"));
@@ -301,8 +306,7 @@ impl Image {
         let config: Value = serde_json::from_slice(&blob(&manifest["config"]).await).unwrap();
         let mut layers = Vec::new();
         for (at, layer) in manifest["layers"].as_array().unwrap().iter().enumerate() {
-            let mut plain = Vec::new();
-            flate2::read::MultiGzDecoder::new(&blob(layer).await[..]).read_to_end(&mut plain).unwrap();
+            let plain = unpacked(layer["mediaType"].as_str().unwrap(), &blob(layer).await);
             assert_eq!(config["rootfs"]["diff_ids"][at], Digest::of(&plain).as_str());
             layers.push(entries(&plain));
         }
@@ -318,9 +322,34 @@ impl Image {
         files.map(|entry| (entry.path.as_str(), entry.text.as_str())).collect()
     }
 
+    /// The media types of its layers.
+    pub(crate) fn layer_types(&self) -> Vec<&str> {
+        let layers = self.manifest["layers"].as_array().unwrap();
+        layers.iter().map(|layer| layer["mediaType"].as_str().unwrap()).collect()
+    }
+
+    /// The digests of its layers' content.
+    pub(crate) fn diff_ids(&self) -> Vec<String> {
+        let ids = self.config["rootfs"]["diff_ids"].as_array().unwrap();
+        ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    }
+
     pub(crate) fn entry(&self, path: &str) -> &Entry {
         self.layers.iter().flatten().rfind(|entry| entry.path == path).unwrap_or_else(|| panic!("no {path}"))
     }
+}
+
+/// A layer as its media type says that it is compressed.
+fn unpacked(media_type: &str, packed: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match media_type {
+        "application/vnd.oci.image.layer.v1.tar+gzip" => {
+            flate2::read::MultiGzDecoder::new(packed).read_to_end(&mut plain).unwrap();
+        }
+        "application/vnd.oci.image.layer.v1.tar+zstd" => plain = zstd::stream::decode_all(packed).unwrap(),
+        other => panic!("{other} is no layer"),
+    }
+    plain
 }
 
 fn entries(plain: &[u8]) -> Vec<Entry> {
