@@ -5,7 +5,7 @@
 //! cargo run --release --example assemble -- site registry.local/site:1.0 --layout images --compression zstd:19
 //! ```
 //!
-//! The Dockerfile must execute nothing (no RUN). Bases of other hosts are read without an account. A layout belongs outside of the folder. Prints what happens, and last the image
+//! `--platform` more than once makes an index with an image for each. The Dockerfile must execute nothing (no RUN). Bases of other hosts are read without an account. A layout belongs outside of the folder. Prints what happens, and last the image
 //! with its digest; ends with 1 and what to do where it fails. The same folder gives the same digest everywhere: times are
 //! `SOURCE_DATE_EPOCH`, or 1970.
 
@@ -59,6 +59,9 @@ struct Arguments {
     /// How layers are compressed: gzip or zstd, with a level behind a colon (zstd:19).
     #[arg(long, default_value = "gzip")]
     compression: Compression,
+    /// A platform to build for; several make an index. linux/amd64 alone where none is named.
+    #[arg(long)]
+    platform: Vec<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -80,6 +83,9 @@ async fn build(arguments: Arguments) -> Result<()> {
     let by_host = hosts.map(|host| Ok((host.clone(), open_to_all(&host)?))).collect::<Result<_>>()?;
     let mut config = AssemblerConfig::new(work.path());
     config.compression = arguments.compression;
+    if !arguments.platform.is_empty() {
+        config.platforms.clone_from(&arguments.platform);
+    }
     let assembler = Assembler::with_registries(config, registry, by_host)?;
     let spec = spec(&arguments, &image, &tag, &folder)?;
     let run = RunId::parse("run")?;

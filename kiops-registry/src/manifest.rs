@@ -84,6 +84,38 @@ pub(crate) struct Platform {
     pub(crate) variant: Option<String>,
 }
 
+#[cfg(feature = "assemble")]
+impl Platform {
+    /// Whether both mean the same: arm is arm/v7, arm64 is arm64/v8, and amd64 is amd64/v1, as containerd reads them.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        fn of(platform: &Platform) -> (&str, &str, Option<&str>) {
+            let meant = match platform.architecture.as_str() {
+                "arm" => Some("v7"),
+                "arm64" => Some("v8"),
+                "amd64" => Some("v1"),
+                _ => None,
+            };
+            (&platform.os, &platform.architecture, platform.variant.as_deref().or(meant))
+        }
+        of(self) == of(other)
+    }
+
+    /// Whether something for `other` runs where this is asked for. Without a variant any one does.
+    pub(crate) fn takes(&self, other: &Self) -> bool {
+        let any =
+            self.variant.is_none() && (&self.os, &self.architecture) == (&other.os, &other.architecture);
+        any || self.is(other)
+    }
+}
+
+#[cfg(feature = "assemble")]
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
+    }
+}
+
 /// The media type that a manifest says of itself.
 pub(crate) fn media_type(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
@@ -170,6 +202,30 @@ mod tests {
         assert!(Document::parse(OCI_INDEX, bytes.as_bytes()).is_ok());
         assert!(Document::parse(OCI_MANIFEST, bytes.as_bytes()).is_err());
         assert!(Document::parse("text/html", b"{}").is_err());
+    }
+
+    #[cfg(feature = "assemble")]
+    #[test]
+    fn a_platform_without_a_variant_takes_any_and_is_the_usual_one() {
+        let platform = |text: &str| {
+            let mut words = text.split('/').map(str::to_owned);
+            let (os, architecture) = (words.next().unwrap(), words.next().unwrap());
+            Platform { os, architecture, variant: words.next() }
+        };
+        for (wanted, found, takes, is) in [
+            ("linux/arm64", "linux/arm64/v8", true, true),
+            ("linux/arm64/v8", "linux/arm64", true, true),
+            ("linux/arm", "linux/arm/v7", true, true),
+            ("linux/arm", "linux/arm/v6", true, false),
+            ("linux/arm/v6", "linux/arm", false, false),
+            ("linux/amd64", "linux/amd64/v3", true, false),
+            ("linux/amd64", "windows/amd64", false, false),
+            ("linux/amd64", "linux/arm64", false, false),
+            ("linux/riscv64", "linux/riscv64", true, true),
+        ] {
+            let (wanted, found) = (platform(wanted), platform(found));
+            assert_eq!((wanted.takes(&found), wanted.is(&found)), (takes, is), "{wanted} {found}");
+        }
     }
 
     #[test]

@@ -235,6 +235,28 @@ fn a_folder_is_compressed_as_it_is_asked_for() {
 }
 
 #[test]
+fn a_folder_becomes_an_index_where_several_platforms_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("images");
+    let connection = ["--layout", layout.to_str().unwrap()];
+    let platforms = ["--platform", "linux/arm64", "--platform", "linux/amd64"];
+    let site = site();
+    let mut command = program("assemble");
+    let output =
+        command.arg(site.path()).arg("registry.local/site:1").args(connection).args(platforms).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let image = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned();
+    let index = printed(&registry(&connection, &["manifest", &image]));
+    let of = |at: usize| index["manifests"][at]["platform"]["architecture"].as_str();
+    assert_eq!((of(0), of(1), of(2)), (Some("arm64"), Some("amd64"), None), "{index}");
+    let mut command = program("assemble");
+    command.arg(site.path()).args(["registry.local/site:1", "--platform", "arm64"]).args(connection);
+    let error = refused(&command.output().unwrap());
+    assert!(error.contains("`arm64` is no platform"), "{error}");
+}
+
+#[test]
 fn what_goes_wrong_is_said_with_what_to_do() {
     let Some(daemon) = daemon() else { return };
     let name = format!("{}/team/site", daemon.2);

@@ -19,7 +19,7 @@ use super::outcome::{Stop, at_line, base_error, disk_error, unsupported};
 use super::run::Run;
 use super::tree::{Content, Kind, Meta, Node, Tree, join, split};
 use crate::disk::io_error;
-use crate::manifest::{Descriptor, Document, ImageManifest, Platform};
+use crate::manifest::{Descriptor, Document, ImageIndex, ImageManifest, Platform};
 
 /// The largest image configuration that is read.
 const CONFIG_MAX: usize = 8 * 1024 * 1024;
@@ -35,46 +35,45 @@ pub(super) struct BaseImage {
     pub(super) layers: Vec<Descriptor>,
 }
 
-/// Finds an image in the registry. Of an index it takes the image for `platform`.
+/// The digest that an image's name stands for now.
 ///
 /// # Errors
-/// `BaseImageUnavailable` with the line where it is not there, a refusal where it has triggers (ONBUILD).
+/// `BaseImageUnavailable` with the line where it is not there.
+pub(super) async fn resolve(registry: &dyn Registry, image: &ImageRef, line: usize) -> Result<Digest, Stop> {
+    registry
+        .resolve(image)
+        .await
+        .map_err(|error| read_error(&error, image, line))?
+        .ok_or_else(|| unavailable(image, line, "the registry has no such image"))
+}
+
+/// Finds an image in the registry, at the digest that its name stands for. Of an index it takes the image for `platform`.
+///
+/// # Errors
+/// `BaseImageUnavailable` with the line where it is not there, or not for this platform; a refusal where it has triggers (ONBUILD).
 pub(super) async fn find(
     registry: &dyn Registry,
     image: &ImageRef,
+    digest: &Digest,
     platform: &Platform,
     line: usize,
 ) -> Result<BaseImage, Stop> {
-    let unavailable = |what: &str| {
-        Stop::failed(FailureKind::BaseImageUnavailable, at_line(line, format!("{image}: {what}"))).with_remedy(
-            "check the name and tag; an image of a registry that this executor was not given has to be copied into one that it was (skopeo copy does it)",
-        )
-    };
-    let error = |error: &Error| match error.kind() {
-        kiops_core::ErrorKind::NotFound => unavailable(error.message()),
-        _ => base_error(error),
-    };
-    let digest = registry
-        .resolve(image)
-        .await
-        .map_err(|e| error(&e))?
-        .ok_or_else(|| unavailable("the registry has no such image"))?;
+    let unavailable = |what: &str| unavailable(image, line, what);
+    let error = |error: &Error| read_error(error, image, line);
     let name = &image.name;
-    let mut manifest = registry.manifest(name, &digest).await.map_err(|e| error(&e))?;
+    let mut manifest = registry.manifest(name, digest).await.map_err(|e| error(&e))?;
     let parse = |manifest: &kiops_core::image::Manifest| {
         Document::parse(&manifest.media_type, &manifest.bytes).map_err(|e| unavailable(e.message()))
     };
     let mut document = parse(&manifest)?;
     if let Document::Index(index) = &document {
         let fits = |descriptor: &&Descriptor| {
-            descriptor.platform.as_ref().is_some_and(|found| {
-                found.os == platform.os
-                    && found.architecture == platform.architecture
-                    && (platform.variant.is_none() || found.variant == platform.variant)
-            })
+            descriptor.platform.as_ref().is_some_and(|found| platform.takes(found))
         };
         let child = index.manifests.iter().find(fits).ok_or_else(|| {
-            unavailable(&format!("it has no image for {}/{}", platform.os, platform.architecture))
+            let there = platforms(index);
+            unavailable(&format!("it has no image for {platform}, but for {there}"))
+                .with_remedy("choose a base that has this platform, or build for platforms that it has")
         })?;
         manifest = registry.manifest(name, &child.digest).await.map_err(|e| error(&e))?;
         document = parse(&manifest)?;
@@ -94,6 +93,27 @@ pub(super) async fn find(
             .with_remedy("choose a base without triggers, or use an executor that runs commands (Kaniko, BuildKit, Docker)"));
     }
     Ok(BaseImage { name: name.clone(), config: config.into_base(), layers })
+}
+
+/// The platforms of an index as a list. What has none to run on, such as an attestation, is left out.
+fn platforms(index: &ImageIndex) -> String {
+    let found = index.manifests.iter().filter_map(|descriptor| descriptor.platform.as_ref());
+    let names: Vec<String> =
+        found.filter(|platform| platform.os != "unknown").map(ToString::to_string).collect();
+    if names.is_empty() { "none that it names".to_owned() } else { names.join(", ") }
+}
+
+fn unavailable(image: &ImageRef, line: usize, what: &str) -> Stop {
+    Stop::failed(FailureKind::BaseImageUnavailable, at_line(line, format!("{image}: {what}"))).with_remedy(
+        "check the name and tag; an image of a registry that this executor was not given has to be copied into one that it was (skopeo copy does it)",
+    )
+}
+
+fn read_error(error: &Error, image: &ImageRef, line: usize) -> Stop {
+    match error.kind() {
+        kiops_core::ErrorKind::NotFound => unavailable(image, line, error.message()),
+        _ => base_error(error),
+    }
 }
 
 /// Copies a layer into the working directory, checked against its digest on the way by the registry.

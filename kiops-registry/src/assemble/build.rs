@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiops_core::name::{Digest, ImageName};
+use kiops_core::name::{Digest, ImageName, ImageRef};
 use kiops_core::stage::FailureKind;
 
 use super::base::BaseImage;
@@ -14,14 +14,14 @@ use super::context::Context;
 use super::copy::{Look, Overlay};
 use super::dockerfile::{Copy, Op, Source, Step, word_error};
 use super::filename;
-use super::layer::{self, LayerFile};
-use super::outcome::{Stop, invalid, unsupported};
+use super::layer::{self, Fingerprint, LayerFile};
+use super::outcome::{Stop, at_line, invalid, unsupported};
 use super::owner::parse_mode;
 use super::place::{Placing, refused};
 use super::plan::{Base, Plan, PlannedStage};
 use super::registries::Registries;
 use super::run::Run;
-use super::tree::{Edge, Tree};
+use super::tree::{Content, Edge, Tree};
 use super::words::{self, Reading, WORD_MAX};
 use crate::manifest::{Descriptor, Platform};
 
@@ -38,14 +38,21 @@ pub(super) struct Builder {
     /// The commit's time in seconds, and as images write it.
     pub(super) mtime: u64,
     pub(super) created: String,
-    pub(super) platform: Platform,
+    /// Whether the image is one of several.
+    pub(super) several: bool,
     pub(super) compression: Compression,
     pub(super) max_base_bytes: u64,
     pub(super) build_args: BTreeMap<String, String>,
     /// Images that were found, by their name and platform.
     pub(super) images: HashMap<String, Arc<BaseImage>>,
+    /// What names of images stood for when they were looked up: every platform has its image from there.
+    pub(super) pinned: HashMap<ImageRef, Digest>,
     /// Layers of base images that were fetched.
     pub(super) fetched: HashMap<Digest, PathBuf>,
+    /// Files that were copied out of them, by layer and path.
+    pub(super) extracted: HashMap<(Digest, Arc<str>), Content>,
+    /// Layers that were made.
+    pub(super) made: HashMap<Fingerprint, LayerFile>,
 }
 
 /// What comes out: an image that is nowhere yet.
@@ -83,41 +90,42 @@ pub(super) enum Files {
 }
 
 impl Builder {
-    /// Builds the plan's last stage.
-    pub(super) async fn build(&mut self, plan: Plan) -> Result<Image, Stop> {
-        let of = plan.steps();
-        let mut n = 0;
+    /// Builds the plan's last stage. Its steps are counted on from `n`.
+    pub(super) async fn build(&mut self, plan: Plan, mut n: u32, of: u32) -> Result<Image, Stop> {
         let mut states: Vec<State> = Vec::with_capacity(plan.stages.len());
         for stage in &plan.stages {
             n += 1;
-            self.announce(n, of, &stage.text)?;
-            let mut state = self.begin(stage, &mut states).await?;
+            self.announce(n, of, &plan.platform, &stage.text)?;
+            let mut state = self.begin(&plan, stage, &mut states).await?;
             for step in &stage.steps {
                 n += 1;
-                self.announce(n, of, &step.text)?;
+                self.announce(n, of, &plan.platform, &step.text)?;
                 self.step(&plan, stage, step, &mut state, &mut states).await?;
             }
             states.push(state);
-        }
-        for name in &plan.unused_args {
-            self.run.line(&format!("Build argument {name} is set, and no ARG takes it"));
         }
         let State { config, layers, .. } =
             states.pop().ok_or_else(|| Stop::failed(FailureKind::DockerfileInvalid, "it has no stage"))?;
         Ok(Image { config, layers })
     }
 
-    fn announce(&self, n: u32, of: u32, text: &str) -> Result<(), Stop> {
+    fn announce(&self, n: u32, of: u32, platform: &Platform, text: &str) -> Result<(), Stop> {
         self.run.tick()?;
         self.run.step(n, of);
-        self.run.line(&format!("Step {n}/{of}: {text}"));
+        let platform = if self.several { format!(" ({platform})") } else { String::new() };
+        self.run.line(&format!("Step {n}/{of}{platform}: {text}"));
         Ok(())
     }
 
-    async fn begin(&mut self, stage: &PlannedStage, states: &mut [State]) -> Result<State, Stop> {
+    async fn begin(
+        &mut self,
+        plan: &Plan,
+        stage: &PlannedStage,
+        states: &mut [State],
+    ) -> Result<State, Stop> {
         match &stage.base {
             Base::Scratch => {
-                let Platform { os, architecture, variant } = &self.platform;
+                let Platform { os, architecture, variant } = &plan.platform;
                 Ok(State {
                     config: ImageConfig::scratch(os, architecture, variant.as_deref()),
                     layers: Vec::new(),
@@ -134,6 +142,9 @@ impl Builder {
             }
             Base::Image { .. } => {
                 let image = self.image(&stage.base, stage.line).await?;
+                if stage.in_image && self.several {
+                    is_for(&image, &plan.platform, stage.line)?;
+                }
                 let layer = |descriptor: &Descriptor| Layer::Base {
                     from: image.name.clone(),
                     descriptor: Descriptor::new(
@@ -324,16 +335,8 @@ impl Builder {
         let mut tree = self.tree(state).await?;
         let mut written = None;
         if stage.in_image {
-            let path = self.dir.join(format!("layer-{}", state.layers.len()));
-            let (compression, run) = (self.compression, Arc::clone(&self.run));
-            let (entries, result) = work(move || {
-                let result = layer::write(&path, &new, compression, &run);
-                (new, result)
-            })
-            .await?;
-            new = entries;
-            let layer = result?;
-            self.run.line(&format!("  layer {} ({} bytes)", layer.digest, layer.size));
+            let layer;
+            (new, layer) = self.make(new).await?;
             written = Some(layer.diff_id.clone());
             state.layers.push(Layer::Own(layer));
         }
@@ -343,11 +346,48 @@ impl Builder {
         Ok(written)
     }
 
+    /// Makes the layer of these entries, or takes the one that was made of the same, for another platform as a rule.
+    async fn make(&mut self, entries: Tree) -> Result<(Tree, LayerFile), Stop> {
+        let (entries, fingerprint) = work(move || {
+            let fingerprint = Fingerprint::of(&entries);
+            (entries, fingerprint)
+        })
+        .await?;
+        if let Some(layer) = self.made.get(&fingerprint) {
+            self.run.line(&format!("  layer {} is made already", layer.digest));
+            return Ok((entries, layer.clone()));
+        }
+        let path = self.dir.join(format!("layer-{}", self.made.len()));
+        let (compression, run) = (self.compression, Arc::clone(&self.run));
+        let (entries, result) = work(move || {
+            let result = layer::write(&path, &entries, compression, &run);
+            (entries, result)
+        })
+        .await?;
+        let layer = result?;
+        self.run.line(&format!("  layer {} ({} bytes)", layer.digest, layer.size));
+        self.made.insert(fingerprint, layer.clone());
+        Ok((entries, layer))
+    }
+
     async fn tree(&mut self, state: &mut State) -> Result<Arc<Tree>, Stop> {
         let tree = self.tree_of(state.files.clone()).await?;
         state.files = Files::Read(Arc::clone(&tree));
         Ok(tree)
     }
+}
+
+/// Of several images each is what the index says of it.
+fn is_for(base: &BaseImage, wanted: &Platform, line: usize) -> Result<(), Stop> {
+    let found = base.config.platform();
+    let variant = found.variant.clone().or_else(|| wanted.variant.clone());
+    if wanted.takes(&Platform { variant, ..found.clone() }) {
+        return Ok(());
+    }
+    let what = format!("{} is for {found}, and the image for {wanted} would be built on it", base.name);
+    Err(Stop::failed(FailureKind::BaseImageUnavailable, at_line(line, what)).with_remedy(
+        "choose a base that has this platform, and leave --platform to it, or build for its platform alone",
+    ))
 }
 
 /// Blocking work, off the runtime's own threads.

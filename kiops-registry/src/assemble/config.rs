@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::dockerfile::Command;
 use super::health::Health;
+use crate::manifest::Platform;
 
 /// The search path that an image from scratch begins with, as Docker's builders set it.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -103,6 +104,16 @@ impl ImageConfig {
             rootfs: RootFs { kind: "layers".to_owned(), diff_ids: Vec::new() },
             history: Vec::new(),
             rest: variant.map(|variant| ("variant".to_owned(), variant.into())).into_iter().collect(),
+        }
+    }
+
+    /// What the image runs on.
+    pub(super) fn platform(&self) -> Platform {
+        let variant = self.rest.get("variant").and_then(Value::as_str).filter(|variant| !variant.is_empty());
+        Platform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            variant: variant.map(str::to_owned),
         }
     }
 

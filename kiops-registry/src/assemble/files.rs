@@ -26,16 +26,25 @@ impl Builder {
         let Base::Image { image, platform } = base else {
             return Err(invalid(line, "this is no image"));
         };
-        let platform = platform.as_ref().unwrap_or(&self.platform);
         let key = format!("{image} {platform:?}");
         if let Some(found) = self.images.get(&key) {
             return Ok(Arc::clone(found));
         }
         let registry = self.registries.of(&image.name);
-        let found = tokio::select! {
-            found = base::find(&**registry, image, platform, line) => Arc::new(found?),
+        let pinned = self.pinned.get(image);
+        let found = async {
+            let digest = match pinned {
+                Some(digest) => digest.clone(),
+                None => base::resolve(&**registry, image, line).await?,
+            };
+            base::find(&**registry, image, &digest, platform, line).await.map(|found| (digest, found))
+        };
+        let (digest, found) = tokio::select! {
+            found = found => found?,
             () = self.run.canceled() => return Err(Stop::Canceled),
         };
+        let found = Arc::new(found);
+        self.pinned.insert(image.clone(), digest);
         self.images.insert(key, Arc::clone(&found));
         Ok(found)
     }
@@ -70,12 +79,16 @@ impl Builder {
     /// Fetches the content of entries that are still in layers of base images.
     pub(super) async fn fill(&mut self, tree: &mut Tree) -> Result<(), Stop> {
         let mut wanted: BTreeMap<Digest, BTreeSet<Arc<str>>> = BTreeMap::new();
+        let mut any = false;
         for (_, node) in tree.iter() {
             if let Kind::File(Content::Layer { layer, path, .. }) = &node.kind {
-                wanted.entry(layer.clone()).or_default().insert(Arc::clone(path));
+                any = true;
+                if !self.extracted.contains_key(&(layer.clone(), Arc::clone(path))) {
+                    wanted.entry(layer.clone()).or_default().insert(Arc::clone(path));
+                }
             }
         }
-        if wanted.is_empty() {
+        if !any {
             return Ok(());
         }
         let layers: Vec<_> = wanted
@@ -85,7 +98,7 @@ impl Builder {
         let spool = Arc::new(self.dir.join("extracted"));
         let (run, max) = (Arc::clone(&self.run), self.max_base_bytes);
         let found = work(move || -> Result<_, Stop> {
-            let mut found = BTreeMap::new();
+            let mut found = Vec::new();
             for (path, layer, wanted) in layers {
                 let extracted = base::extract(&path, &layer, &wanted, &spool, max, &run)?;
                 found.extend(extracted.into_iter().map(|(path, content)| ((layer.clone(), path), content)));
@@ -93,7 +106,8 @@ impl Builder {
             Ok(found)
         })
         .await??;
-        tree.replace_content(|layer, path| found.get(&(layer.clone(), Arc::clone(path))).cloned());
+        self.extracted.extend(found);
+        tree.replace_content(|layer, path| self.extracted.get(&(layer.clone(), Arc::clone(path))).cloned());
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Writing a layer: the same entries give the same bytes, whoever writes them.
 
 use std::fs::File;
+use std::hash::{Hash as _, Hasher};
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -55,6 +56,27 @@ pub(super) fn write(
     let digest = Digest::from_sha256(&file.hasher.finalize().into());
     let media_type = compression.media_type();
     Ok(LayerFile { path: path.to_owned(), digest, size: file.size, diff_id, media_type })
+}
+
+/// What is the same for entries that make the same layer: their names and looks, and where their content lies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    pub(super) fn of(entries: &Tree) -> Self {
+        struct Fed(Sha256);
+        impl Hasher for Fed {
+            fn write(&mut self, bytes: &[u8]) {
+                self.0.update(bytes);
+            }
+            fn finish(&self) -> u64 {
+                0
+            }
+        }
+        let mut fed = Fed(Sha256::new());
+        entries.iter().for_each(|entry| entry.hash(&mut fed));
+        Self(fed.0.finalize().into())
+    }
 }
 
 fn entry(
@@ -219,6 +241,34 @@ mod tests {
         let first = write(&dir.path().join("1"), &tree, Compression::gzip(), &run()).unwrap();
         let second = write(&dir.path().join("2"), &tree, Compression::gzip(), &run()).unwrap();
         assert_eq!((first.digest, first.diff_id), (second.digest, second.diff_id));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_names_looks_and_places_apart() {
+        let file = |content: Content| node(Kind::File(content));
+        let spooled = |offset| {
+            let file = std::sync::Arc::new("x".into());
+            Content::Spooled { file, offset, size: 7 }
+        };
+        let other_owner = Node { meta: Meta { uid: 1, ..Meta::default() }, ..node(Kind::Dir) };
+        let trees = [
+            vec![],
+            vec![("a", node(Kind::Dir))],
+            vec![("a", other_owner)],
+            vec![("a", node(Kind::Link("b".into())))],
+            vec![("ab", node(Kind::Link("".into())))],
+            vec![("a", file(spooled(0)))],
+            vec![("a", file(spooled(1)))],
+            vec![("a", file(Content::Inline(Bytes::from_static(b"x"))))],
+            vec![("a", file(Content::Inline(Bytes::from_static(b"y"))))],
+        ];
+        let prints = trees.clone().map(|nodes| {
+            let mut tree = Tree::default();
+            nodes.into_iter().for_each(|(name, node)| tree.insert(name.into(), node));
+            assert_eq!(Fingerprint::of(&tree), Fingerprint::of(&tree.clone()));
+            Fingerprint::of(&tree)
+        });
+        assert_eq!(prints.iter().collect::<std::collections::HashSet<_>>().len(), trees.len());
     }
 
     #[test]

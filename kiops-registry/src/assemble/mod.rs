@@ -8,6 +8,8 @@
 //! MAINTAINER, `.dockerignore`, variables, a target stage. What it refuses, so that a router can ask another executor: RUN,
 //! ONBUILD, ADD of archives and addresses, the flags that only BuildKit has, other frontends.
 //!
+//! With several platforms it makes an image index, with an image for each.
+//!
 //! The same commit gives the same digest on every machine with the same version of this crate and its compressor: times are the
 //! commit's, owners 0:0, modes 0755 and 0644, entries sorted.
 
@@ -60,7 +62,7 @@ use build::Builder;
 pub use compression::Compression;
 use context::Source;
 use outcome::{Stop, disk_error, source_error};
-use plan::Plan;
+use plan::{On, Plan};
 use registries::Registries;
 use run::Run;
 use spool::Spool;
@@ -76,9 +78,10 @@ pub struct AssemblerConfig {
     /// How the layers that are made are compressed. `gzip:6` by default. Another compression or level gives other digests.
     #[serde(default)]
     pub compression: Compression,
-    /// The platform of images from scratch, and the one taken of a base that has several. `linux/amd64` by default.
-    #[serde(default = "default_platform")]
-    pub platform: String,
+    /// The platforms that are built for: of images from scratch, and what is taken of a base that has several. `linux/amd64` alone by
+    /// default. More than one make an image index, with an image for each in this order; `BUILDPLATFORM` is the first one.
+    #[serde(default = "default_platforms")]
+    pub platforms: Vec<String>,
     /// What a build may be made of.
     #[serde(default)]
     pub limits: Limits,
@@ -101,8 +104,8 @@ pub struct Limits {
     pub max_base_bytes: u64,
 }
 
-fn default_platform() -> String {
-    "linux/amd64".to_owned()
+fn default_platforms() -> Vec<String> {
+    vec!["linux/amd64".to_owned()]
 }
 
 impl Default for Limits {
@@ -123,7 +126,7 @@ impl AssemblerConfig {
         Self {
             work_dir: work_dir.into(),
             compression: Compression::default(),
-            platform: default_platform(),
+            platforms: default_platforms(),
             limits: Limits::default(),
         }
     }
@@ -142,7 +145,8 @@ pub struct Assembler {
 #[derive(Debug)]
 struct Shared {
     config: AssemblerConfig,
-    platform: Platform,
+    /// At least one.
+    platforms: Vec<Platform>,
     registries: Registries,
     work_dir: WorkDir,
     runs: Mutex<HashMap<RunId, Arc<Run>>>,
@@ -153,7 +157,7 @@ impl Assembler {
     /// crash left there.
     ///
     /// # Errors
-    /// `Invalid` for a compression level out of its range or a platform that is none; `Full` and `Forbidden` as the disk says.
+    /// `Invalid` for a compression level out of its range, and for platforms that are none, the same twice, or missing; `Full` and `Forbidden` as the disk says.
     pub fn new(config: AssemblerConfig, registry: Arc<dyn Registry>) -> Result<Self> {
         Self::with_registries(config, registry, BTreeMap::new())
     }
@@ -173,20 +177,36 @@ impl Assembler {
             let remedy = error.remedy().unwrap_or_default().to_owned();
             Error::invalid(OPERATION, format!("compression: {}", error.message())).with_remedy(remedy)
         })?;
-        let platform = plan::parse_platform(&config.platform).ok_or_else(|| {
-            Error::invalid(
-                OPERATION,
-                format!("platform: `{}` is no platform such as linux/amd64", config.platform),
-            )
+        let platforms = parse_platforms(&config.platforms).map_err(|what| {
+            Error::invalid(OPERATION, format!("platforms: {what}"))
+                .with_remedy("name each platform once, as in linux/amd64 and linux/arm/v7")
         })?;
         let work_dir = WorkDir::open(&config.work_dir)?;
         let runs = Mutex::new(HashMap::new());
         let registries = Registries::new(registry, by_host);
-        Ok(Self { shared: Arc::new(Shared { config, platform, registries, work_dir, runs }) })
+        Ok(Self { shared: Arc::new(Shared { config, platforms, registries, work_dir, runs }) })
     }
 }
 
+fn parse_platforms(names: &[String]) -> Result<Vec<Platform>, String> {
+    let mut platforms: Vec<Platform> = Vec::with_capacity(names.len());
+    for name in names {
+        let platform = plan::parse_platform(name).ok_or_else(|| format!("`{name}` is no platform"))?;
+        if let Some(other) = platforms.iter().find(|other| other.is(&platform)) {
+            return Err(format!("`{name}` is `{other}` again"));
+        }
+        platforms.push(platform);
+    }
+    if platforms.is_empty() { Err("there is none".to_owned()) } else { Ok(platforms) }
+}
+
 impl Shared {
+    /// What there is to do for each platform.
+    fn plans(&self, spec: &BuildSpec, dockerfile: &str) -> Result<Vec<Plan>, Stop> {
+        let Some(build) = self.platforms.first() else { return Ok(Vec::new()) };
+        self.platforms.iter().map(|target| Plan::new(spec, dockerfile, On { target, build })).collect()
+    }
+
     fn runs(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Run>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,7 +223,7 @@ impl BuildExecutor for Assembler {
     }
 
     fn accepts(&self, spec: &BuildSpec, dockerfile: &str) -> Result<(), Failure> {
-        match Plan::new(spec, dockerfile, &self.shared.platform) {
+        match self.shared.plans(spec, dockerfile) {
             Ok(_) | Err(Stop::Canceled) => Ok(()),
             Err(Stop::Failed(failure) | Stop::Refused(failure)) => Err(failure),
         }
@@ -303,8 +323,7 @@ impl Job {
         run.stage(Stage::Setup);
         let mtime = commit_time(&self.spec);
         let (dockerfile, context) = self.setup(mtime).await?;
-        let plan = Plan::new(&self.spec, &dockerfile, &self.shared.platform)
-            .map_err(|stop| stop.at(Stage::Build))?;
+        let plans = self.shared.plans(&self.spec, &dockerfile).map_err(|stop| stop.at(Stage::Build))?;
 
         run.stage(Stage::Build);
         let config = &self.shared.config;
@@ -315,24 +334,38 @@ impl Job {
             context: Arc::new(context),
             mtime,
             created: created(mtime),
-            platform: self.shared.platform.clone(),
+            several: plans.len() > 1,
             compression: config.compression,
             max_base_bytes: config.limits.max_base_bytes,
             build_args: self.spec.build_args.clone(),
             images: HashMap::new(),
+            pinned: HashMap::new(),
             fetched: HashMap::new(),
+            extracted: HashMap::new(),
+            made: HashMap::new(),
         };
-        let mut image = builder.build(plan).await?;
-        image.config.created = Some(builder.created.clone());
-        for (name, value) in &self.spec.labels {
-            image.config.config.set_label(name, value);
+        let unused = unused_args(&plans);
+        let of = plans.iter().map(Plan::steps).fold(0, u32::saturating_add);
+        let (mut images, mut n) = (Vec::with_capacity(plans.len()), 0);
+        for plan in plans {
+            let (platform, steps) = (plan.platform.clone(), plan.steps());
+            let mut image = builder.build(plan, n, of).await?;
+            n += steps;
+            image.config.created = Some(builder.created.clone());
+            for (name, value) in &self.spec.labels {
+                image.config.config.set_label(name, value);
+            }
+            images.push((platform, image));
         }
-        let sealed = push::seal(image)?;
-        let mut digest = sealed.digest();
+        for name in &unused {
+            run.line(&format!("Build argument {name} is set, and no ARG takes it"));
+        }
+        let sealed = push::seal(images)?;
+        let digest = sealed.digest.clone();
         if let BuildOutput::Push { image, tag } = &self.spec.output {
             run.stage(Stage::Push);
             run.line(&format!("Pushing {image}:{tag}"));
-            digest = builder.push(&sealed, image, tag).await?;
+            builder.push(&sealed, image, tag).await?;
             run.line(&format!("Successfully pushed {image}:{tag}@{digest}"));
         } else {
             run.line(&format!("Built {digest}; it is not pushed"));
@@ -383,6 +416,13 @@ impl Job {
         spool.finish().await.map_err(|stop| stop.at(Stage::Setup))?;
         Ok(())
     }
+}
+
+/// Build arguments that no platform's plan takes.
+fn unused_args(plans: &[Plan]) -> Vec<String> {
+    let Some((first, others)) = plans.split_first() else { return Vec::new() };
+    let unused = |name: &&String| others.iter().all(|plan| plan.unused_args.contains(name));
+    first.unused_args.iter().filter(unused).cloned().collect()
 }
 
 /// The commit's time in seconds since 1970; 0 where it is not known or earlier.

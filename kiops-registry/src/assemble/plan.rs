@@ -14,6 +14,8 @@ use crate::manifest::Platform;
 /// What is to be done, in order.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// What the image is for.
+    pub(super) platform: Platform,
     /// The stages that are needed; the last one is the target.
     pub(super) stages: Vec<PlannedStage>,
     /// ARG before the first FROM, and the platform's arguments, with their values.
@@ -45,7 +47,7 @@ pub(super) enum Base {
     Stage(usize),
     Image {
         image: ImageRef,
-        platform: Option<Platform>,
+        platform: Platform,
     },
 }
 
@@ -54,9 +56,9 @@ impl Plan {
     ///
     /// # Errors
     /// `DockerfileInvalid` with the line, or a refusal for what this executor does not do in a stage that is needed.
-    pub(super) fn new(spec: &BuildSpec, dockerfile: &str, platform: &Platform) -> Result<Self, Stop> {
+    pub(super) fn new(spec: &BuildSpec, dockerfile: &str, on: On<'_>) -> Result<Self, Stop> {
         let file = Dockerfile::parse(dockerfile)?;
-        let mut globals = platform_args(platform);
+        let mut globals = on.args();
         for (line, args) in &file.globals {
             for (name, default) in args {
                 let value = match (spec.build_args.get(name), default) {
@@ -70,7 +72,8 @@ impl Plan {
             }
         }
         let target = target(&file, spec.target.as_deref())?;
-        let mut planner = Planner { file: &file, globals: &globals, found: BTreeMap::new() };
+        let mut planner =
+            Planner { file: &file, globals: &globals, platform: on.target, found: BTreeMap::new() };
         planner.need(target)?;
         let order: Vec<usize> = planner.found.keys().copied().collect();
         let place = |stage: usize| order.binary_search(&stage).unwrap_or(0);
@@ -98,7 +101,7 @@ impl Plan {
         }
         let unused_args =
             spec.build_args.keys().filter(|name| !takes(&file, &stages, name)).cloned().collect();
-        Ok(Self { stages, globals, escape: file.escape, unused_args })
+        Ok(Self { platform: on.target.clone(), stages, globals, escape: file.escape, unused_args })
     }
 
     /// How many steps the log counts.
@@ -108,25 +111,29 @@ impl Plan {
     }
 }
 
-/// The arguments that every Docker builder knows without being told.
-fn platform_args(platform: &Platform) -> BTreeMap<String, String> {
-    let variant = platform.variant.clone().unwrap_or_default();
-    let full = if variant.is_empty() {
-        format!("{}/{}", platform.os, platform.architecture)
-    } else {
-        format!("{}/{}/{variant}", platform.os, platform.architecture)
-    };
-    ["BUILD", "TARGET"]
-        .into_iter()
-        .flat_map(|side| {
-            [
-                (format!("{side}PLATFORM"), full.clone()),
-                (format!("{side}OS"), platform.os.clone()),
-                (format!("{side}ARCH"), platform.architecture.clone()),
-                (format!("{side}VARIANT"), variant.clone()),
-            ]
-        })
-        .collect()
+/// What a build is for, and on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct On<'a> {
+    pub(super) target: &'a Platform,
+    /// The first platform that is built for. Nothing is run, so that the machine's own has no part in it.
+    pub(super) build: &'a Platform,
+}
+
+impl On<'_> {
+    /// The arguments that every Docker builder knows without being told.
+    fn args(self) -> BTreeMap<String, String> {
+        [("BUILD", self.build), ("TARGET", self.target)]
+            .into_iter()
+            .flat_map(|(side, platform)| {
+                [
+                    (format!("{side}PLATFORM"), platform.to_string()),
+                    (format!("{side}OS"), platform.os.clone()),
+                    (format!("{side}ARCH"), platform.architecture.clone()),
+                    (format!("{side}VARIANT"), platform.variant.clone().unwrap_or_default()),
+                ]
+            })
+            .collect()
+    }
 }
 
 fn takes(file: &Dockerfile, stages: &[PlannedStage], name: &str) -> bool {
@@ -170,6 +177,7 @@ struct Needs {
 struct Planner<'a> {
     file: &'a Dockerfile,
     globals: &'a BTreeMap<String, String>,
+    platform: &'a Platform,
     found: BTreeMap<usize, Needs>,
 }
 
@@ -198,10 +206,10 @@ impl Planner<'_> {
         let expand = |word: &str| expand(word, self.file.escape, stage.line, self.globals);
         let base = expand(&stage.base)?;
         let platform = match &stage.platform {
-            Some(platform) => Some(parse_platform(&expand(platform)?).ok_or_else(|| {
+            Some(platform) => parse_platform(&expand(platform)?).ok_or_else(|| {
                 invalid(stage.line, format!("--platform={platform} is no platform such as linux/amd64"))
-            })?),
-            None => None,
+            })?,
+            None => self.platform.clone(),
         };
         if base.is_empty() {
             return Err(invalid(stage.line, format!("the image `{}` after FROM is empty", stage.base))
@@ -255,7 +263,7 @@ impl Planner<'_> {
         if from == "scratch" {
             return Ok(Base::Scratch);
         }
-        image(from, line).map(|image| Base::Image { image, platform: None })
+        image(from, line).map(|image| Base::Image { image, platform: self.platform.clone() })
     }
 }
 

@@ -20,7 +20,7 @@ use super::build::{Builder, Image, Layer};
 use super::outcome::{Stop, push_error};
 use super::run::Run;
 use crate::disk::{blocking, io_error};
-use crate::manifest::{Descriptor, OCI_MANIFEST};
+use crate::manifest::{Descriptor, OCI_INDEX, OCI_MANIFEST, Platform};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -59,36 +59,71 @@ impl Part<'_> {
     }
 }
 
-/// An image with its manifest: nothing of it can change any more.
+/// What a build came to: nothing of it can change any more.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    config: Bytes,
+    /// The layers of all images, each once.
     layers: Vec<Layer>,
-    manifest: Manifest,
+    configs: Vec<Bytes>,
+    /// What is pushed in this order.
+    manifests: Vec<Manifest>,
+    /// The digest of the last manifest: the image's, or the index' where there are several.
+    pub(super) digest: Digest,
 }
 
-/// Writes configuration and manifest.
-pub(super) fn seal(image: Image) -> Result<Sealed, Stop> {
+/// Writes configurations and manifests, and for several images the index that names them in this order.
+pub(super) fn seal(images: Vec<(Platform, Image)>) -> Result<Sealed, Stop> {
+    let internal = |error: serde_json::Error| Stop::failed(FailureKind::Internal, error.to_string());
+    let several = images.len() > 1;
+    let (mut layers, mut known) = (Vec::new(), BTreeSet::new());
+    let (mut configs, mut manifests, mut named) = (Vec::new(), Vec::new(), Vec::new());
+    for (wanted, image) in images {
+        let found = image.config.platform();
+        let platform = Platform { variant: wanted.variant.or(found.variant), ..found };
+        let config = serde_json::to_vec(&image.config).map_err(internal)?;
+        let manifest = image_manifest(&config, &image.layers).map_err(internal)?;
+        let descriptor = Descriptor::new(OCI_MANIFEST, manifest.digest(), manifest.bytes.len() as u64);
+        named.push(Descriptor { platform: Some(platform), ..descriptor });
+        layers.extend(image.layers.into_iter().filter(|layer| known.insert(self::descriptor(layer).digest)));
+        configs.push(config.into());
+        manifests.push(manifest);
+    }
+    if several {
+        manifests.push(index(named).map_err(internal)?);
+    }
+    let digest = manifests.last().map(Manifest::digest);
+    let digest = digest.ok_or_else(|| Stop::failed(FailureKind::Internal, "there is no image"))?;
+    Ok(Sealed { layers, configs, manifests, digest })
+}
+
+fn image_manifest(config: &[u8], layers: &[Layer]) -> serde_json::Result<Manifest> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Form<'a> {
+    struct Form {
         schema_version: u32,
-        media_type: &'a str,
+        media_type: &'static str,
         config: Descriptor,
         layers: Vec<Descriptor>,
     }
-    let internal = |error: serde_json::Error| Stop::failed(FailureKind::Internal, error.to_string());
-    let Image { config, layers } = image;
-    let config = serde_json::to_vec(&config).map_err(internal)?;
     let form = Form {
         schema_version: 2,
         media_type: OCI_MANIFEST,
-        config: Descriptor::new(CONFIG, Digest::of(&config), config.len() as u64),
+        config: Descriptor::new(CONFIG, Digest::of(config), config.len() as u64),
         layers: layers.iter().map(descriptor).collect(),
     };
-    let bytes = serde_json::to_vec(&form).map_err(internal)?;
-    let manifest = Manifest { media_type: OCI_MANIFEST.to_owned(), bytes: bytes.into() };
-    Ok(Sealed { config: config.into(), layers, manifest })
+    Ok(Manifest { media_type: OCI_MANIFEST.to_owned(), bytes: serde_json::to_vec(&form)?.into() })
+}
+
+fn index(manifests: Vec<Descriptor>) -> serde_json::Result<Manifest> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Form {
+        schema_version: u32,
+        media_type: &'static str,
+        manifests: Vec<Descriptor>,
+    }
+    let form = Form { schema_version: 2, media_type: OCI_INDEX, manifests };
+    Ok(Manifest { media_type: OCI_INDEX.to_owned(), bytes: serde_json::to_vec(&form)?.into() })
 }
 
 fn descriptor(layer: &Layer) -> Descriptor {
@@ -98,21 +133,13 @@ fn descriptor(layer: &Layer) -> Descriptor {
     }
 }
 
-impl Sealed {
-    /// The manifest's digest.
-    pub(super) fn digest(&self) -> Digest {
-        self.manifest.digest()
-    }
-}
-
 impl Builder {
-    /// Pushes layers, several at once, then configuration and manifest, and last the tag. Whether to go on is asked before every call that
+    /// Pushes layers, several at once, then configurations and manifests, and last the tag. Whether to go on is asked before every call that
     /// writes, and within every content that is sent, so that a canceled run sends no more; calls that are under way are waited for.
-    pub(super) async fn push(&self, sealed: &Sealed, image: &ImageName, tag: &Tag) -> Result<Digest, Stop> {
-        let of = u32::try_from(sealed.layers.len() + 2).unwrap_or(u32::MAX);
-        let mut known = BTreeSet::new();
-        let layers = sealed.layers.iter().filter(|layer| known.insert(descriptor(layer).digest));
-        let pushes: Vec<_> = layers.map(|layer| self.push_part(Part::Layer(layer), image)).collect();
+    pub(super) async fn push(&self, sealed: &Sealed, image: &ImageName, tag: &Tag) -> Result<(), Stop> {
+        let Sealed { layers, configs, manifests, digest } = sealed;
+        let of = u32::try_from(layers.len() + configs.len() + manifests.len()).unwrap_or(u32::MAX);
+        let pushes: Vec<_> = layers.iter().map(|layer| self.push_part(Part::Layer(layer), image)).collect();
         let mut pushes = streams::iter(pushes).buffer_unordered(AT_ONCE);
         let mut n = 1;
         self.run.step(n, of);
@@ -125,13 +152,13 @@ impl Builder {
             n += 1;
             self.run.step(n.min(of), of);
         }
-        self.run.step(of - 1, of);
-        self.push_part(Part::Config(&sealed.config), image).await?;
-        self.run.step(of, of);
-        self.push_part(Part::Manifest(&sealed.manifest), image).await?;
-        let digest = sealed.digest();
-        self.push_part(Part::Tag(tag, &digest), image).await?;
-        Ok(digest)
+        let rest = configs.iter().map(Part::Config).chain(manifests.iter().map(Part::Manifest));
+        for part in rest {
+            self.run.step(n.min(of), of);
+            self.push_part(part, image).await?;
+            n += 1;
+        }
+        self.push_part(Part::Tag(tag, digest), image).await
     }
 
     /// Pushes a part of an image, again where that failed in passing: what is there already is not sent twice.

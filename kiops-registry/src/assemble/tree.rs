@@ -14,14 +14,14 @@ pub(super) struct Tree {
 }
 
 /// One file, folder or link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) meta: Meta,
 }
 
 /// What a node is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Dir,
     File(Content),
@@ -31,7 +31,7 @@ pub(super) enum Kind {
 }
 
 /// Whose it is, and when it was changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Meta {
     pub(super) mode: u32,
     pub(super) uid: u64,
@@ -42,7 +42,7 @@ pub(super) struct Meta {
 }
 
 /// Where the content of a file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Content {
     /// A piece of a file in the working directory.
     Spooled { file: Arc<PathBuf>, offset: u64, size: u64 },

@@ -44,7 +44,7 @@ pub(crate) fn unpack(options: &[&str], source: &str, target: &Path) -> Option<Ve
     Some(layers.iter().map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect())
 }
 
-fn copy(options: &[&str], source: &str, target: &Path) -> Option<String> {
+pub(crate) fn copy(options: &[&str], source: &str, target: &Path) -> Option<String> {
     let folder = format!("dir:{}", target.display());
     let arguments: Vec<&str> =
         ["copy"].iter().chain(options).copied().chain([source, folder.as_str()]).collect();

@@ -2,6 +2,7 @@
 
 mod bases;
 mod images;
+mod platforms;
 mod refusals;
 mod remote;
 mod runs;

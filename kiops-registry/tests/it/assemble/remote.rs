@@ -14,7 +14,7 @@ use kiops_registry::assemble::{Assembler, AssemblerConfig, Compression};
 use kiops_registry::oci::Oci;
 use serde_json::json;
 
-use super::support::{Bench, Files, Image, push_base, spec};
+use super::support::{Bench, Files, Image, Index, push_base, push_bases, spec};
 use crate::fixtures::{image, tag};
 use crate::oci::daemon::{ALICE, Auth, BOB, Daemon};
 use crate::skopeo::{skopeo, unpack};
@@ -159,6 +159,52 @@ async fn a_registry_takes_zstd_layers_beside_the_gzip_ones_of_the_base() {
     let source = format!("docker://{name}:abc1234");
     let Some(found) = unpack(&options, &source, &dir.path().join("out")) else { return };
     assert_eq!(found, pushed.diff_ids());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_registry_takes_an_index_and_what_its_images_share_is_sent_once() {
+    const PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
+    let Some(remote) = Remote::with(|config| config.platforms = PLATFORMS.map(str::to_owned).to_vec()).await
+    else {
+        return;
+    };
+    let base = format!("{}/library/base:1", remote.bases.host());
+    let shared = [Files::new().file("etc/motd", "hello")];
+    push_bases(&remote.bases.client(Some(ALICE)), &base, &PLATFORMS, &shared).await;
+    let RunOutcome::Succeeded(result) = remote.run(files("one")).await else { panic!("it fails") };
+    let digest = result.digest.unwrap();
+    let first = std::mem::take(&mut *remote.sent.lock().unwrap());
+    assert_eq!(
+        first.len(),
+        7,
+        "of the base one layer and one each, two of its own, two configurations: {first:?}"
+    );
+
+    let name = image(&format!("{}/team/site", remote.target.host()));
+    let index = Index::read(&remote.client(), &name.tagged(tag("abc1234"))).await;
+    assert_eq!((&index.digest, index.platforms()), (&digest, PLATFORMS.map(str::to_owned).to_vec()));
+    for (image, platform) in index.images.iter().zip(PLATFORMS) {
+        assert_eq!(
+            (image.entry("cpu").text.as_str(), image.entry("srv/page").text.as_str()),
+            (platform, "one")
+        );
+    }
+    assert!(matches!(remote.run(files("two")).await, RunOutcome::Succeeded(_)));
+    let second = std::mem::take(&mut *remote.sent.lock().unwrap());
+    assert_eq!(second.len(), 3, "a layer and the configurations: {second:?}");
+
+    // The same commit gives the same index in a layout on disk.
+    let bench = Bench::on(&PLATFORMS);
+    push_bases(&bench.layout, &base, &PLATFORMS, &shared).await;
+    assert_eq!(bench.build_index(&remote.dockerfile(), files("one")).await.digest, digest);
+
+    let (account, source) = (format!("{}:{}", BOB.0, BOB.1), format!("docker://{name}@{digest}"));
+    let arguments =
+        ["inspect", "--override-arch", "arm64", "--tls-verify=false", "--creds", &account, &source];
+    let Some(output) = skopeo(&arguments) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&seen["Architecture"], &seen["Digest"]), (&json!("arm64"), &json!(digest)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -18,7 +18,9 @@ use kiops_core::stream::ByteStream;
 use kiops_registry::assemble::{Assembler, AssemblerConfig};
 use kiops_registry::layout::ImageLayout;
 
-use super::support::{Archive, Bench, COMMIT, Files, collect, inputs, is_clean, lines, run_id, spec};
+use super::support::{
+    Archive, Bench, COMMIT, Files, collect, inputs, is_clean, lines, push_bases, run, run_id, spec,
+};
 use crate::fixtures::{count, open};
 
 fn small() -> Archive {
@@ -99,11 +101,24 @@ struct Slow {
     layout: ImageLayout,
     wait_at: usize,
     calls: AtomicUsize,
+    /// How often a name was looked up.
+    resolved: AtomicUsize,
     reached: tokio::sync::Notify,
     go_on: tokio::sync::Notify,
 }
 
 impl Slow {
+    fn new(dir: &std::path::Path, wait_at: usize) -> Arc<Self> {
+        Arc::new(Self {
+            layout: open(&dir.join("layout")),
+            wait_at,
+            calls: AtomicUsize::new(0),
+            resolved: AtomicUsize::new(0),
+            reached: tokio::sync::Notify::new(),
+            go_on: tokio::sync::Notify::new(),
+        })
+    }
+
     async fn pass(&self) {
         if self.calls.fetch_add(1, Ordering::SeqCst) == self.wait_at {
             self.reached.notify_one();
@@ -121,6 +136,7 @@ impl Registry for Slow {
         self.layout.tags(image, page).await
     }
     async fn resolve(&self, image: &ImageRef) -> kiops_core::Result<Option<Digest>> {
+        self.resolved.fetch_add(1, Ordering::SeqCst);
         self.layout.resolve(image).await
     }
     async fn manifest(&self, image: &ImageName, digest: &Digest) -> kiops_core::Result<Manifest> {
@@ -172,17 +188,14 @@ impl Registry for Slow {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_cancel_nothing_more_reaches_the_registry() {
-    // The writing calls: layer, configuration, manifest, tag.
-    for wait_at in 0..4 {
+    // The writing calls: layer, configuration, manifest, tag; with a second platform one more configuration, manifest, and the index.
+    let one = (0..4).map(|wait_at| (&["linux/amd64"][..], wait_at, 3));
+    let two = (1..7).map(|wait_at| (&["linux/amd64", "linux/arm64"][..], wait_at, 6));
+    for (platforms, wait_at, last) in one.chain(two) {
         let dir = tempfile::tempdir().unwrap();
-        let registry = Arc::new(Slow {
-            layout: open(&dir.path().join("layout")),
-            wait_at,
-            calls: AtomicUsize::new(0),
-            reached: tokio::sync::Notify::new(),
-            go_on: tokio::sync::Notify::new(),
-        });
-        let config = AssemblerConfig::new(dir.path().join("work"));
+        let registry = Slow::new(dir.path(), wait_at);
+        let mut config = AssemblerConfig::new(dir.path().join("work"));
+        config.platforms = platforms.iter().map(ToString::to_string).collect();
         let assembler = Assembler::new(config, Arc::<Slow>::clone(&registry)).unwrap();
         let run = run_id("slow");
         assembler.start(&run, &spec(), inputs(small())).await.unwrap();
@@ -208,10 +221,26 @@ async fn after_a_cancel_nothing_more_reaches_the_registry() {
             .unwrap()
             .is_empty();
         // The last call cannot be taken back: the outcome says what is true.
-        assert_eq!(tagged, wait_at == 3);
+        assert_eq!(tagged, wait_at == last);
         assert_eq!(matches!(outcome, RunEvent::Finished(RunOutcome::Succeeded(_))), tagged);
         assert_eq!(*outcome == RunEvent::Finished(RunOutcome::Canceled), !tagged);
     }
+}
+
+#[tokio::test]
+async fn a_bases_name_is_looked_up_once_so_that_all_platforms_have_the_same_base() {
+    const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/riscv64"];
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Slow::new(dir.path(), usize::MAX);
+    push_bases(&registry.layout, "quickstart.local/base:1", &PLATFORMS, &[]).await;
+    let mut config = AssemblerConfig::new(dir.path().join("work"));
+    config.platforms = PLATFORMS.map(str::to_owned).to_vec();
+    let assembler = Assembler::new(config, Arc::<Slow>::clone(&registry)).unwrap();
+    let dockerfile = "FROM quickstart.local/base:1\nCOPY --from=quickstart.local/base:1 /cpu /copied\n";
+    let files = Files::new().file("Dockerfile", dockerfile);
+    let (outcome, _) = run(&assembler, &spec(), files).await;
+    assert!(matches!(outcome, RunOutcome::Succeeded(_)), "{outcome:?}");
+    assert_eq!(registry.resolved.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use kiops_core::build::{BuildExecutor, BuildMetadata, BuildOutput, BuildSpec};
 use kiops_core::event::Repository;
-use kiops_core::image::Registry;
+use kiops_core::image::{Manifest, Registry};
 use kiops_core::name::{
     BranchName, BuildId, CommitId, ComponentName, Digest, GitRef, ImageRef, ProviderName, RunId, ServiceName,
 };
@@ -195,6 +195,12 @@ impl Bench {
         Self::with(tempfile::tempdir().unwrap(), |config| config.compression = Compression::zstd())
     }
 
+    /// One that builds for these platforms.
+    pub(crate) fn on(platforms: &[&str]) -> Self {
+        let platforms = platforms.iter().map(ToString::to_string).collect();
+        Self::with(tempfile::tempdir().unwrap(), |config| config.platforms = platforms)
+    }
+
     pub(crate) fn with(dir: tempfile::TempDir, change: impl FnOnce(&mut AssemblerConfig)) -> Self {
         let layout = open(&dir.path().join("layout"));
         let mut config = AssemblerConfig::new(dir.path().join("work"));
@@ -225,6 +231,20 @@ impl Bench {
                 Image::read(&self.layout, &image.at(result.digest.unwrap())).await
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Builds a Dockerfile over files for several platforms, and reads the index back with its images.
+    pub(crate) async fn build_index(&self, dockerfile: &str, files: Files) -> Index {
+        self.assembler.accepts(&spec(), dockerfile).unwrap_or_else(|failure| panic!("{failure}"));
+        match self.run(&spec(), files.file("Dockerfile", dockerfile)).await {
+            (RunOutcome::Succeeded(result), reports) => {
+                let found = self.layout.resolve(&image(SITE).tagged(tag("abc1234"))).await.unwrap();
+                assert_eq!(found, result.digest, "the tag names what the build succeeded with");
+                let lines = lines(&reports);
+                Index { lines, ..Index::read(&self.layout, &image(SITE).at(result.digest.unwrap())).await }
+            }
+            (other, _) => panic!("{other:?}"),
         }
     }
 
@@ -271,6 +291,44 @@ pub(crate) fn lines(reports: &[RunReport]) -> Vec<String> {
         _ => None,
     });
     lines.flatten().map(|line| format!("[{}] {}", line.stage, line.text)).collect()
+}
+
+/// An image index, and the images that it names.
+pub(crate) struct Index {
+    pub(crate) digest: Digest,
+    pub(crate) document: Value,
+    pub(crate) images: Vec<Image>,
+    /// What was told while it was built.
+    pub(crate) lines: Vec<String>,
+}
+
+impl Index {
+    pub(crate) async fn read(registry: &dyn Registry, reference: &ImageRef) -> Self {
+        let digest = registry.resolve(reference).await.unwrap().unwrap();
+        let manifest = registry.manifest(&reference.name, &digest).await.unwrap();
+        assert_eq!(manifest.media_type, "application/vnd.oci.image.index.v1+json");
+        let document: Value = serde_json::from_slice(&manifest.bytes).unwrap();
+        let mut images = Vec::new();
+        for child in document["manifests"].as_array().unwrap() {
+            let digest = Digest::parse(child["digest"].as_str().unwrap()).unwrap();
+            let size = registry.manifest(&reference.name, &digest).await.unwrap().bytes.len();
+            assert_eq!(child["size"], size);
+            images.push(Image::read(registry, &reference.name.at(digest)).await);
+        }
+        Self { digest, document, images, lines: Vec::new() }
+    }
+
+    /// The platforms in the order of the index.
+    pub(crate) fn platforms(&self) -> Vec<String> {
+        let manifests = self.document["manifests"].as_array().unwrap();
+        manifests.iter().map(|child| shown_platform(&child["platform"])).collect()
+    }
+}
+
+/// `os/architecture[/variant]` of an index' entry, or of an image's configuration.
+pub(crate) fn shown_platform(of: &Value) -> String {
+    let words = ["os", "architecture", "variant"].iter().filter_map(|field| of[*field].as_str());
+    words.collect::<Vec<_>>().join("/")
 }
 
 /// An image as a runtime sees it.
@@ -398,6 +456,46 @@ pub(crate) async fn push_base(
     layers: &[Files],
     config: Value,
 ) -> Digest {
+    push_base_for(layout, reference, "linux/amd64", layers, config).await
+}
+
+/// Pushes base images for these platforms, each with the layers, and a file that says for which it is, as an index. An attestation is
+/// beside them, as BuildKit writes it.
+pub(crate) async fn push_bases(layout: &dyn Registry, reference: &str, platforms: &[&str], layers: &[Files]) {
+    let mut manifests = Vec::new();
+    let name = ImageRef::parse(reference).unwrap().name;
+    for platform in platforms {
+        let own = Files::new().file("cpu", *platform);
+        let layers: Vec<Files> = layers.iter().cloned().chain([own]).collect();
+        let config = serde_json::json!({"Env": [format!("CPU={platform}")]});
+        let digest = push_base_for(layout, reference, platform, &layers, config).await;
+        let size = layout.manifest(&name, &digest).await.unwrap().bytes.len();
+        let words: Vec<&str> = platform.split('/').collect();
+        let mut platform = serde_json::json!({"os": words[0], "architecture": words[1]});
+        if let Some(variant) = words.get(2) {
+            platform["variant"] = (*variant).into();
+        }
+        manifests.push(serde_json::json!({
+            "mediaType": crate::fixtures::MANIFEST, "digest": digest, "size": size, "platform": platform,
+        }));
+    }
+    let mut attestation = manifests[0].clone();
+    attestation["platform"] = serde_json::json!({"os": "unknown", "architecture": "unknown"});
+    manifests.push(attestation);
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let document = serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
+    let index = Manifest { media_type: media_type.into(), bytes: document.to_string().into() };
+    let digest = layout.put_manifest(&name, &index).await.unwrap();
+    layout.tag(&name, &ImageRef::parse(reference).unwrap().tag.unwrap(), &digest).await.unwrap();
+}
+
+async fn push_base_for(
+    layout: &dyn Registry,
+    reference: &str,
+    platform: &str,
+    layers: &[Files],
+    config: Value,
+) -> Digest {
     let reference = ImageRef::parse(reference).unwrap();
     let name = &reference.name;
     let mut descriptors = Vec::new();
@@ -408,10 +506,15 @@ pub(crate) async fn push_base(
     }
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(&layer.tar())).collect();
     let history: Vec<Value> = layers.iter().map(|_| serde_json::json!({"created_by": "base"})).collect();
-    let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "config": config,
+    let mut words = platform.split('/');
+    let (os, architecture) = (words.next().unwrap(), words.next().unwrap());
+    let mut config = serde_json::json!({
+        "architecture": architecture, "os": os, "config": config,
         "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history,
     });
+    if let Some(variant) = words.next() {
+        config["variant"] = variant.into();
+    }
     let config = crate::fixtures::put(layout, name, config.to_string()).await;
     let manifest = crate::fixtures::manifest_of(&config, &descriptors);
     let digest = layout.put_manifest(name, &manifest).await.unwrap();
