@@ -67,27 +67,37 @@ pub(super) enum Level {
 }
 
 impl Level {
-    /// By its name in a report. What is none of the standard's counts as a warning.
+    /// By its name in a report. What is none of the standard's (`critical`) counts as an error: no gate lets through what it does not know.
     pub(super) fn named(name: &str) -> Self {
         match name {
-            "error" => Self::Error,
+            "warning" => Self::Warning,
             "note" | "none" => Self::Note,
-            _ => Self::Warning,
+            _ => Self::Error,
         }
     }
 }
 
 impl Sarif {
-    /// Reads a report. Refused is what is no SARIF (`Invalid`, with the line), and more than 32 MiB (`TooLarge`).
+    /// Reads a report. Refused is what is no SARIF (`Invalid`, with the line), one of a tool that did not finish (no run, a run without
+    /// `results`, `executionSuccessful` is `false`: then nothing found means nothing), and more than 32 MiB (`TooLarge`).
     pub fn parse(text: &str) -> Result<Self> {
         if text.len() > REPORT_MAX {
             let message = format!("the report has {} bytes, the limit is {REPORT_MAX}", text.len());
             return Err(Error::new(ErrorKind::TooLarge, "read SARIF report", message));
         }
-        wire::read(text.trim_start_matches('\u{feff}')).map_err(|error| {
-            Error::invalid("read SARIF report", format!("line {}: {error}", error.line()))
-                .with_remedy("make the check write SARIF 2.1.0 as JSON")
-        })
+        wire::read(text.trim_start_matches('\u{feff}'))
+            .map_err(|error| {
+                Error::invalid("read SARIF report", format!("line {}: {error}", error.line()))
+                    .with_remedy("make the check write SARIF 2.1.0 as JSON")
+            })?
+            .finished()
+            .ok_or_else(|| {
+                Error::invalid(
+                    "read SARIF report",
+                    "it is of a tool that did not finish: nothing found means nothing",
+                )
+                .with_remedy("look in the check's log why the tool gave up")
+            })
     }
 
     /// The findings by level, and how many of them `before` did not have.
@@ -164,6 +174,40 @@ mod tests {
         assert_eq!(counts.new, Some(3));
         assert_eq!(counts.to_string(), "1 errors, 1 warnings, 1 notes; 3 new");
         assert_eq!(report.counts(None).to_string(), "1 errors, 1 warnings, 1 notes");
+    }
+
+    #[test]
+    fn a_report_of_a_tool_that_did_not_finish_is_refused() {
+        for (report, finished) in [
+            (r#"{"runs":[{"results":[]}]}"#, true),
+            (r#"{"runs":[{"results":[],"invocations":[{"executionSuccessful":true},{}]}]}"#, true),
+            (r#"{"runs":[]}"#, false),
+            (r#"{"runs":null}"#, false),
+            (r#"{"runs":[{}]}"#, false),
+            (r#"{"runs":[{"results":null}]}"#, false),
+            (r#"{"runs":[{"results":[]},{}]}"#, false),
+            (r#"{"runs":[{"results":[],"invocations":[{"executionSuccessful":false}]}]}"#, false),
+        ] {
+            let read = Sarif::parse(report);
+            assert_eq!(read.is_ok(), finished, "{report}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_nobody_knows_is_an_error() {
+        let counts = read(&[json!({"ruleId": "a", "level": "critical"})]).counts(None);
+        assert_eq!(counts, FindingCounts { errors: 1, ..FindingCounts::default() });
+    }
+
+    /// Each of its parts is that of a rule, perhaps; to look all of them up would take a minute.
+    #[test]
+    fn an_endless_rule_id_is_looked_up_nowhere() {
+        let endless = "/".repeat(1_300_000);
+        let rule = json!({"id": format!("{endless}x"), "defaultConfiguration": {"level": "note"}});
+        let report = json!({"runs": [{
+            "results": [{"ruleId": endless}], "tool": {"driver": {"rules": [rule]}},
+        }]});
+        assert_eq!(Sarif::parse(&report.to_string()).unwrap().counts(None).warnings, 1);
     }
 
     /// As Semgrep writes it: the rules come last, and they alone have the level.
@@ -259,9 +303,8 @@ mod tests {
         for none in ["", "{}", "[]", "{\"runs\":[]} {}", "{\"runs\":[{\"results\":[7]}]}"] {
             assert!(Sarif::parse(none).is_err(), "{none}");
         }
-        for empty in ["{\"runs\":[]}", "\u{feff}{\"runs\":[{}]}", "{\"runs\":[{\"results\":null}]}"] {
-            assert_eq!(Sarif::parse(empty).unwrap(), Sarif::default(), "{empty}");
-        }
+        let empty = "\u{feff}{\"runs\":[{\"results\":[]}]}";
+        assert_eq!(Sarif::parse(empty).unwrap(), Sarif::default());
     }
 
     proptest! {

@@ -11,12 +11,27 @@ use sha2::{Digest as _, Sha256};
 
 use super::sarif::{Fingerprint, Level, Sarif};
 
+/// The runs of a report.
+#[derive(Default)]
+pub(super) struct Report {
+    sarif: Sarif,
+    runs: u32,
+    unfinished: bool,
+}
+
+impl Report {
+    /// What was found; `None` where a tool did not finish, or none ran.
+    pub(super) fn finished(self) -> Option<Sarif> {
+        (self.runs > 0 && !self.unfinished).then_some(self.sarif)
+    }
+}
+
 /// What Semgrep writes as the fingerprint of every finding of somebody who is not logged in.
 const NO_FINGERPRINT: &str = "requires login";
 /// The longest id of a rule that is looked up, in bytes.
 const RULE_MAX: usize = 1024;
 
-pub(super) fn read(text: &str) -> serde_json::Result<Sarif> {
+pub(super) fn read(text: &str) -> serde_json::Result<Report> {
     serde_json::from_str::<Log>(text).map(|log| log.runs.0)
 }
 
@@ -60,23 +75,26 @@ impl<'de, T: TakesIn> Deserialize<'de> for Each<T> {
 
 #[derive(Deserialize)]
 struct Log {
-    runs: Each<Sarif>,
+    runs: Each<Report>,
 }
 
-impl TakesIn for Sarif {
+impl TakesIn for Report {
     type Entry = Run;
 
     fn take_in(&mut self, run: Run) {
-        let Run { tool, results } = run;
+        let Run { tool, results, invocations } = run;
+        self.runs = self.runs.saturating_add(1);
+        self.unfinished |= results.is_none() || invocations.0.any_failed;
+        let results = results.unwrap_or_default();
         for (level, times) in results.0.levels {
             let level = match level {
                 Told::Level(level) => level,
                 Told::ByRule(rule) => tool.level_of(&rule),
             };
-            self.count(level, times);
+            self.sarif.count(level, times);
         }
         for (finding, times) in results.0.findings {
-            self.note(finding, times);
+            self.sarif.note(finding, times);
         }
     }
 }
@@ -85,7 +103,29 @@ impl TakesIn for Sarif {
 #[serde(default)]
 struct Run {
     tool: Tool,
-    results: Each<Results>,
+    /// None at all, and `null`: the tool did not come so far.
+    results: Option<Each<Results>>,
+    invocations: Each<Invocations>,
+}
+
+/// How the tool was run.
+#[derive(Default)]
+struct Invocations {
+    any_failed: bool,
+}
+
+impl TakesIn for Invocations {
+    type Entry = Invocation;
+
+    fn take_in(&mut self, one: Invocation) {
+        self.any_failed |= one.execution_successful == Some(false);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Invocation {
+    execution_successful: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

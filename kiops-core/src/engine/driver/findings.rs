@@ -8,6 +8,7 @@ use crate::event::EventKind;
 use crate::name::{BranchName, BuildId, CheckName, RunId};
 use crate::policy::RefKey;
 use crate::run::RunOutcome;
+use crate::service::Gate;
 use crate::store::Page;
 
 /// How many builds of a service are looked at for a report to compare with.
@@ -57,9 +58,19 @@ impl Shared {
         for id in self.earlier_builds(build, check).await? {
             let Some(earlier) = self.store.build(&id).await? else { continue };
             let Some(record) = earlier.check(&check.spec.name) else { continue };
-            let Some(text) = self.kept_report(&id, &earlier.check_run(record)).await? else { continue };
+            let text = match self.kept_report(&id, &earlier.check_run(record)).await {
+                Ok(Some(text)) => text,
+                Ok(None) => continue,
+                Err(error) if !counts_new(check) => {
+                    tracing::warn!(build = %id, %error, "a report that was kept cannot be read");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             match parsed(text).await?.1 {
                 Ok(report) => return Ok(Some(report)),
+                // Whoever damaged it would have made every finding an old one.
+                Err(error) if counts_new(check) => return Err(error),
                 Err(error) => tracing::warn!(build = %id, %error, "a report that was kept cannot be read"),
             }
         }
@@ -117,6 +128,11 @@ impl Shared {
             report.extend_from_slice(&piece);
         }
     }
+}
+
+/// Whether its gate goes by what is new.
+const fn counts_new(check: &CheckRecord) -> bool {
+    matches!(&check.spec.gate, Gate::Severity(limits) if limits.new.is_some())
 }
 
 /// The text again, and what it says as a report, or why it is none.
