@@ -58,6 +58,14 @@ impl Folder {
         Ok(this)
     }
 
+    /// The same, where there is a buildah to compare with.
+    pub fn beside_buildah(mib: usize) -> Outcome<Self> {
+        if has_buildah() {
+            return Self::of(mib);
+        }
+        Err("there is no buildah to compare with: install Debian's package of that name".into())
+    }
+
     /// The subject: the example `assemble`, straight into the registry.
     pub fn assemble(&mut self) -> Outcome<Cost> {
         self.made += 1;
@@ -83,11 +91,6 @@ impl Folder {
         Ok(Cost { time: built.time + pushed.time, memory: built.memory.max(pushed.memory) })
     }
 
-    /// Whether there is a buildah to compare with.
-    pub fn has_buildah() -> bool {
-        Command::new("buildah").arg("--version").output().is_ok_and(|output| output.status.success())
-    }
-
     fn by_buildah(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("buildah");
         let stored = |name: &str| self.folder.path().join(name);
@@ -99,11 +102,15 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // What buildah mounted would keep the folder.
-        if Self::has_buildah() {
+        if has_buildah() {
             let _ = self.by_buildah(&["rmi", "--all", "--force"]).stderr(Stdio::null()).output();
             let _ = Command::new("umount").arg(self.folder.path().join("root/overlay")).output();
         }
     }
+}
+
+fn has_buildah() -> bool {
+    Command::new("buildah").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// A registry that answers.

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use kiops_benches::accepts::Accepts;
-use kiops_benches::assemble::{Cost, Folder};
+use kiops_benches::assemble::Folder;
 use kiops_benches::decide::Case;
 use kiops_benches::masking::Masking;
 use kiops_benches::push::Push;
@@ -50,8 +50,8 @@ const FIGURES: &[Figure] = &[
     figure("accepts/10KB-64-waiting", Promise::AtLeast(3.0), || accepts(10 << 10, 64, 640)),
     figure("accepts/2KB-64-waiting", Promise::AtLeast(8.0), || accepts(2 << 10, 64, 1280)),
     figure("accepts/2KB-64-waiting-and-moved", Promise::Nothing, accepts_and_moved),
-    figure("assemble/time", Promise::AtMost(0.35), || assembled(|cost| cost.time.as_secs_f64())),
-    figure("assemble/peak", Promise::AtMost(1.0), || assembled(|cost| cost.memory)),
+    figure("assemble/time", Promise::AtMost(0.35), assembled),
+    figure("assemble/peak", Promise::AtMost(1.0), assemble_peak),
     figure("assemble/450-mib-more-add-mib", Promise::AtMost(10.0), assemble_flat),
     figure("stored/1000-secrets", Promise::AtMost(2.0), stored),
     figure("kube/requests", Promise::AtMost(6.0), kube_requests),
@@ -149,35 +149,19 @@ fn stored() -> Outcome<Measured> {
     Ok(told(Ratio::measure(11, || stored.store(), || stored.bare())?))
 }
 
-/// The assembler's cost ÷ that of `buildah bud` and `buildah push`. Measured once for both figures.
-fn assembled(cost: fn(&Cost) -> f64) -> Outcome<Measured> {
-    static ROUNDS: OnceLock<[Vec<Cost>; 2]> = OnceLock::new();
-    if !Folder::has_buildah() {
-        return Err("there is no buildah to compare with: install Debian's package of that name".into());
-    }
-    let [ours, theirs] = match ROUNDS.get() {
-        Some(rounds) => rounds,
-        None => {
-            let mut folder = Folder::of(50)?;
-            // The first round warms up, and buildah pulls the base.
-            folder.assemble()?;
-            folder.buildah()?;
-            let mut rounds = [Vec::new(), Vec::new()];
-            for _ in 0..7 {
-                rounds[0].push(folder.assemble()?);
-                rounds[1].push(folder.buildah()?);
-            }
-            ROUNDS.get_or_init(|| rounds)
-        }
-    };
-    let mut ratios: Vec<f64> =
-        ours.iter().zip(theirs).map(|(ours, theirs)| cost(ours) / cost(theirs)).collect();
-    ratios.sort_by(f64::total_cmp);
-    let told = |costs: &[Cost]| {
-        let memory = costs.iter().map(|cost| cost.memory).fold(0.0, f64::max);
-        format!("{:.2?} and {memory:.0} MiB", median(costs.iter().map(|cost| cost.time)))
-    };
-    Ok(Measured { figure: ratios[ratios.len() / 2], of: format!("{} beside {}", told(ours), told(theirs)) })
+/// The assembler's time ÷ that of `buildah bud` and `buildah push`.
+fn assembled() -> Outcome<Measured> {
+    let folder = RefCell::new(Folder::beside_buildah(50)?);
+    let (subject, reference) =
+        (|| Ok(folder.borrow_mut().assemble()?.time), || Ok(folder.borrow_mut().buildah()?.time));
+    Ok(told(Ratio::measure(7, subject, reference)?))
+}
+
+/// The same of the most memory.
+fn assemble_peak() -> Outcome<Measured> {
+    let mut folder = Folder::beside_buildah(50)?;
+    let (ours, theirs) = (folder.assemble()?.memory, folder.buildah()?.memory);
+    Ok(Measured { figure: ours / theirs, of: format!("{ours:.0} MiB beside {theirs:.0} MiB") })
 }
 
 /// The most memory with 500 MiB of context less that with 50 MiB.

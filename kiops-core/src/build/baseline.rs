@@ -4,7 +4,6 @@ use super::record::{Build, CheckRecord, CheckState};
 use crate::access::Trust;
 use crate::name::{BranchName, BuildId};
 use crate::policy::RefKey;
-use crate::service::Gate;
 
 /// Finds the earlier builds whose report the report of a check is compared with: it is shown a service's builds, the newest first.
 ///
@@ -68,7 +67,7 @@ impl<'a> Baseline<'a> {
 
     fn counts(&self, other: &Build) -> bool {
         let of_same = other.service() == self.build.service() && other.component() == self.build.component();
-        let limits_new = matches!(&self.check.spec.gate, Gate::Severity(limits) if limits.new.is_some());
+        let limits_new = self.check.spec.gate.limits_new();
         let environment = |build: &'_ Build| build.live_checks.as_ref().map(|live| live.environment.clone());
         let reported = |check: &CheckRecord| {
             check.findings.is_some()
@@ -98,7 +97,7 @@ mod tests {
     use crate::build::tests::{at, requester, scope, with_checks};
     use crate::checks::FindingCounts;
     use crate::name::{CommitId, ComponentName, EnvironmentName, ReleaseId};
-    use crate::service::SeverityLimits;
+    use crate::service::{Gate, SeverityLimits};
     use crate::stage::{Failure, FailureKind, Stage};
 
     /// The `n`th build of these refs. Its check `sca` passed with a report.

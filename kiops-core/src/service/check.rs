@@ -72,6 +72,13 @@ pub enum Gate {
     Advisory,
 }
 
+impl Gate {
+    /// Whether it goes by how many findings are new.
+    pub const fn limits_new(&self) -> bool {
+        matches!(self, Self::Severity(SeverityLimits { new: Some(_), .. }))
+    }
+}
+
 /// How many findings are let through; `None`: any number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -334,6 +334,26 @@ async fn a_report_that_is_gone_with_its_log_or_is_none_is_compared_with_by_nobod
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_earlier_report_that_was_damaged_stops_who_goes_by_what_is_new_and_nobody_else() {
+    for (gate, stops) in [(none_new(), true), (any_errors(), false)] {
+        let world = World::new(gate).await;
+        let first = world.built("main", "one", &["a"]).await;
+        let run = first.check_run(&first.checks[0]);
+        world.disk.keep_report(&first.id, &run, Bytes::from_static(b"{")).await.unwrap();
+        let second = world.push("main", "two", &["a", "b"]).await;
+        world.work(600).await;
+        let second = world.now(&second).await;
+        if stops {
+            let BuildState::Error(failure) = &second.state else { panic!("{:?}", second.state) };
+            assert!(failure.message.contains(first.id.as_str()), "{failure}");
+        } else {
+            let found = second.checks[0].findings.clone();
+            assert_eq!((second.state, found), (BuildState::Succeeded, Some(counts(2, None))));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_that_cannot_be_kept_is_tried_again_and_nothing_passes_before_it_is() {
     let world = World::new(any_errors()).await;
     *world.disk.fails.lock().unwrap() = (3, Some(ErrorKind::Unavailable));

@@ -34,8 +34,9 @@ const SIGN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
 /// The longest time between two attempts to read a log that ended and whose container did not, for all that is known.
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// So many attempts in a row to read the log of a run that is over, and for so long.
+/// So many attempts in a row to read the log of a run that is over ...
 const TRIES: u32 = 5;
+/// ... over so long at least.
 const UNREAD: Duration = Duration::from_secs(20);
 /// The rest of a log that cannot be read for so long is left out where the run's end is known without it.
 const GIVEN_UP: Duration = Duration::from_secs(60);
@@ -183,7 +184,7 @@ impl Follower {
                 let end = self.until_over(pod.metadata.uid.as_deref()).await?;
                 let text =
                     "The log is not shown: the run's Secret, which says what to mask in it, was deleted";
-                return self.end(telling, &end, Some(text)).await;
+                return self.end(telling, end, Some(text)).await;
             }
         };
         let containers = self.seen.borrow().carrier.as_deref().map(Carrier::log_containers);
@@ -293,10 +294,10 @@ impl Follower {
         let seen = self.seen.borrow_and_update().clone();
         let there = seen.pods.iter().any(|pod| pod.metadata.uid == log.uid);
         match phase(&seen) {
-            Phase::Over(end) if gone || !there => return self.end(telling, &end, None).await,
+            Phase::Over(end) if gone || !there => return self.end(telling, end, None).await,
             Phase::Over(end) if log.failures >= TRIES && is_known_without_log(&*telling.reader, &end) => {
                 if log.heard.elapsed() >= GIVEN_UP {
-                    return self.end(telling, &end, Some("The rest of the log cannot be read")).await;
+                    return self.end(telling, end, Some("The rest of the log cannot be read")).await;
                 }
                 sleep(AGAIN_MAX).await;
             }
@@ -427,18 +428,15 @@ impl Follower {
         }
     }
 
-    async fn end(&mut self, mut telling: Box<Telling>, end: &End, note: Option<&str>) -> Result<State> {
-        let mut end = end.clone();
+    async fn end(&mut self, mut telling: Box<Telling>, mut end: End, note: Option<&str>) -> Result<State> {
         if telling.masker.is_none() {
             let secret = self.runs.secret(&self.run).await?;
             telling.masker = secret.as_ref().map(mask::masker).transpose()?;
         }
         if let How::Lost { reason } = &end.how {
-            // What was said to be lost stays so, whatever the Job's controller would make of it.
-            self.runs.stop(&self.run, Why::Lost(reason.clone()), true).await?;
-            // Somebody may have stopped it before, and the watch be behind.
-            let stop = self.runs.found(&self.run).await?.and_then(|carrier| Stop::of(carrier.metadata()));
-            if let Some(stop) = stop {
+            // What was said to be lost stays so, whatever the Job's controller would make of it. Somebody may have stopped it before, and the watch
+            // be behind.
+            if let Some(stop) = self.runs.stop(&self.run, Why::Lost(reason.clone()), true).await? {
                 let how = match stop.why {
                     Why::Canceled => How::Canceled,
                     Why::Lost(reason) => How::Lost { reason },

@@ -5,6 +5,7 @@
 //! - One watch follows all runs of one kiops in one namespace. Nothing is polled.
 //! - A canceled Job's pod is told to end, not deleted: its log can be read until the run is forgotten. A PipelineRun's is Tekton's to end.
 
+mod cancel;
 mod carrier;
 mod clone;
 mod end;
@@ -197,7 +198,7 @@ impl Runs {
             found = match self.patch_carrier(run, &patch).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => self.found(run).await?,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                done => return done,
+                done => return done.map(drop),
             };
         }
         Ok(())
@@ -223,36 +224,38 @@ impl Runs {
         Ok(all.into_iter().map(|(run, seen)| Observed { run, state: state(&seen) }).collect())
     }
 
-    /// Marks a run as stopped. A mark that is there already stays.
-    pub(crate) async fn stop(&self, run: &RunId, why: Why, no_pods: bool) -> Result<()> {
+    /// Marks a run as stopped, and says with which mark: one that is there already stays. `None`: nothing carries the run any more.
+    pub(crate) async fn stop(&self, run: &RunId, why: Why, no_pods: bool) -> Result<Option<Stop>> {
         let is_stopped = |carrier: &Carrier| Stop::of(carrier.metadata()).is_some();
         let patch = |now: &Carrier| {
             // Tekton lets nobody change what it is done with.
             let no_pods = no_pods && (self.kind == Kind::Job || !now.is_finished());
             Stop { at: Timestamp::now(), why: why.clone() }.patch(self.kind, no_pods)
         };
-        self.mark(run, is_stopped, patch).await
+        let marked = self.mark(run, is_stopped, patch).await?;
+        Ok(marked.and_then(|carrier| Stop::of(carrier.metadata())))
     }
 
-    /// Puts a mark at what carries a run, over exactly the state of it that has none: of two marks the first one stays.
+    /// Puts a mark at what carries a run, over exactly the state of it that has none: of two marks the first one stays. Says what carries it, marked.
     async fn mark(
         &self,
         run: &RunId,
         is_marked: impl Fn(&Carrier) -> bool + Send + Sync,
         patch: impl Fn(&Carrier) -> serde_json::Value + Send + Sync,
-    ) -> Result<()> {
+    ) -> Result<Option<Carrier>> {
         let seen = self.watch().await?.subscribe(run).borrow().clone();
         let mut carrier = seen.carrier.as_deref().cloned();
         loop {
-            let Some(now) = carrier.filter(|carrier| !is_marked(carrier)) else {
-                return Ok(());
+            let now = match carrier {
+                Some(now) if !is_marked(&now) => now,
+                marked => return Ok(marked),
             };
             let mut patch = patch(&now);
             patch["metadata"]["resourceVersion"] = serde_json::json!(now.metadata().resource_version);
             match self.patch_carrier(run, &patch).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Conflict => carrier = self.found(run).await?,
-                done => return done,
+                done => return done.map(Some),
             }
         }
     }
@@ -435,11 +438,11 @@ impl Runs {
         }
     }
 
-    async fn patch_carrier(&self, run: &RunId, patch: &serde_json::Value) -> Result<()> {
+    async fn patch_carrier(&self, run: &RunId, patch: &serde_json::Value) -> Result<Carrier> {
         let (name, resource) = (run_name(self, run), self.kind.resource());
         match self.kind {
-            Kind::Job => self.patch::<Job>(resource, &name, patch).await,
-            Kind::PipelineRun => self.patch::<PipelineRun>(resource, &name, patch).await,
+            Kind::Job => self.patch::<Job>(resource, &name, patch).await.map(Carrier::from),
+            Kind::PipelineRun => self.patch::<PipelineRun>(resource, &name, patch).await.map(Carrier::from),
         }
     }
 
@@ -477,15 +480,12 @@ impl Runs {
         self.cluster().call(&self.access("create", resource), || api.create(params, object)).await
     }
 
-    async fn patch<K>(&self, resource: &'static str, name: &str, patch: &serde_json::Value) -> Result<()>
+    async fn patch<K>(&self, resource: &'static str, name: &str, patch: &serde_json::Value) -> Result<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
         let (api, params, patch) = (&self.api::<K>(), &Default::default(), &Patch::Merge(patch));
-        self.cluster()
-            .call(&self.access("patch", resource), || api.patch(name, params, patch))
-            .await
-            .map(drop)
+        self.cluster().call(&self.access("patch", resource), || api.patch(name, params, patch)).await
     }
 
     async fn delete<K>(&self, resource: &'static str, name: String, params: &DeleteParams) -> Result<()>

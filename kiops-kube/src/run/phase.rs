@@ -194,8 +194,12 @@ pub(crate) fn phase(seen: &Seen) -> Phase {
 
 /// Whether a pod without a running container may still get one.
 fn may_start(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    is_placed(pod) && !matches!(phase, Some("Failed" | "Succeeded"))
+    is_placed(pod) && is_live(pod)
+}
+
+/// Whether a pod may still do something.
+pub(crate) fn is_live(pod: &Pod) -> bool {
+    !matches!(pod_phase(pod), Some("Failed" | "Succeeded"))
 }
 
 /// Whether a node has it.
@@ -206,10 +210,9 @@ pub(crate) fn is_placed(pod: &Pod) -> bool {
 /// Whether its node put it out and says for ever that its container runs, as kubelets before 1.22 do. Then only the end of its log shows
 /// that it has ended, and whoever saw that writes it down.
 pub(crate) fn is_stale(pod: &Pod) -> bool {
-    let status = pod.status.as_ref();
     let running =
         status_of(pod).and_then(|status| status.state.as_ref()).is_some_and(|state| state.running.is_some());
-    running && status.and_then(|status| status.phase.as_deref()) == Some("Failed")
+    running && pod_phase(pod) == Some("Failed")
 }
 
 /// Whether its node says how it is. Of a node that is silent the cluster says that its pods are not ready, and not that their containers are not.
@@ -292,8 +295,7 @@ fn ended_with(job: &Job, pod: &Pod, ended: &ContainerStateTerminated, stop: Opti
 }
 
 fn not_started(job: &Job, pod: &Pod, state: Option<&ContainerState>) -> Phase {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Failed" | "Succeeded")) {
+    if !is_live(pod) {
         return match failed_before(pod) {
             Some(ended)
                 if pod_reason(pod).is_none()
@@ -347,8 +349,7 @@ fn put_out(job: &Job, pod: &Pod) -> How {
 
 /// Whether its node, or what speaks for it, ended the pod for a reason of its own. A cancel gives it one, too.
 fn was_put_out(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase == Some("Failed") && pod_reason(pod).is_some_and(|reason| !reason.is_empty())
+    pod_phase(pod) == Some("Failed") && pod_reason(pod).is_some_and(|reason| !reason.is_empty())
 }
 
 /// Whether the run's container is all that its pod has: beside others its pod may be put out long after it ended.
@@ -414,6 +415,10 @@ fn is_disrupted(pod: &Pod) -> bool {
     );
     // Since Kubernetes 1.26.
     by_reason || condition(pod, "DisruptionTarget").is_some_and(|(status, _)| status == "True")
+}
+
+pub(crate) fn pod_phase(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
 }
 
 pub(crate) fn pod_reason(pod: &Pod) -> Option<&str> {

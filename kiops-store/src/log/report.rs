@@ -31,7 +31,6 @@ impl Reports {
     /// Keeps a report: it is there whole, and stays, once its name is. Two at a time would share the file that is written first: whoever
     /// calls this sees to it that there is one.
     pub(super) fn keep(&self, run: &RunId, report: &[u8]) -> io::Result<()> {
-        let new = !self.folder.is_dir();
         private::create_folder(&self.folder)?;
         let part = self.folder.join(format!("{run}.part"));
         let written = (|| {
@@ -45,11 +44,8 @@ impl Reports {
             let _ = std::fs::remove_file(&part);
             return written;
         }
-        private::sync_folder(&self.folder)?;
-        match self.folder.parent() {
-            Some(above) if new => private::sync_folder(above),
-            _ => Ok(()),
-        }
+        // The folders may be new, also where an earlier try made them: the build's, the shard, and where the shards are.
+        self.folder.ancestors().take(3).try_for_each(private::sync_folder)
     }
 
     /// At most `limit` bytes from this one on; `None`: there is no such report.

@@ -8,7 +8,6 @@ use crate::event::EventKind;
 use crate::name::{BranchName, BuildId, CheckName, RunId};
 use crate::policy::RefKey;
 use crate::run::RunOutcome;
-use crate::service::Gate;
 use crate::store::Page;
 
 /// How many builds of a service are looked at for a report to compare with.
@@ -58,19 +57,16 @@ impl Shared {
         for id in self.earlier_builds(build, check).await? {
             let Some(earlier) = self.store.build(&id).await? else { continue };
             let Some(record) = earlier.check(&check.spec.name) else { continue };
-            let text = match self.kept_report(&id, &earlier.check_run(record)).await {
-                Ok(Some(text)) => text,
-                Ok(None) => continue,
-                Err(error) if !counts_new(check) => {
-                    tracing::warn!(build = %id, %error, "a report that was kept cannot be read");
-                    continue;
+            match self.kept_report(&id, &earlier.check_run(record)).await {
+                Ok(None) => {}
+                Ok(report) => return Ok(report),
+                // Passed over, it would let everything through: without an earlier report nothing is new.
+                Err(error) if check.spec.gate.limits_new() => {
+                    let text = format!("the report of build {id}, to tell what is new: {}", error.message());
+                    return Err(Error::new(error.kind(), "read report", text)
+                        .with_retry(error.retry())
+                        .with_remedy("bring the file back, or remove the log of that build"));
                 }
-                Err(error) => return Err(error),
-            };
-            match parsed(text).await?.1 {
-                Ok(report) => return Ok(Some(report)),
-                // Whoever damaged it would have made every finding an old one.
-                Err(error) if counts_new(check) => return Err(error),
                 Err(error) => tracing::warn!(build = %id, %error, "a report that was kept cannot be read"),
             }
         }
@@ -115,7 +111,7 @@ impl Shared {
         Ok(targets)
     }
 
-    async fn kept_report(&self, build: &BuildId, run: &RunId) -> Result<Option<String>> {
+    async fn kept_report(&self, build: &BuildId, run: &RunId) -> Result<Option<Sarif>> {
         let mut report = Vec::new();
         loop {
             let Some(piece) = self.logs.report(build, run, report.len() as u64, PIECE).await? else {
@@ -123,16 +119,11 @@ impl Shared {
             };
             if piece.is_empty() {
                 // What is no text reads as no report either.
-                return Ok(Some(String::from_utf8(report).unwrap_or_default()));
+                return parsed(String::from_utf8(report).unwrap_or_default()).await?.1.map(Some);
             }
             report.extend_from_slice(&piece);
         }
     }
-}
-
-/// Whether its gate goes by what is new.
-const fn counts_new(check: &CheckRecord) -> bool {
-    matches!(&check.spec.gate, Gate::Severity(limits) if limits.new.is_some())
 }
 
 /// The text again, and what it says as a report, or why it is none.

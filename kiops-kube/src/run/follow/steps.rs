@@ -36,7 +36,7 @@ impl Follower {
             }
         }
         let end = self.until_over(log.uid.as_deref()).await?;
-        self.end(telling, &end, None).await
+        self.end(telling, end, None).await
     }
 
     /// Whether a pod that goes is one that Tekton removes: that of what it ends, before it says so.

@@ -60,7 +60,7 @@ impl Follower {
             return self.open(telling, pod).await;
         }
         match now {
-            Phase::Over(end) => self.end(telling, &end, None).await,
+            Phase::Over(end) => self.end(telling, end, None).await,
             Phase::Running => Ok(self.changed_or(telling, wait, SIGN).await),
             Phase::Waiting(mut waiting) => {
                 if waiting.reason != Reason::Starting {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::super::phase::{
     How, Phase, Reason, Seen, has_run, is_noted_as_ended, lost, memory_limit_of, over, own_statuses,
-    pod_message, pod_reason, the_pod, waiting, waits, words,
+    pod_message, pod_phase, pod_reason, the_pod, waiting, waits, words,
 };
 use super::super::reader::KILLED;
 use super::super::stop::{Stop, Why};
@@ -55,14 +55,9 @@ pub(in super::super) fn phase(run: &PipelineRun, seen: &Seen) -> Phase {
     }
 }
 
-/// Whether a pod may still do something.
-pub(in super::super) fn is_live(pod: &Pod) -> bool {
-    !matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
-}
-
 /// Whether every step of it has ended well: then there is nothing left to stop.
 pub(in super::super) fn has_ended_well(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded")
+    pod_phase(pod) == Some("Succeeded")
 }
 
 /// Whether Tekton itself is ending the run.

@@ -44,13 +44,9 @@ async fn pod_of(place: &Place, run: &RunId) -> Pod {
 async fn a_canceled_build_has_stopped_within_ten_seconds_and_leaves_nothing_when_it_is_forgotten() {
     let Some(place) = place().await else { return };
     let site = place.site().await;
-    let took = quickest(async || {
+    let tried = stops_in_time(async || {
         let executor = site.executor();
-        let run = start(&executor, &site.job("counts-on")).await;
-        says(&executor, &run, "line 5").await;
-        let begun = Instant::now();
-        executor.cancel(&run).await.unwrap();
-        let took = begun.elapsed();
+        let (run, took) = canceled_at(&executor, &site.job("counts-on"), "line 5").await;
         // What was logged before is kept, and no more comes.
         let log = texts(&read(&executor, &run, 0).await);
         assert!(log.contains("line 5"), "{log}");
@@ -61,8 +57,7 @@ async fn a_canceled_build_has_stopped_within_ten_seconds_and_leaves_nothing_when
         gone(&place, &run).await;
         took
     });
-    let took = took.await;
-    assert!(took < STOPPED_WITHIN, "{took:?}");
+    tried.await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

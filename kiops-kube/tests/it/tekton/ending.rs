@@ -36,13 +36,9 @@ async fn pods(ground: &Ground, run: &RunId) -> Vec<Pod> {
 async fn a_build_is_canceled_through_its_status_and_is_gone_within_ten_seconds() {
     let Some(ground) = ground().await else { return };
     let site = ground.site().await;
-    let took = quickest(async || {
+    let tried = stops_in_time(async || {
         let executor = site.executor();
-        let run = start(&executor, &site.job("counts-on")).await;
-        says(&executor, &run, "line 5").await;
-        let begun = Instant::now();
-        executor.cancel(&run).await.unwrap();
-        let took = begun.elapsed();
+        let (run, took) = canceled_at(&executor, &site.job("counts-on"), "line 5").await;
         assert!(!pods(&ground, &run).await.iter().any(is_running));
         let found = ground.pipeline_runs().list(&of(&run)).await.unwrap().items.pop().unwrap();
         assert_eq!(found.data["spec"]["status"], "Cancelled");
@@ -52,8 +48,7 @@ async fn a_build_is_canceled_through_its_status_and_is_gone_within_ten_seconds()
         ground.gone(&run).await;
         took
     });
-    let took = took.await;
-    assert!(took < STOPPED_WITHIN, "{took:?}");
+    tried.await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
