@@ -4,11 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use flate2::GzBuilder;
-use flate2::write::GzEncoder;
 use kiops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use zstd::stream::write::Encoder as ZstdEncoder;
+
+use super::gzip::GzipEncoder;
 
 /// How the layers that an [`Assembler`](super::Assembler) makes are compressed. Layers of bases stay as they are.
 ///
@@ -19,6 +19,8 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 #[non_exhaustive]
 pub enum Compression {
     /// Gzip (RFC 1952), which everything that pulls images reads.
+    ///
+    /// A layer is one member. Up to four threads make it, 256 KiB at a time, and its bytes are the same with any number of them.
     Gzip {
         /// 0 (not compressed) to 9. 6 where none is written.
         level: u32,
@@ -79,10 +81,7 @@ impl Compression {
     /// A writer that compresses into `inner`.
     pub(super) fn encoder<W: Write>(self, inner: W) -> io::Result<Encoder<W>> {
         Ok(match self {
-            // Without a time and a name in its header, and for no particular system, the bytes depend on the content alone.
-            Self::Gzip { level } => Encoder::Gzip(
-                GzBuilder::new().mtime(0).operating_system(255).write(inner, flate2::Compression::new(level)),
-            ),
+            Self::Gzip { level } => Encoder::Gzip(GzipEncoder::new(inner, level)?),
             // All that the format leaves open is said here, whatever the library's own choice may become. No worker threads are asked
             // for: they would cut the content in other places.
             Self::Zstd { level } => {
@@ -145,7 +144,7 @@ impl From<Compression> for String {
 
 /// A writer that compresses.
 pub(super) enum Encoder<W: Write> {
-    Gzip(GzEncoder<W>),
+    Gzip(GzipEncoder<W>),
     Zstd(ZstdEncoder<'static, W>),
 }
 

@@ -24,6 +24,7 @@ mod dockerfile;
 mod filename;
 mod files;
 mod glob;
+mod gzip;
 mod health;
 mod ignore;
 mod layer;
