@@ -52,7 +52,7 @@ struct Packed {
 }
 
 impl<W: Write> GzipEncoder<W> {
-    /// With as many threads as there are processors, started with the second block.
+    /// With as many threads as there are processors, started once a block is full.
     pub(super) fn new(inner: W, level: u32) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
         Self::with_threads(inner, level, threads)
@@ -66,7 +66,7 @@ impl<W: Write> GzipEncoder<W> {
         };
         // Without a time and a name in its header, and for no particular system, the bytes depend on the content alone.
         inner.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, effort, 255])?;
-        let level = i32::try_from(level).unwrap_or(i32::MAX);
+        let level = i32::try_from(level).unwrap_or(9).min(9);
         let workers = Workers { most: threads, level, jobs: None, threads: 0 };
         let (block, waiting) = (Block::after(&[]), VecDeque::new());
         Ok(Self { inner, level, block, workers, waiting, checksum: 0, size: 0 })
@@ -78,13 +78,11 @@ impl<W: Write> GzipEncoder<W> {
         let last = std::mem::replace(&mut self.block, Block::after(&[]));
         // By itself a block is not worth a thread.
         if self.waiting.is_empty() {
-            let packed = last.pack(&mut deflate(self.level))?;
+            let packed = last.pack(self.level)?;
             self.take(&packed)?;
         } else {
             self.give(last)?;
-        }
-        while let Some(packed) = self.waiting.pop_front() {
-            self.take(&done(&packed)?)?;
+            self.take_until(0)?;
         }
         self.inner.write_all(&self.checksum.to_le_bytes())?;
         // The format counts modulo 2^32.
@@ -96,10 +94,14 @@ impl<W: Write> GzipEncoder<W> {
     fn give(&mut self, block: Block) -> io::Result<()> {
         let held = self.workers.give(block)?;
         self.waiting.push_back(held);
-        while self.waiting.len() > 2 * self.workers.most {
-            if let Some(packed) = self.waiting.pop_front() {
-                self.take(&done(&packed)?)?;
-            }
+        self.take_until(2 * self.workers.most)
+    }
+
+    /// Writes what is compressed, in its order, until so many blocks are left.
+    fn take_until(&mut self, left: usize) -> io::Result<()> {
+        while self.waiting.len() > left {
+            let Some(packed) = self.waiting.pop_front() else { break };
+            self.take(&packed.recv().map_err(|_| gone())??)?;
         }
         Ok(())
     }
@@ -125,9 +127,7 @@ impl<W: Write> Write for GzipEncoder<W> {
 
     /// Writes what is compressed by now: where a block ends is not for the caller to say.
     fn flush(&mut self) -> io::Result<()> {
-        while let Some(packed) = self.waiting.pop_front() {
-            self.take(&done(&packed)?)?;
-        }
+        self.take_until(0)?;
         self.inner.flush()
     }
 }
@@ -152,9 +152,11 @@ impl Block {
         self.bytes.len() == self.dictionary + BLOCK
     }
 
-    fn pack(&self, deflate: &mut Deflate) -> io::Result<Packed> {
+    /// By a compressor of its own: one that is used again reads a byte behind the dictionary that an earlier block left there
+    /// (zlib-rs 0.6.8), and finds other matches.
+    fn pack(&self, level: i32) -> io::Result<Packed> {
         let (dictionary, content) = self.bytes.split_at(self.dictionary);
-        deflate.reset();
+        let mut deflate = Deflate::new(level, false, 15);
         if !dictionary.is_empty() {
             deflate.set_dictionary(dictionary).map_err(failed)?;
         }
@@ -199,7 +201,7 @@ impl Workers {
             jobs
         });
         if self.threads == 0 {
-            let result = block.pack(&mut deflate(self.level));
+            let result = block.pack(self.level);
             answer.send(result).map_err(|_| gone())?;
         } else {
             jobs.send((block, answer)).map_err(|_| gone())?;
@@ -210,24 +212,13 @@ impl Workers {
 
 /// Starts a thread, and says whether there was one to be had.
 fn start(level: i32, queue: Arc<Mutex<Receiver<Job>>>) -> bool {
-    let work = move || {
-        let mut deflate = deflate(level);
-        loop {
-            let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok((block, answer)) = job else { return };
-            // Nobody waits for it any more where writing has failed.
-            let _ = answer.send(block.pack(&mut deflate));
-        }
+    let work = move || loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((block, answer)) = job else { return };
+        // Nobody waits for it any more where writing has failed.
+        let _ = answer.send(block.pack(level));
     };
     thread::Builder::new().name("kiops-gzip".to_owned()).spawn(work).is_ok()
-}
-
-fn deflate(level: i32) -> Deflate {
-    Deflate::new(level, false, 15)
-}
-
-fn done(packed: &Receiver<io::Result<Packed>>) -> io::Result<Packed> {
-    packed.recv().map_err(|_| gone())?
 }
 
 fn gone() -> io::Error {
@@ -301,6 +292,21 @@ mod tests {
             for (threads, chunk) in [(0, content.len()), (2, 4093), (4, 1 << 16), (3, BLOCK)] {
                 assert!(packed(&content, level, threads, chunk) == bytes, "{threads} threads at {level}");
             }
+        }
+    }
+
+    #[test]
+    fn a_block_does_not_depend_on_those_its_thread_did_before() {
+        let mut content = noise(2 * BLOCK);
+        let start = BLOCK - WINDOW;
+        let mut put = |at: usize, bytes: &[u8]| content[at..at + bytes.len()].copy_from_slice(bytes);
+        put(start, b"d");
+        put(start + 9000, b"abcdefghijklmnopqrst");
+        put(BLOCK - 3, b"abcZ");
+        put(BLOCK + 500, b"abcdefghijklmnopqrst");
+        for level in 0..=9 {
+            let fresh = packed(&content, level, 0, BLOCK);
+            assert!(packed(&content, level, 1, BLOCK) == fresh, "level {level}");
         }
     }
 
