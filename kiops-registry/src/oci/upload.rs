@@ -86,13 +86,16 @@ impl Oci {
                 let more = content.piece(piece_bytes - piece.len()).await?;
                 piece = [piece, more].concat().into();
             }
-            let length = piece.len() as u64;
-            self.send_piece(session, sent, piece).await?;
-            sent += length;
+            let (length, under_way) = (piece.len() as u64, piece.clone());
+            let send = self.send_piece(session, sent, piece);
             if content.left == 0 {
+                send.await?;
                 break;
             }
-            piece = content.piece(piece_bytes).await?;
+            // While one piece is under way, the next one is read.
+            ((), piece) = tokio::try_join!(send, content.piece(piece_bytes))?;
+            content.take_back(under_way);
+            sent += length;
         }
         content.check(digest)?;
         self.finish(session, digest, Bytes::new()).await
@@ -209,17 +212,21 @@ pub(crate) struct Content {
     /// How many bytes are to come.
     pub(crate) left: u64,
     hash: Sha256,
+    /// What an earlier piece lay in.
+    spare: BytesMut,
 }
 
 impl Content {
     pub(crate) fn new(stream: ByteStream, size: u64) -> Self {
-        Self { stream, rest: Bytes::new(), left: size, hash: Sha256::new() }
+        Self { stream, rest: Bytes::new(), left: size, hash: Sha256::new(), spare: BytesMut::new() }
     }
 
     /// The next `max` bytes, or as many as there are to come. More or fewer than were announced are an error.
     pub(crate) async fn piece(&mut self, max: usize) -> Result<Bytes> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(max);
-        let mut piece = BytesMut::with_capacity(wanted);
+        let mut piece = std::mem::take(&mut self.spare);
+        piece.clear();
+        piece.reserve(wanted);
         while piece.len() < wanted {
             if self.rest.is_empty() {
                 self.rest = match stream::next(&mut self.stream).await {
@@ -242,6 +249,12 @@ impl Content {
             return Err(refuse("there are more bytes than were announced"));
         }
         Ok(piece.freeze())
+    }
+
+    /// Has the next piece lie where this one did, unless somebody still reads it there: memory of this size is slow to come by, and
+    /// allocators keep what threads gave back.
+    fn take_back(&mut self, piece: Bytes) {
+        self.spare = piece.try_into_mut().unwrap_or_default();
     }
 
     pub(crate) fn check(&self, digest: &Digest) -> Result<()> {
