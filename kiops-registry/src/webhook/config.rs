@@ -6,7 +6,8 @@ use super::push::is_hex;
 
 /// Which pushes are our own, and so start nothing. One configuration for all senders.
 ///
-/// Candidate tags of our own builds are another matter: they match no tag pattern of a service, and the engine knows them.
+/// A service of a repository heeds no image push, whoever made it. One of images that follows every tag (`*`) of an image which kiops
+/// builds would also follow the candidate tags of builds that are still checked: list the account here, or follow a narrower pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
