@@ -43,8 +43,8 @@ impl std::fmt::Display for FindingCounts {
 /// A finding's level is its own, else that of its rule (`defaultConfiguration`), else `warning`; of another kind than `fail` it is
 /// `none`.
 ///
-/// A finding is recognised by its rule and the tool's own fingerprints. Where it has none: by rule, file, and the text of the place,
-/// else of the message. Its line does not count: what is written above a finding makes no new one of it. Of several that are alike, as
+/// A finding is recognised by its rule and the tool's own fingerprints; where those are partial ones (`partialFingerprints`), its file counts,
+/// too. Where it has none: by rule, file, and the text of the place, else of the message. Its line does not count: what is written above a finding makes no new one of it. Of several that are alike, as
 /// many are new as there are more than before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sarif {
@@ -263,8 +263,18 @@ mod tests {
         };
         assert_eq!(new(&[marked(1, "one")], &[marked(5, "one")]), 0);
         assert_eq!(new(&[marked(1, "one")], &[marked(1, "two")]), 1);
-        let turned = json!({"ruleId": "r", "partialFingerprints": {"other": "1", "hash/v1": "one"}});
+        let mut turned = found("r", "a.rs", 1, "x()");
+        turned["partialFingerprints"] = json!({"other": "1", "hash/v1": "one"});
         assert_eq!(new(&[marked(1, "one")], &[turned]), 0, "their order does not count");
+        let mut elsewhere = found("r", "b.rs", 1, "x()");
+        elsewhere["partialFingerprints"] = json!({"hash/v1": "one", "other": "1"});
+        assert_eq!(new(&[marked(1, "one")], &[elsewhere]), 1, "partial ones tell nothing of the file");
+        let whole = |file: &str| {
+            let mut finding = found("r", file, 1, "x()");
+            finding["fingerprints"] = json!({"id/v1": "7"});
+            finding
+        };
+        assert_eq!(new(&[whole("a.rs")], &[whole("moved.rs")]), 0);
         // What Semgrep writes for everybody who is not logged in recognises nothing.
         let semgrep = |file: &str| {
             let mut finding = found("r", file, 1, "x()");

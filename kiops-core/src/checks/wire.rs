@@ -278,10 +278,16 @@ impl Finding {
         let rule = self.rule_id.as_deref().or_else(|| self.rule.as_ref()?.id.as_deref());
         let mut hasher = Sha256::new();
         put(&mut hasher, rule);
-        match (self.fingerprints.0.or(self.partial_fingerprints.0), &self.locations.0) {
+        let places = &self.locations.0;
+        match (self.fingerprints.0, self.partial_fingerprints.0) {
             (Some(marks), _) => hasher.update(marks.to_be_bytes()),
-            (None, places) => {
-                hasher.update(places.hasher.clone().finalize());
+            // The same line in another file has the same ones from CodeQL.
+            (None, Some(marks)) => {
+                hasher.update(marks.to_be_bytes());
+                hasher.update(places.files.clone().finalize());
+            }
+            (None, None) => {
+                hasher.update(places.texts.clone().finalize());
                 if !places.have_text {
                     put(&mut hasher, self.message.as_ref().and_then(|message| message.text.as_deref()));
                 }
@@ -294,7 +300,9 @@ impl Finding {
 /// Where a finding is.
 #[derive(Default)]
 struct Places {
-    hasher: Sha256,
+    files: Sha256,
+    /// The files with the texts in them.
+    texts: Sha256,
     have_text: bool,
 }
 
@@ -303,9 +311,11 @@ impl TakesIn for Places {
 
     fn take_in(&mut self, location: Location) {
         let Some(place) = location.physical_location else { return };
-        put(&mut self.hasher, place.artifact_location.and_then(|file| file.uri).as_deref());
+        let file = place.artifact_location.and_then(|file| file.uri);
+        put(&mut self.files, file.as_deref());
+        put(&mut self.texts, file.as_deref());
         let text = place.region.and_then(|region| region.snippet?.text);
-        put(&mut self.hasher, text.as_deref());
+        put(&mut self.texts, text.as_deref());
         self.have_text |= text.is_some();
     }
 }
