@@ -27,8 +27,8 @@ impl Shared {
     /// that it was not kept, or could not be compared, and nothing may be judged by it yet.
     ///
     /// Kept under its run, a report is the same however often it is taken in; one of a run that the build is past is let go of. Which
-    /// report it is compared with is settled once the check's end is stored. Never more than one report is in memory, and of the other
-    /// what its findings are recognised by.
+    /// report it is compared with is settled once the check's end is stored. Two at a time are taken in; of each never more than one
+    /// report is in memory, and of the other what its findings are recognised by.
     pub(super) async fn take_in_report(
         &self,
         id: &BuildId,
@@ -38,6 +38,8 @@ impl Shared {
     ) -> Result<Reported> {
         let RunOutcome::Succeeded(result) = outcome else { return Ok(Reported::Nothing) };
         let Some(text) = result.sarif.take() else { return Ok(Reported::Nothing) };
+        let gone = |_| Error::unavailable("take in report", "the driver is being shut down");
+        let _turn = self.reports.acquire().await.map_err(gone)?;
         let build = self.store.build(id).await?.filter(|build| build.check_goes_on(run));
         let Some((build, check)) = build.as_ref().and_then(|build| Some((build, build.check(name)?))) else {
             return Ok(Reported::Nothing);
