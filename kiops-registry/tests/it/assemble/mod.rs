@@ -1,6 +1,7 @@
 //! The assembler from outside: sources in, images in a layout out.
 
 mod bases;
+mod docker;
 mod images;
 mod platforms;
 mod refusals;

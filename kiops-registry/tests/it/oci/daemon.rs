@@ -51,7 +51,7 @@ impl Drop for Daemon {
 }
 
 /// Without the program the test is skipped, visibly; on CI that is a failure.
-fn missing(program: &str) -> bool {
+pub(crate) fn missing(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     // Some programs do not know the argument; that they ran is enough.
     let Err(error) = found else { return false };
