@@ -35,7 +35,8 @@ impl Glob {
             let token = match c {
                 '?' => Token::Any,
                 '*' if deep && chars.peek() == Some(&'*') => {
-                    while chars.next_if_eq(&'*').is_some() {}
+                    // A third star is one by itself.
+                    chars.next();
                     chars.next_if_eq(&'/');
                     if chars.peek().is_none() {
                         Token::Deep
@@ -191,6 +192,11 @@ mod tests {
             ("a**c", "a/b/c", true),
             ("a**c", "abc", false),
             ("a**c", "ac", true),
+            ("a***c", "abc", true),
+            ("a***c", "a/b/xc", true),
+            ("a****c", "abc", false),
+            ("a****c", "a/b/c", true),
+            ("***", "a/b", true),
             ("a/**/", "a/b", true),
             ("**/a/**/b", "x/a/y/z/b", true),
             ("**/a/**/b", "x/ay/b", false),

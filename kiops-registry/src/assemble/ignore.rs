@@ -28,11 +28,11 @@ impl Ignore {
                 Some(rest) => (true, rest.trim()),
                 None => (false, line),
             };
+            if keep && pattern.is_empty() {
+                return Err(format!("line {}: nothing follows the `!`", number + 1));
+            }
             let pattern = clean(pattern);
             if pattern.is_empty() {
-                if keep {
-                    return Err(format!("line {}: nothing follows the `!`", number + 1));
-                }
                 continue;
             }
             let glob = Glob::new(&pattern, true)
@@ -63,6 +63,8 @@ fn clean(pattern: &str) -> String {
             ".." if parts.last().is_some_and(|last| *last != "..") => {
                 parts.pop();
             }
+            // Above the root there is only the root.
+            ".." if pattern.starts_with('/') => {}
             part => parts.push(part),
         }
     }
@@ -114,7 +116,121 @@ mod tests {
         assert!(Ignore::parse("!").unwrap_err().contains("nothing follows"));
     }
 
+    /// The files of a context by the examples of Docker's reference, and by what follows from its rules.
+    #[test]
+    fn the_reference_s_patterns_leave_out_what_it_says() {
+        for (rules, out, kept) in [
+            ("*/temp*", &["some/temporary.txt", "some/temp/x", "some/temp"][..], &["temp", "a/b/temp"][..]),
+            ("*/*/temp*", &["a/b/temporary.txt"], &["a/temp", "a/b/c/temp"]),
+            ("temp?", &["tempa", "tempb/x"], &["temp", "tempab", "a/tempa"]),
+            ("**/*.go", &["a.go", "a/b.go", "a/b/c.go"], &["a.gox"]),
+            ("*.md\n!README.md", &["a.md"], &["README.md", "docs/a.md"]),
+            (
+                "*.md\n!README*.md\nREADME-secret.md",
+                &["README-secret.md", "a.md"],
+                &["README.md", "README-x.md"],
+            ),
+            ("*.md\nREADME-secret.md\n!README*.md", &["a.md"], &["README-secret.md"]),
+            ("foo/bar", &["foo/bar", "foo/bar/x"], &["bar", "a/foo/bar", "foo/barx"]),
+            ("/foo/bar", &["foo/bar"], &["a/foo/bar"]),
+            ("/foo/bar/", &["foo/bar/x"], &["foo/b"]),
+            ("foo/bar/../baz", &["foo/baz"], &["foo/bar"]),
+            ("/../foo", &["foo"], &["a/foo"]),
+            ("../foo", &[], &["foo"]),
+            (".", &[], &["a", ".a"]),
+            ("/", &[], &["a"]),
+            ("*\n!.", &["a"], &[]),
+            ("*\n!/", &["a"], &[]),
+            ("*\n! a", &["b"], &["a"]),
+            ("a b", &["a b"], &["a"]),
+            ("a\r\nb\r\n", &["a", "b"], &["c"]),
+            ("a/**\n!a/b", &["a/c"], &["a/b", "a/b/d", "a"]),
+            ("!a\na", &["a"], &[]),
+            (r"\!a", &["!a"], &["a"]),
+            (r"\#a", &["#a"], &["a"]),
+            ("[ab]c", &["ac", "bc/x"], &["cc", "abc"]),
+            ("**", &["a", "a/b"], &[]),
+            ("a.b", &["a.b"], &["axb"]),
+        ] {
+            for path in out {
+                assert!(left_out(rules, path), "{rules:?} leaves {path} out");
+            }
+            for path in kept {
+                assert!(!left_out(rules, path), "{rules:?} keeps {path}");
+            }
+        }
+    }
+
+    /// The rules once more, as they are told: slow, and nothing of the above in it.
+    mod told {
+        /// Whether a file's lines leave a path out; `None` where one of them is refused.
+        pub(super) fn leaves_out(text: &str, path: &str) -> Option<bool> {
+            let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+            let mut out = false;
+            for line in lines.filter(|line| !line.starts_with('#')) {
+                let line = line.trim();
+                let (keeps, pattern) =
+                    line.strip_prefix('!').map_or((false, line), |rest| (true, rest.trim()));
+                if keeps && pattern.is_empty() {
+                    return None;
+                }
+                let pattern: Vec<char> = shortest(pattern).chars().collect();
+                let mut above: Vec<&str> = path.match_indices('/').map(|(at, _)| &path[..at]).collect();
+                above.push(path);
+                let is_it = |path: &&str| matches(&pattern, &path.chars().collect::<Vec<_>>());
+                if !pattern.is_empty() && above.iter().any(is_it) {
+                    out = !keeps;
+                }
+            }
+            Some(out)
+        }
+
+        /// The shortest form of a path, by taking away one thing at a time.
+        fn shortest(path: &str) -> String {
+            let rooted = path.starts_with('/');
+            let mut parts: Vec<&str> =
+                path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+            while let Some(at) = (1..parts.len()).find(|at| parts[*at] == ".." && parts[*at - 1] != "..") {
+                parts.drain(at - 1..=at);
+            }
+            while rooted && parts.first() == Some(&"..") {
+                parts.remove(0);
+            }
+            parts.join("/")
+        }
+
+        fn matches(pattern: &[char], text: &[char]) -> bool {
+            match pattern {
+                [] => text.is_empty(),
+                ['*', '*'] | ['*', '*', '/'] => true,
+                ['*', '*', '/', rest @ ..] | ['*', '*', rest @ ..] => {
+                    let mut folders = (0..text.len()).filter(|at| text[*at] == '/');
+                    matches(rest, text) || folders.any(|at| matches(rest, &text[at + 1..]))
+                }
+                ['*', rest @ ..] => {
+                    let end = text.iter().position(|c| *c == '/').unwrap_or(text.len());
+                    (0..=end).any(|at| matches(rest, &text[at..]))
+                }
+                ['?', rest @ ..] => text.first().is_some_and(|c| *c != '/') && matches(rest, &text[1..]),
+                ['\\', c, rest @ ..] | [c, rest @ ..] => text.first() == Some(c) && matches(rest, &text[1..]),
+            }
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+        #[test]
+        fn the_rules_leave_out_what_is_told_of_them(
+            lines in prop::collection::vec("(! ?|#| |/|\\./|\\.\\./)?([ab.]|\\*|\\*\\*|\\?|/|\\\\a){0,7} ?\r?", 0..6),
+            paths in prop::collection::vec("[ab.#!]{1,2}(/[ab]{1,2}){0,3}", 8),
+        ) {
+            let text = lines.join("\n");
+            for path in &paths {
+                let found = Ignore::parse(&text).ok().map(|ignore| ignore.leaves_out(path));
+                prop_assert_eq!(found, told::leaves_out(&text, path), "{:?} {}", text, path);
+            }
+        }
+
         #[test]
         fn no_text_panics(text in "[a-c!#*?/\\[\\]\\\\\n .-]{0,80}", any in "(?s).{0,60}", path in "[a-c./]{0,20}") {
             for text in [text, any] {

@@ -175,6 +175,7 @@ impl Expander<'_> {
         let chosen = match modifier {
             Some(modifier @ ('-' | '+' | '?')) => {
                 let word = self.until(Some('}'))?;
+                let unset = value.is_none();
                 let given = value.filter(|value| !(colon && value.is_empty()));
                 match (modifier, given) {
                     ('+', Some(_)) => word,
@@ -182,7 +183,8 @@ impl Expander<'_> {
                     (_, Some(value)) => value,
                     ('-', None) => word,
                     (_, None) => {
-                        let why = if word.is_empty() { "it is not set" } else { word.as_str() };
+                        let usual = if unset { "it is not set" } else { "it is empty" };
+                        let why = if word.is_empty() { usual } else { word.as_str() };
                         return Err(WordError::Invalid(format!("variable `{name}`: {why}")));
                     }
                 }
@@ -222,6 +224,9 @@ impl Expander<'_> {
         (self.reading.lookup)(name)
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
