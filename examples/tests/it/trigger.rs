@@ -1,7 +1,10 @@
 //! The API trigger: another program's call that builds (R04-R10).
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use kiops_core::engine::TriggerSnippets;
 use serde_json::{Value, json};
 
 use crate::house::{House, SITE, refused, refused_with_remedy};
@@ -148,38 +151,131 @@ fn calls_that_cannot_be_read_are_refused_with_the_form() {
     refused_with_remedy(&call(&house.address, "POST", TRIGGER, &json, b"{"), 400, "cannot be read");
 }
 
-/// The snippet as it is pasted, run by a shell; the other three run the same line.
+/// How each system runs the script that it takes out of its snippet.
+const SHELLS: [(&str, &[&str]); 4] = [
+    ("curl", &["sh"]),
+    // `sh` of the durable-task plugin, the runner's shell executor, and a `run` that names no shell.
+    ("jenkins", &["sh", "-xe"]),
+    ("gitlab_ci", &["sh", "-e"]),
+    ("github_actions", &["bash", "-e"]),
+];
+
+fn is_there(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    assert!(there || std::env::var("CI").as_deref() != Ok("true"), "{program} is needed on CI");
+    if !there {
+        eprintln!("skipped: no {program} on the PATH");
+    }
+    there
+}
+
 #[test]
 fn the_snippets_build_as_they_are_pasted() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "curl is needed on CI");
-        eprintln!("skipped: no curl on the PATH");
+    if !is_there("curl") || !is_there("bash") {
         return;
     }
     let house = House::open();
+    let commit = house.clone.ok(&["rev-parse", "HEAD"]);
     let key = switch_on(&house);
-    let shown = house.get("/api/v1/services/site/trigger");
-    let snippets = &shown["snippets"];
-    let curl = snippets["curl"].as_str().unwrap();
-    let run = |script: &str, key: &str| {
-        Command::new("sh").args(["-c", script]).env("KIOPS_KEY", key).output().unwrap()
+    let snippets = house.get("/api/v1/services/site/trigger")["snippets"].clone();
+    assert!(!snippets.to_string().contains(&key), "no snippet has the key in it");
+    // A curl in front of the real one says what everybody may see of it.
+    let folder = tempfile::tempdir().unwrap();
+    let (front, seen) = (folder.path().join("curl"), folder.path().join("seen"));
+    let path = std::env::var("PATH").unwrap();
+    let text = format!("#!/bin/sh\necho \"$@\" >>'{}'\nPATH='{path}' exec curl \"$@\"\n", seen.display());
+    std::fs::write(&front, text).unwrap();
+    std::fs::set_permissions(&front, Permissions::from_mode(0o755)).unwrap();
+    let run = |script: &str, shell: &[&str], key: &str| {
+        let file = folder.path().join("script.sh");
+        std::fs::write(&file, script).unwrap();
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg(file).env("KIOPS_KEY", key);
+        command.env("PATH", format!("{}:{path}", folder.path().display())).output().unwrap()
     };
-    let output = run(curl, &key);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer["outcome"], "built", "{answer}");
-    let refused = run(curl, "guess");
-    assert!(
-        !refused.status.success() && String::from_utf8_lossy(&refused.stdout).contains("remedy"),
-        "{refused:?}"
-    );
-    for (name, words) in [
-        ("jenkins", ["stage('Deploy by kiops')", "withCredentials"]),
-        ("gitlab_ci", ["stage: deploy", "script:"]),
-        ("github_actions", ["runs-on: ubuntu-latest", "secrets.KIOPS_KEY"]),
-    ] {
-        let text = snippets[name].as_str().unwrap();
-        assert!(text.contains(curl) && words.iter().all(|word| text.contains(word)), "{text}");
-        assert!(!text.contains(&key), "no snippet has the key in it");
+    for (name, shell) in SHELLS {
+        let script = script(name, snippets[name].as_str().unwrap());
+        let output = run(&script, shell, &key);
+        let logged = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !logged.contains(&key), "{name}: {logged}");
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["outcome"], "built", "{name}: {answer}");
+        let build = house.get(&format!("/api/v1/builds/{}", answer["builds"][0].as_str().unwrap()));
+        assert_eq!((&build["trigger"], &build["commit"]), (&json!("api"), &json!(commit)), "{name}");
+        let refused = run(&script, shell, "guess");
+        let said = String::from_utf8_lossy(&refused.stdout);
+        assert!(!refused.status.success() && said.contains("remedy"), "{name}: {refused:?}");
     }
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(seen.lines().count() == 8 && !seen.contains(&key) && !seen.contains("guess"), "{seen}");
+}
+
+#[test]
+fn the_document_shows_the_snippets_that_the_server_gives() {
+    let document = include_str!("../../../docs/HTTP-API.md");
+    let snippets = TriggerSnippets::of("https://ci.example.com/api/v1/trigger/SERVICE");
+    for (language, text) in [
+        ("sh", format!("{}\n", snippets.curl)),
+        ("groovy", snippets.jenkins),
+        ("yaml", snippets.gitlab_ci),
+        ("yaml", snippets.github_actions),
+    ] {
+        assert!(document.contains(&format!("```{language}\n{text}```")), "docs/HTTP-API.md lacks\n{text}");
+    }
+}
+
+/// The script that a system takes out of its snippet.
+fn script(name: &str, snippet: &str) -> String {
+    let yaml = || serde_saphyr::from_str::<Value>(snippet).unwrap_or_else(|error| panic!("{name}: {error}"));
+    match name {
+        "curl" => snippet.to_owned(),
+        "jenkins" => groovy_script(snippet),
+        "gitlab_ci" => {
+            let job = &yaml()["kiops"];
+            let [script] = job["script"].as_array().unwrap().as_slice() else { panic!("{job}") };
+            assert_eq!(job["stage"], "deploy");
+            script.as_str().unwrap().to_owned()
+        }
+        _ => {
+            let job = &yaml()["jobs"]["kiops"];
+            assert_eq!((&job["runs-on"], &job["permissions"]), (&json!("ubuntu-latest"), &json!({})));
+            let [step] = job["steps"].as_array().unwrap().as_slice() else { panic!("{job}") };
+            assert_eq!(step["env"], json!({"KIOPS_KEY": "${{ secrets.KIOPS_KEY }}"}));
+            // An expression in it would be put in as text, whatever it holds.
+            let script = step["run"].as_str().unwrap();
+            assert!(!script.contains("${{"), "{script}");
+            script.to_owned()
+        }
+    }
+}
+
+/// What `sh` gets: the snippet's only string between three quotes. Read by Groovy's rules: such a string ends at the first three quotes,
+/// and backslashes escape; every other string ends on its line, and braces, brackets and parentheses close in turn.
+fn groovy_script(snippet: &str) -> String {
+    let (mut scripts, mut open, mut rest) = (Vec::new(), Vec::new(), snippet);
+    while let Some(first) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("'''") {
+            let (inside, after) = after.split_once("'''").expect("the string has an end");
+            assert!(!inside.contains('\\'), "a backslash would be an escape: {inside}");
+            scripts.push(inside.to_owned());
+            rest = after;
+            continue;
+        }
+        rest = &rest[first.len_utf8()..];
+        match first {
+            '\'' => {
+                let (inside, after) = rest.split_once('\'').expect("the string has an end");
+                assert!(!inside.contains(['\n', '\\']), "{inside}");
+                rest = after;
+            }
+            '{' | '(' | '[' => open.push(first),
+            '}' => assert_eq!(open.pop(), Some('{'), "before {rest}"),
+            ')' => assert_eq!(open.pop(), Some('('), "before {rest}"),
+            ']' => assert_eq!(open.pop(), Some('['), "before {rest}"),
+            other => assert!(other.is_alphanumeric() || " \n:,".contains(other), "{other} before {rest}"),
+        }
+    }
+    assert!(open.is_empty(), "never closed: {open:?}");
+    let [script] = scripts.try_into().expect("one script");
+    script
 }
