@@ -6,6 +6,7 @@
 //! cargo run --example registry -- --harbor --username ci --password-env PASSWORD projects harbor.example.com
 //! cargo run --example registry -- --layout kiops-quickstart/layout resolve quickstart.local/site:latest
 //! cargo run --example registry -- attach harbor.example.com/team/api@sha256:... sbom.spdx.json
+//! cargo run --example registry -- attach harbor.example.com/team/api@sha256:... b-0123-provenance.json
 //! cargo run --example registry -- retention harbor.example.com/team/api --keep 10 --tags 'semver:*' --dry-run
 //! ```
 //!
@@ -85,8 +86,8 @@ enum Call {
     /// Attaches a file to what a tag or digest stands for: a bill of materials, a provenance statement. Again is the same.
     Attach {
         image: String,
-        /// The file's media type, which is what it is attached as: `application/vnd.in-toto+json`. Without it, SPDX and CycloneDX are
-        /// known by what they say.
+        /// The file's media type, which is what it is attached as, whatever it says. Without it, SPDX, CycloneDX and in-toto statements
+        /// are known by what they say, and a statement has to be about this image.
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
         file: PathBuf,
@@ -166,6 +167,7 @@ impl Call {
                     .map_err(|error| Error::invalid("read file", format!("`{}`: {error}", file.display())))?;
                 let attachment = match kind {
                     Some(kind) => Attachment::new(kind, bytes),
+                    None if is_statement(&bytes) => Attachment::statement(bytes, &subject)?,
                     None => Attachment::sbom(bytes)?,
                 };
                 let registry = connection.open(image.name.host())?;
@@ -202,6 +204,11 @@ fn referrers(registry: &dyn Registry) -> Result<&dyn Referrers> {
     registry
         .referrers()
         .ok_or_else(|| Error::unsupported("attach to image", "the registry has no such thing"))
+}
+
+/// Whether a file says that it is an in-toto statement of some version.
+fn is_statement(bytes: &[u8]) -> bool {
+    serde_json::from_slice(bytes).is_ok_and(|json: Value| json.get("_type").is_some())
 }
 
 /// An image as it was written, and what it stands for now.

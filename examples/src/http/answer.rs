@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kiops_core::error::without_text;
 use kiops_core::problem::Problem;
@@ -44,6 +44,22 @@ impl IntoResponse for Refusal {
 }
 
 pub(super) type Answer<T> = Result<Json<T>, Refusal>;
+
+/// Something to keep as a file: a browser that shows it instead would run what is in it. `file` is of `a-z0-9-.` alone.
+pub(super) fn download(body: Body, kind: &'static str, file: &str) -> Result<Response, Refusal> {
+    let file = HeaderValue::try_from(format!("attachment; filename=\"{file}\""))
+        .map_err(|error| Error::internal("name download", error.to_string()))?;
+    let mut response = Response::new(body);
+    for (header, value) in [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_DISPOSITION, file),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ] {
+        response.headers_mut().insert(header, value);
+    }
+    Ok(response)
+}
 
 /// `{"items": [...], "total": n}`.
 #[derive(Serialize)]

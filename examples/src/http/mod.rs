@@ -7,6 +7,7 @@ mod deliveries;
 mod deployments;
 mod guard;
 mod log;
+mod provenance;
 mod reports;
 mod senders;
 mod serve;
@@ -75,6 +76,7 @@ pub fn router(app: App) -> Router {
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::one))
         .route("/builds/{id}/log", get(log::log))
+        .route("/builds/{id}/provenance", get(provenance::provenance))
         .route("/builds/{id}/checks/{check}/report", get(reports::report))
         .route("/builds/{id}/cancel", post(builds::cancel))
         .route("/deliveries", get(deliveries::list))

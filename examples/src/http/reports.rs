@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use kiops_core::Error;
@@ -15,7 +15,7 @@ use kiops_core::problem::Problem;
 
 use super::App;
 use super::access::Caller;
-use super::answer::{PathPair, Refusal, not_found, parse};
+use super::answer::{PathPair, Refusal, download, not_found, parse};
 use super::builds;
 
 /// How many bytes are read at a time.
@@ -43,20 +43,8 @@ pub(super) async fn report(
     let Some(first) = logs.report(&build.id, &run, 0, PIECE).await? else {
         return Err(none(format!("the report of check `{name}` is gone with the build's log")));
     };
-    let mut response = Response::new(pieces(logs, build.id.clone(), run, first));
-    // Both names are of `a-z0-9-` alone.
-    let file = format!("attachment; filename=\"{}-{name}.sarif\"", build.id);
-    let file =
-        HeaderValue::try_from(file).map_err(|error| Error::internal("name report", error.to_string()))?;
-    for (header, value) in [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/sarif+json")),
-        (header::CONTENT_DISPOSITION, file),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    ] {
-        response.headers_mut().insert(header, value);
-    }
-    Ok(response)
+    let file = format!("{}-{name}.sarif", build.id);
+    download(pieces(logs, build.id, run, first), "application/sarif+json", &file)
 }
 
 fn none(detail: String) -> Refusal {

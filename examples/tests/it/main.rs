@@ -34,6 +34,7 @@ mod node_image;
 mod odd;
 mod on_cluster;
 mod polling;
+mod provenance;
 mod pushes;
 mod readiness;
 mod registry;

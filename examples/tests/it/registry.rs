@@ -16,16 +16,16 @@ fn program(name: &str) -> Command {
     Command::new(path)
 }
 
-fn registry(connection: &[&str], call: &[&str]) -> Output {
+pub(crate) fn registry(connection: &[&str], call: &[&str]) -> Output {
     program("registry").args(connection).args(call).env("PASSWORD", "guess").output().unwrap()
 }
 
-fn printed(output: &Output) -> Value {
+pub(crate) fn printed(output: &Output) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn refused(output: &Output) -> String {
+pub(crate) fn refused(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8(output.stderr.clone()).unwrap()
 }

@@ -76,7 +76,7 @@ fn lists_come_newest_first_and_page_by_page() {
 
 /// Every route that names something: method, what stands before and after the name, a body that would do, and a name that
 /// is well-formed.
-fn named() -> [(&'static str, &'static str, &'static str, Value, String); 17] {
+fn named() -> [(&'static str, &'static str, &'static str, Value, String); 18] {
     let commit = "a".repeat(40);
     let of = |kind: char| format!("{kind}-{ZEROS}");
     let service = || "none".to_owned();
@@ -92,6 +92,7 @@ fn named() -> [(&'static str, &'static str, &'static str, Value, String); 17] {
         ("POST", "/api/v1/deployments/", "/reject", json!({}), of('r')),
         ("GET", "/api/v1/builds/", "", json!({}), of('b')),
         ("GET", "/api/v1/builds/", "/log", json!({}), of('b')),
+        ("GET", "/api/v1/builds/", "/provenance", json!({}), of('b')),
         ("GET", "/api/v1/builds/", "/checks/scan/report", json!({}), of('b')),
         ("POST", "/api/v1/builds/", "/cancel", json!({}), of('b')),
         ("GET", "/api/v1/deliveries/", "", json!({}), of('d')),

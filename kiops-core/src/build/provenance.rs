@@ -60,7 +60,8 @@ impl Build {
         const OPERATION: &str = "make provenance";
         let (BuildState::Succeeded, Some(image)) = (&self.state, self.image()) else {
             let message = format!("build {} is {} and has no image", self.id, self.state.name());
-            return Err(Error::conflict(OPERATION, message));
+            return Err(Error::conflict(OPERATION, message)
+                .with_remedy("take a build that has succeeded and pushed its image"));
         };
         if Url::parse(&facts.builder).is_err() {
             return Err(Error::invalid(OPERATION, "the builder's id is no URI")
@@ -151,6 +152,7 @@ fn public(repository: &str) -> String {
 mod tests {
     use super::*;
     use crate::build::tests::{digest, finish, queued, started, success};
+    use crate::image::Attachment;
     use crate::name::{Digest, ImageRef, SecretName};
 
     const REAL: &str = "s3cret-in-a-store";
@@ -226,6 +228,8 @@ mod tests {
             })
         );
         assert_eq!(statement.to_json().unwrap(), built().provenance(&facts()).unwrap().to_json().unwrap());
+        let read = Attachment::statement(statement.to_json().unwrap(), &digest()).unwrap();
+        assert_eq!(read, statement.attachment().unwrap(), "what was written down is attached as the same");
     }
 
     #[test]

@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use url::Url;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, without_text};
 use crate::image::Attachment;
+use crate::name::Digest;
 
 /// The type of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+
+/// The type of a statement before version 1, as BuildKit still writes it.
+const OLD_STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v0.1";
 
 /// The type of a predicate that is SLSA provenance, version 1.
 pub const PROVENANCE_TYPE: &str = "https://slsa.dev/provenance/v1";
@@ -128,13 +134,61 @@ impl Statement {
     /// # Errors
     /// As [`Statement::to_json`].
     pub fn attachment(&self) -> Result<Attachment> {
-        let mut attachment = Attachment::new(IN_TOTO, self.to_json()?);
-        let mark = ("in-toto.io/predicate-type".to_owned(), PROVENANCE_TYPE.to_owned());
-        for payload in &mut attachment.payloads {
-            payload.annotations.extend([mark.clone()]);
+        Ok(marked(self.to_json()?, PROVENANCE_TYPE))
+    }
+}
+
+/// A statement with its predicate's type beside it.
+fn marked(json: impl Into<Bytes>, predicate_type: &str) -> Attachment {
+    let mut attachment = Attachment::new(IN_TOTO, json);
+    let mark = ("in-toto.io/predicate-type".to_owned(), predicate_type.to_owned());
+    for payload in &mut attachment.payloads {
+        payload.annotations.extend([mark.clone()]);
+    }
+    attachment.annotations.extend([mark]);
+    attachment
+}
+
+impl Attachment {
+    /// An in-toto statement (version 1 or 0.1, any predicate) as somebody wrote it, to be attached to the manifest or index `about`. The
+    /// bytes are attached as they are, marked as [`Statement::attachment`] marks them: a statement of ours becomes the same manifest by
+    /// either way.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no statement, and for one of which `about` is no subject: who reads it would take it for another image's.
+    pub fn statement(json: impl Into<Bytes>, about: &Digest) -> Result<Self> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Head {
+            #[serde(rename = "_type")]
+            statement_type: String,
+            subject: Vec<Subject>,
+            predicate_type: String,
         }
-        attachment.annotations.extend([mark]);
-        Ok(attachment)
+        #[derive(Deserialize)]
+        struct Subject {
+            #[serde(default)]
+            digest: BTreeMap<String, String>,
+        }
+        let json = json.into();
+        let refuse = |why: String| {
+            Error::invalid("read statement", why).with_remedy(
+                "give an in-toto statement of this image as JSON: what a build's `/provenance` answers",
+            )
+        };
+        let head: Head =
+            serde_json::from_slice(&json).map_err(|error| refuse(without_text(&error).to_string()))?;
+        if ![STATEMENT_TYPE, OLD_STATEMENT_TYPE].contains(&head.statement_type.as_str()) {
+            return Err(refuse(format!("its `_type` is neither `{STATEMENT_TYPE}` nor version 0.1's")));
+        }
+        if Url::parse(&head.predicate_type).is_err() {
+            return Err(refuse("its `predicateType` is no URI".into()));
+        }
+        let is_about = |subject: &Subject| subject.digest.get("sha256").is_some_and(|hex| hex == about.hex());
+        if !head.subject.iter().any(is_about) {
+            return Err(refuse(format!("it is not about {about}")));
+        }
+        Ok(marked(json, &head.predicate_type))
     }
 }
 
@@ -143,5 +197,45 @@ fn seconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok
     match at {
         Some(at) => serializer.collect_str(&at.strftime("%Y-%m-%dT%H:%M:%SZ")),
         None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_attached_to_what_it_is_about_and_to_nothing_else() {
+        let about = Digest::of(b"image");
+        let statement = |change: fn(&mut Value)| {
+            let mut statement = json!({
+                "_type": STATEMENT_TYPE, "predicateType": "https://example.com/tests/v1", "predicate": {},
+                "subject": [{"name": "x", "digest": {"gitCommit": "0"}}, {"digest": {"sha256": about.hex()}}],
+            });
+            change(&mut statement);
+            Attachment::statement(statement.to_string(), &about)
+        };
+        let attachment = statement(|_| ()).unwrap();
+        assert_eq!(attachment.artifact_type, IN_TOTO);
+        let mark =
+            BTreeMap::from([("in-toto.io/predicate-type".into(), "https://example.com/tests/v1".into())]);
+        assert_eq!((&attachment.annotations, &attachment.payloads[0].annotations), (&mark, &mark));
+        statement(|text| text["_type"] = json!(OLD_STATEMENT_TYPE)).unwrap();
+        for (change, says) in [
+            (|text: &mut Value| text["_type"] = json!("https://in-toto.io/Link/v1")) as fn(&mut Value),
+            |text| text["predicateType"] = json!("tests"),
+            |text| text["subject"] = json!([{"digest": {"sha256": Digest::of(b"other").hex()}}]),
+            |text| text["subject"] = json!([]),
+            |text| *text = json!({}),
+            |text| *text = json!("statement"),
+        ]
+        .into_iter()
+        .zip(["`_type`", "`predicateType`", "it is not about", "it is not about", "_type", "string"])
+        {
+            let error = statement(change).unwrap_err();
+            assert!(error.message().contains(says) && error.remedy().is_some(), "{error}: {says}");
+        }
     }
 }

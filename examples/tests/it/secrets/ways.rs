@@ -153,6 +153,7 @@ pub(super) fn read_everything(house: &House, out: &mut Out) {
     for id in ids("/api/v1/builds?limit=200", "id") {
         paths.push(format!("/api/v1/builds/{id}"));
         paths.push(format!("/api/v1/builds/{id}/log"));
+        paths.push(format!("/api/v1/builds/{id}/provenance"));
         paths.push(format!("/api/v1/builds/{id}/checks/scan/report"));
     }
     for id in ids("/api/v1/deliveries?limit=200", "id") {
