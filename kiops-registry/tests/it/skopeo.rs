@@ -35,6 +35,7 @@ pub(crate) fn copy_out(layout: &Path, reference: &str, target: &Path) -> Option<
 }
 
 /// The digests of an image's layers as skopeo unpacks them.
+#[cfg(feature = "assemble")]
 pub(crate) fn unpack(options: &[&str], source: &str, target: &Path) -> Option<Vec<String>> {
     let options: Vec<&str> = options.iter().copied().chain(["--dest-decompress"]).collect();
     copy(&options, source, target)?;
