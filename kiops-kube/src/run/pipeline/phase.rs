@@ -1,6 +1,6 @@
 //! How a PipelineRun stands: one pure function of it, its TaskRun and its pod as they were seen.
 //!
-//! What Tekton says of the end is the last word. What it says before is little, so that the pod tells what is waited for.
+//! What Tekton says of the end is the last word, but for a run that was ended without it. What it says before is little, so that the pod tells what is waited for.
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -38,6 +38,10 @@ pub(in super::super) fn phase(run: &PipelineRun, seen: &Seen) -> Phase {
     if let Some(Stop { at, why: Why::Lost(reason) }) = &stop {
         return lost(reason.clone(), Some(*at));
     }
+    // Whoever reads it was told so already, whatever Tekton says later.
+    if let Some(stop) = stop.as_ref().filter(|_| is_noted_as_ended(&run.metadata)) {
+        return over(How::Canceled, Some(stop.at));
+    }
     // Its TaskRun has ended before; where the watch is behind, why it did is not known yet.
     let behind =
         seen.task.as_deref().is_some_and(|task| task.status.as_ref().and_then(|it| it.done()).is_none());
@@ -49,7 +53,6 @@ pub(in super::super) fn phase(run: &PipelineRun, seen: &Seen) -> Phase {
         };
     }
     match stop {
-        Some(stop) if is_noted_as_ended(&run.metadata) => over(How::Canceled, Some(stop.at)),
         Some(_) => waiting(Reason::Stopping, ""),
         None => going_on(run, seen),
     }
