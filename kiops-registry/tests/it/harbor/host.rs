@@ -161,6 +161,11 @@ impl Host {
         Harbor::new(HarborConfig::new(HOST), Some(login), http, Arc::new(TestTimer::at(now))).unwrap()
     }
 
+    /// What answers for it.
+    pub(crate) fn http(&self) -> ScriptedHttp {
+        self.http.clone()
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.http.seen()
     }

@@ -4,5 +4,6 @@ mod hooks;
 mod host;
 mod host_answers;
 mod projects;
+mod registry;
 mod robots;
 mod scans;
