@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
+use kiops_core::error::Retry;
 use kiops_core::image::Registry;
 use kiops_core::name::{Digest, ImageName, ImageRef};
 use kiops_core::stage::FailureKind;
-use kiops_core::{Error, stream};
+use kiops_core::{Error, ErrorKind, stream};
 use tar::Archive;
 
 use super::archive::{EntryKind, Origin, Refused, walk};
@@ -111,8 +112,33 @@ fn unavailable(image: &ImageRef, line: usize, what: &str) -> Stop {
 
 fn read_error(error: &Error, image: &ImageRef, line: usize) -> Stop {
     match error.kind() {
-        kiops_core::ErrorKind::NotFound => unavailable(image, line, error.message()),
+        ErrorKind::NotFound => unavailable(image, line, error.message()),
+        ErrorKind::RateLimited => limited(error, &at_line(line, image.to_string())),
         _ => base_error(error),
+    }
+}
+
+/// A registry lets nobody pull more than so much in a while. It is no fault of the build, nor of the image's name.
+fn limited(error: &Error, what: &str) -> Stop {
+    let (said, again) = match error.retry() {
+        Retry::After(seconds) => {
+            let wait = in_words(seconds);
+            (format!("; it can be asked again in {wait}"), format!("; or build again in {wait}"))
+        }
+        _ => (String::new(), "; or build again later".to_owned()),
+    };
+    let message =
+        format!("{what}: its registry limits pulls, and this one came after ({}){said}", error.message());
+    let remedy = error.remedy().unwrap_or("give an account for this registry, or a mirror of it");
+    Stop::failed(FailureKind::BaseImageUnavailable, message).with_remedy(format!("{remedy}{again}"))
+}
+
+/// A wait, rounded up.
+fn in_words(seconds: u32) -> String {
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds.div_ceil(60)),
+        _ => format!("{} hours", seconds.div_ceil(3600)),
     }
 }
 
@@ -125,11 +151,15 @@ pub(super) async fn fetch(
     run: &Run,
 ) -> Result<(), Stop> {
     let io = |error| disk_error(&io_error("write base layer", target, error));
-    let mut content = registry.blob(name, &layer.digest).await.map_err(|error| base_error(&error))?;
+    let failed = |error: Error| match error.kind() {
+        ErrorKind::RateLimited => limited(&error, &format!("layer {} of {name}", layer.digest)),
+        _ => base_error(&error),
+    };
+    let mut content = registry.blob(name, &layer.digest).await.map_err(failed)?;
     let mut file = super::spool::Spool::create(target.to_owned()).map_err(io)?;
     while let Some(chunk) = stream::next(&mut content).await {
         run.tick()?;
-        file.write(&chunk.map_err(|error| base_error(&error))?).await?;
+        file.write(&chunk.map_err(failed)?).await?;
         if file.written() > layer.size {
             break;
         }

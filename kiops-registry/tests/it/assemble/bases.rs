@@ -1,13 +1,21 @@
 //! Building on images of the registry.
 
-use kiops_core::image::Registry as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kiops_core::http::{Reply, ScriptedHttp, SystemTimer};
+use kiops_core::image::Registry;
 use kiops_core::name::Digest;
-use kiops_core::stage::FailureKind;
+use kiops_core::run::RunOutcome;
+use kiops_core::stage::{Failure, FailureKind};
+use kiops_registry::assemble::{Assembler, AssemblerConfig};
+use kiops_registry::oci::{Oci, OciConfig};
 use serde_json::json;
 use tar::EntryType;
 
 use super::support::{Bench, Files, base_layer, push_base, spec};
-use crate::fixtures::{image, tag};
+use crate::dockerhub::{self, host::Hub};
+use crate::fixtures::{MANIFEST, image, open, tag};
 use crate::skopeo::copy_out;
 
 const BASE: &str = "quickstart.local/base:1";
@@ -188,7 +196,7 @@ async fn of_an_index_the_image_for_the_platform_is_taken() {
     let digest = push_base(&bench.layout, "quickstart.local/arm:1", &[], json!({"Env": ["CPU=arm"]})).await;
     let size = bench.layout.manifest(&image("quickstart.local/arm"), &digest).await.unwrap().bytes.len();
     let media_type = "application/vnd.oci.image.index.v1+json";
-    let document = json!({"schemaVersion": 2, "manifests": [{"mediaType": crate::fixtures::MANIFEST, "digest": digest,
+    let document = json!({"schemaVersion": 2, "manifests": [{"mediaType": MANIFEST, "digest": digest,
         "size": size, "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}}]});
     let index =
         kiops_core::image::Manifest { media_type: media_type.into(), bytes: document.to_string().into() };
@@ -206,4 +214,94 @@ async fn of_an_index_the_image_for_the_platform_is_taken() {
             "no image for linux/amd64",
         )
         .await;
+}
+
+/// The failure of a build whose bases come from this registry.
+async fn failure_of(host: &str, bases: impl Registry + 'static, dockerfile: &str) -> Failure {
+    let dir = tempfile::tempdir().unwrap();
+    let by_host: BTreeMap<String, Arc<dyn Registry>> =
+        BTreeMap::from([(host.to_owned(), Arc::new(bases) as _)]);
+    let target = Arc::new(open(&dir.path().join("layout")));
+    let config = AssemblerConfig::new(dir.path().join("work"));
+    let assembler = Assembler::with_registries(config, target, by_host).unwrap();
+    let files = Files::new().file("Dockerfile", dockerfile);
+    match super::support::run(&assembler, &spec(), files).await.0 {
+        RunOutcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn limited(wait: Option<&str>) -> Reply {
+    let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#;
+    let reply = Reply::status(429).body(body);
+    match wait {
+        Some(seconds) => reply.header("retry-after", seconds),
+        None => reply,
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_limits_pulls_is_named_with_when_to_try_again_and_what_helps() {
+    const HOST: &str = "registry.example.com";
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(b"plain")]}})
+    .to_string();
+    let layer = Digest::of(b"layer");
+    let descriptor = |digest: &Digest, size: usize| json!({"mediaType": "application/octet-stream", "digest": digest, "size": size});
+    let manifest = crate::fixtures::manifest_of(
+        &descriptor(&Digest::of(config.as_bytes()), config.len()),
+        &[descriptor(&layer, 5)],
+    );
+    let manifest = manifest.bytes;
+    for (wait, shown) in
+        [(Some("90"), "in 90 seconds"), (Some("21600"), "in 6 hours"), (Some("1900"), "in 32 minutes")]
+    {
+        // From the first call on, or where the layers are read.
+        for at_once in [true, false] {
+            let (config, manifest, layer) = (config.clone(), manifest.clone(), layer.clone());
+            let http = ScriptedHttp::answering(move |seen| {
+                let manifests = seen.path().contains("/manifests/");
+                let digest = Digest::of(&manifest).to_string();
+                match seen.path().rsplit('/').next().unwrap() {
+                    _ if at_once => limited(wait),
+                    _ if manifests => Reply::status(200)
+                        .header("content-type", MANIFEST)
+                        .header("docker-content-digest", &digest)
+                        .body(manifest.clone()),
+                    of if of == layer.as_str() => limited(wait),
+                    _ => Reply::status(200).body(config.clone()),
+                }
+            });
+            let oci = Oci::new(OciConfig::new(HOST), None, Arc::new(http), Arc::new(SystemTimer)).unwrap();
+            let dockerfile = format!("FROM scratch\nCOPY --from={HOST}/team/base:1 /a /a\n");
+            let failure = failure_of(HOST, oci, &dockerfile).await;
+            assert_eq!(failure.kind, FailureKind::BaseImageUnavailable, "{failure}");
+            let place = if at_once { "line 2: registry.example.com/team/base:1: " } else { "layer sha256:" };
+            for words in [place, "limits pulls", "429", shown] {
+                assert!(failure.message.contains(words), "`{words}` is not in: {failure}");
+            }
+            for words in ["account", "mirror", shown] {
+                assert!(failure.remedy.contains(words), "`{words}` is not in: {failure}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn docker_hubs_limit_on_pulls_is_told_with_its_figures() {
+    let hub = Hub::new();
+    let http = ScriptedHttp::answering(move |seen| {
+        let pulls = seen.url.starts_with("https://registry-1.docker.io/v2/library/nginx");
+        let known = !seen.header("authorization").is_empty();
+        if pulls && known { limited(None) } else { hub.answer(seen) }
+    });
+    let failure = failure_of("docker.io", dockerhub::client(http, None), "FROM nginx:alpine\n").await;
+    assert_eq!(failure.kind, FailureKind::BaseImageUnavailable, "{failure}");
+    assert!(
+        failure.message.contains("line 1: docker.io/library/nginx:alpine: its registry limits pulls"),
+        "{failure}"
+    );
+    for words in ["76 of 200 left in 6 hours", "give a Docker Hub user name", "mirror", "build again later"] {
+        assert!(failure.remedy.contains(words), "`{words}` is not in: {failure}");
+    }
 }

@@ -17,7 +17,7 @@ pub(super) const NOW: i64 = 1_800_000_000;
 
 /// Docker Hub, with a few repositories.
 #[derive(Clone)]
-pub(super) struct Hub(Arc<Mutex<State>>);
+pub(crate) struct Hub(Arc<Mutex<State>>);
 
 struct State {
     /// Tags of a repository, oldest first. Those of `me/secret` are for `me` only.
@@ -31,7 +31,7 @@ struct State {
 }
 
 impl Hub {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let names = |from: u32, to: u32| (from..to).map(|n| format!("1.{n}-alpine")).collect::<Vec<_>>();
         let mut nginx = names(0, 230);
         nginx.extend(["alpine", "stable", "latest"].map(Into::into));
@@ -67,7 +67,7 @@ impl Hub {
         self.0.lock().unwrap().tokens.clear();
     }
 
-    pub(super) fn answer(&self, seen: &Seen) -> Reply {
+    pub(crate) fn answer(&self, seen: &Seen) -> Reply {
         let url = url::Url::parse(&seen.url).unwrap();
         let state = &mut *self.0.lock().unwrap();
         match url.host_str().unwrap() {

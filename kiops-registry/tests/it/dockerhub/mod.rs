@@ -3,7 +3,7 @@
 mod accounts;
 mod choosing;
 mod faults;
-mod host;
+pub(crate) mod host;
 mod registry;
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn login((username, token): (&str, &str)) -> RegistryCredential {
 }
 
 /// A client whose time is tokio's.
-fn client(http: impl HttpService + 'static, login: Option<RegistryCredential>) -> DockerHub {
+pub(crate) fn client(http: impl HttpService + 'static, login: Option<RegistryCredential>) -> DockerHub {
     client_of(DockerHubConfig::default(), http, login)
 }
 
