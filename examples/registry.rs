@@ -1,9 +1,11 @@
-//! A registry of images from the command line: every call of `Registry` that a person would make.
+//! A registry of images from the command line: every call of `Registry` and of its capabilities that a person would make.
 //!
 //! ```text
 //! cargo run --example registry -- --username ci --password-env PASSWORD check harbor.example.com/team/api
 //! cargo run --example registry -- --url http://127.0.0.1:5000 tags 127.0.0.1:5000/team/api --contains 1.
 //! cargo run --example registry -- --harbor --username ci --password-env PASSWORD projects harbor.example.com
+//! cargo run --example registry -- --dockerhub available-tags docker.io/library/nginx --search alpine
+//! cargo run --example registry -- --acr --username ci --password-env PASSWORD check registry.cn-hangzhou.aliyuncs.com/team/api
 //! cargo run --example registry -- --layout kiops-quickstart/layout resolve quickstart.local/site:latest
 //! cargo run --example registry -- attach harbor.example.com/team/api@sha256:... sbom.spdx.json
 //! cargo run --example registry -- attach harbor.example.com/team/api@sha256:... b-0123-provenance.json
@@ -11,10 +13,17 @@
 //! ```
 //!
 //! Prints JSON and ends with 0; with 1 and a message where something is wrong, with 2 where the arguments are. The password is named by an
-//! environment variable, never given as an argument: those are visible to every process.
+//! environment variable, never given as an argument: those are visible to every process. `ensure-robot` and `docker-config` print secrets, which is what they
+//! are for; nothing else does.
 
 #[path = "registry/connect.rs"]
 mod connect;
+#[path = "registry/harbor.rs"]
+mod harbor;
+#[path = "registry/hub.rs"]
+mod hub;
+#[path = "registry/listing.rs"]
+mod listing;
 #[path = "registry/retention.rs"]
 mod retention;
 
@@ -23,12 +32,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kiops_core::image::{Attachment, Listing, Referrers, Registry, Scanner, TagPage};
+use kiops_core::image::{Attachment, Referrers, Registry, TagPage, docker_config_json};
 use kiops_core::name::{Digest, ImageName, ImageRef, Tag};
 use kiops_core::{Error, Result};
+use kiops_registry::acr::{self, Network};
 use serde_json::{Value, json};
 
 use self::connect::Connection;
+use self::harbor::{Access, HarborCall};
+use self::hub::HubCall;
 use self::retention::Retention;
 
 /// A registry of images from the command line.
@@ -66,21 +78,6 @@ enum Call {
     Blob { image: ImageName, digest: Digest },
     /// Points another tag at what a tag or digest stands for. No layer moves.
     Retag { image: String, tag: Tag },
-    /// The projects of a registry that has such, by name: those whose name contains a text, or all.
-    Projects {
-        /// The registry's host.
-        host: String,
-        /// Only those with this text in their name.
-        #[arg(long, default_value = "")]
-        search: String,
-        /// Where to go on: `next` of the page before.
-        #[arg(long)]
-        after: Option<String>,
-    },
-    /// Asks the registry to look for vulnerabilities in what a tag or digest stands for.
-    Scan { image: String },
-    /// What the registry's last scan of a tag or digest found.
-    ScanReport { image: String },
     /// Removes a tag, or what a digest stands for with all its tags. What is not there is no error.
     Delete { image: String },
     /// Attaches a file to what a tag or digest stands for: a bill of materials, a provenance statement. Again is the same.
@@ -99,6 +96,29 @@ enum Call {
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
     },
+    /// PRINTS A PASSWORD: the account that an image is pulled or pushed by, as `config.json` for Docker, Kaniko or a Secret of the type
+    /// `kubernetes.io/dockerconfigjson`.
+    DockerConfig {
+        image: ImageName,
+        /// What it is for.
+        #[arg(long, value_enum, default_value_t)]
+        access: Access,
+    },
+    /// How Alibaba Cloud's registry of a region or an instance is called, and where it sends for tokens and layers. Nobody is asked.
+    AcrHost {
+        /// `cn-hangzhou`.
+        region: String,
+        /// The name of an instance of Enterprise Edition; without it Personal Edition.
+        #[arg(long)]
+        instance: Option<String>,
+        /// As it is called within a VPC of the region.
+        #[arg(long)]
+        vpc: bool,
+    },
+    #[command(flatten)]
+    Harbor(HarborCall),
+    #[command(flatten)]
+    Hub(HubCall),
     /// Removes the tags that no rule keeps: without --keep and --younger-than nothing. Ends with 1 where something stayed that
     /// was to go.
     Retention(Retention),
@@ -136,26 +156,6 @@ impl Call {
                 connection.open(image.name.host())?.tag(&image.name, &tag, &digest).await?;
                 json!({"image": image.name.tagged(tag), "digest": digest})
             }
-            Self::Projects { host, search, after } => {
-                let registry = connection.open(&host)?;
-                let projects = registry.projects().ok_or_else(|| lacks("list projects", "projects"))?;
-                let mut wanted = Listing::text(search);
-                wanted.after = after;
-                let page = projects.list(&wanted).await?;
-                json!({"host": host, "projects": page.items, "next": page.next, "total": page.total})
-            }
-            Self::Scan { image } => {
-                let (image, digest) = resolved(connection, &image).await?;
-                let registry = connection.open(image.name.host())?;
-                let state = scanner(registry.scanner())?.scan(&image.name, &digest).await?;
-                json!({"image": image, "digest": digest, "state": state})
-            }
-            Self::ScanReport { image } => {
-                let (image, digest) = resolved(connection, &image).await?;
-                let registry = connection.open(image.name.host())?;
-                let report = scanner(registry.scanner())?.report(&image.name, &digest).await?;
-                json!({"image": image, "digest": digest, "report": report})
-            }
             Self::Delete { image } => {
                 let image = ImageRef::parse_familiar(&image)?;
                 connection.open(image.name.host())?.delete(&image).await?;
@@ -180,6 +180,24 @@ impl Call {
                 let list = referrers(registry.as_ref())?.list(&image.name, &subject, kind.as_deref()).await?;
                 json!({"image": image.name.at(subject), "referrers": list})
             }
+            Self::DockerConfig { image, access } => {
+                let credential = connection.open(image.host())?.credential(&image, access.into()).await?;
+                let credential = credential.ok_or_else(|| {
+                    Error::invalid("write docker config", "no account is given")
+                        .with_remedy("name it by `--username` and `--password-env`")
+                })?;
+                return write(docker_config_json([&credential]).expose());
+            }
+            Self::AcrHost { region, instance, vpc } => {
+                let network = if vpc { Network::Vpc } else { Network::Public };
+                let config = match instance {
+                    Some(instance) => acr::instance(&instance, &region, network)?,
+                    None => acr::region(&region, network)?,
+                };
+                json!({"host": config.host, "realms": config.realms, "redirects": config.redirects})
+            }
+            Self::Harbor(call) => call.make(connection).await?,
+            Self::Hub(call) => call.make(connection).await?,
             Self::Retention(retention) => {
                 let (printed, done) = retention.make(connection).await?;
                 print(&printed)?;
@@ -189,15 +207,6 @@ impl Call {
         };
         print(&printed)
     }
-}
-
-fn scanner(scanner: Option<&dyn Scanner>) -> Result<&dyn Scanner> {
-    scanner.ok_or_else(|| lacks("scan image", "scanner"))
-}
-
-fn lacks(operation: &'static str, what: &str) -> Error {
-    Error::unsupported(operation, format!("this registry has no {what} that we know of"))
-        .with_remedy("say `--harbor` where it is a Harbor")
 }
 
 fn referrers(registry: &dyn Registry) -> Result<&dyn Referrers> {

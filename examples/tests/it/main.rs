@@ -8,6 +8,7 @@
     reason = "helpers of tests may panic and print as tests do"
 )]
 
+mod acr;
 mod approvals;
 mod base_images;
 mod builds;
@@ -18,10 +19,13 @@ mod common_path;
 mod decode;
 mod dependencies;
 mod deploys;
+mod dockerhub;
 mod documents;
+mod door;
 mod faults;
 mod forks;
 mod git;
+mod harbor;
 mod house;
 mod images;
 mod inside;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A program, which Cargo builds beside this test.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let path: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(path.is_file(), "build it first: cargo build -p kiops-examples --example {name}");
@@ -30,7 +30,7 @@ pub(crate) fn refused(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn site() -> TempDir {
+pub(crate) fn site() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("css")).unwrap();
     std::fs::write(folder.path().join("css/site.css"), "a {}").unwrap();
@@ -40,7 +40,7 @@ fn site() -> TempDir {
 }
 
 /// Builds the folder, and says the image with its digest that is printed last.
-fn assembled(folder: &Path, image: &str, connection: &[&str]) -> String {
+pub(crate) fn assembled(folder: &Path, image: &str, connection: &[&str]) -> String {
     let mut command = program("assemble");
     let output = command.arg(folder).args([image, "--build-arg", "A=1"]).args(connection).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -148,8 +148,12 @@ impl Host {
     }
 
     pub(crate) fn client_of(&self, login: Option<RegistryCredential>) -> Harbor {
-        let http = Arc::new(self.http.clone());
-        Harbor::new(HarborConfig::new(HOST), login, http, Arc::new(SystemTimer)).unwrap()
+        Harbor::new(HarborConfig::new(HOST), login, Arc::new(self.http()), Arc::new(SystemTimer)).unwrap()
+    }
+
+    /// What answers for it.
+    pub(crate) fn http(&self) -> ScriptedHttp {
+        self.http.clone()
     }
 
     /// One whose clock stands this many days after [`NOW`].
