@@ -151,11 +151,6 @@ impl Host {
         Harbor::new(HarborConfig::new(HOST), login, Arc::new(self.http()), Arc::new(SystemTimer)).unwrap()
     }
 
-    /// What answers for it.
-    pub(crate) fn http(&self) -> ScriptedHttp {
-        self.http.clone()
-    }
-
     /// One whose clock stands this many days after [`NOW`].
     pub(crate) fn client_after(&self, days: i64) -> Harbor {
         let password = Secret::new(PASSWORD).unwrap();
