@@ -1,6 +1,7 @@
 //! Bases from one real registry, images into another.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use http::{Method, Request, Response};
 use kiops_core::build::BuildOutput;
 use kiops_core::http::{Body, HttpService, ReqwestConfig, ReqwestService};
 use kiops_core::image::Registry;
+use kiops_core::name::Digest;
 use kiops_core::run::RunOutcome;
 use kiops_core::stage::FailureKind;
 use kiops_registry::assemble::{Assembler, AssemblerConfig, Compression};
@@ -16,6 +18,7 @@ use serde_json::json;
 
 use super::support::{Bench, Files, Image, Index, push_base, push_bases, spec};
 use crate::fixtures::{image, tag};
+use crate::oci::cuts::{self, PIECE, Proxy};
 use crate::oci::daemon::{ALICE, Auth, BOB, Daemon};
 use crate::skopeo::{skopeo, unpack};
 
@@ -227,5 +230,35 @@ async fn a_base_or_target_that_lets_us_not_in_is_named() {
         let RunOutcome::Failed(failure) = outcome else { panic!("{base:?} {outcome:?}") };
         assert_eq!(failure.kind, FailureKind::RegistryAuthenticationFailed, "{failure:?}");
         assert!(failure.message.contains(words) && !failure.remedy.is_empty(), "{failure:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_push_whose_connection_dies_half_way_goes_on_and_the_image_is_whole() {
+    for cut_after in [0, PIECE / 2] {
+        let Some(daemon) = Daemon::start(Auth::Nobody) else { return };
+        let proxy = Proxy::before(&daemon, cut_after);
+        let dir = tempfile::tempdir().unwrap();
+        let config = AssemblerConfig::new(dir.path().join("work"));
+        let assembler = Assembler::new(config, Arc::new(proxy.client())).unwrap();
+        let name = image(&format!("{}/team/site", proxy.host()));
+        let output = BuildOutput::Push { image: name.clone(), tag: tag("abc1234") };
+        let spec = kiops_core::build::BuildSpec { output, ..spec() };
+        let content = cuts::content().0;
+        let files =
+            Files::new().file("Dockerfile", "FROM scratch\nCOPY big /big\n").file("big", content.to_vec());
+        let outcome = super::support::run(&assembler, &spec, files).await.0;
+        let RunOutcome::Succeeded(result) = outcome else { panic!("{outcome:?}") };
+        let cut =
+            proxy.sent().into_iter().find(|sent| sent.what.starts_with("PATCH") && sent.status.is_none());
+        assert_eq!(cut.unwrap().bytes, cut_after);
+        let client = proxy.client();
+        let manifest = client.manifest(&name, &result.digest.unwrap()).await.unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
+        let layer = Digest::parse(manifest["layers"][0]["digest"].as_str().unwrap()).unwrap();
+        let packed = crate::fixtures::read(&client, &name, &layer).await.unwrap();
+        let mut plain = Vec::new();
+        flate2::read::MultiGzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
+        assert!(plain.windows(content.len()).any(|part| part == content), "the file is in its layer");
     }
 }

@@ -1,5 +1,6 @@
 //! The client of the distribution protocol, against a real registry and against faults that none gives on demand.
 
+pub(crate) mod cuts;
 pub(crate) mod daemon;
 mod faults;
 mod real;
