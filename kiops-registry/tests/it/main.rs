@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::expect_used,
-    clippy::print_stderr,
     reason = "helpers of tests may panic as tests do"
 )]
 

@@ -10,7 +10,7 @@ use kiops_core::image::Registry as _;
 use kiops_core::stream;
 use kiops_registry::layout::{ImageLayout, ServeBody};
 
-use crate::fixtures::{image, manifest_of, open, put, tag};
+use crate::fixtures::{image, manifest_of, open, put, skipped, tag};
 
 /// Skopeo on the PATH. Without it the test is skipped, visibly; on CI that is a failure.
 pub(crate) fn skopeo(arguments: &[&str]) -> Option<Output> {
@@ -18,7 +18,7 @@ pub(crate) fn skopeo(arguments: &[&str]) -> Option<Output> {
         Ok(output) => Some(output),
         Err(error) => {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "skopeo is needed on CI: {error}");
-            eprintln!("skipped: no skopeo on the PATH ({error})");
+            skipped(format!("no skopeo on the PATH ({error})"));
             None
         }
     }

@@ -12,7 +12,7 @@ use kiops_registry::assemble::{Assembler, AssemblerConfig, Compression};
 use tempfile::TempDir;
 
 use super::support::{Files, spec};
-use crate::fixtures::{image, tag};
+use crate::fixtures::{image, skipped, tag};
 use crate::oci::daemon::{Auth, Daemon, missing};
 
 /// How long anything may take that takes a second where nothing else runs.
@@ -45,7 +45,7 @@ impl Engine {
             return None;
         }
         if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-            eprintln!("skipped: dockerd wants root");
+            skipped("dockerd wants root");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ impl Engine {
         let begin = Instant::now();
         while !engine.docker(&["version"]).status.success() {
             if let Some(status) = engine.daemon.try_wait().unwrap() {
-                eprintln!("skipped: dockerd does not run here, {status}: {}", engine.last_line());
+                skipped(format!("dockerd does not run here, {status}: {}", engine.last_line()));
                 return None;
             }
             assert!(begin.elapsed() < PATIENCE, "dockerd does not answer: {}", engine.last_line());
@@ -101,7 +101,7 @@ impl Engine {
         let errors = String::from_utf8_lossy(&output.stderr);
         let refused = ["operation not permitted", "cgroup"];
         if !output.status.success() && refused.iter().any(|words| errors.contains(words)) {
-            eprintln!("skipped: Docker runs no containers here: {}", errors.trim());
+            skipped(format!("Docker runs no containers here: {}", errors.trim()));
             return None;
         }
         assert!(output.status.success(), "docker {arguments:?}: {errors}{}", self.last_line());
@@ -218,7 +218,7 @@ async fn a_docker_engine_runs_an_image_whose_layers_are_compressed_with_zstd() {
     let Some(engine) = Engine::start() else { return };
     let (major, version) = engine.version();
     if major < 23 {
-        eprintln!("skipped: Docker Engine {version} reads no layers with zstd, 23.0 is the first that does");
+        skipped(format!("Docker Engine {version} reads no layers with zstd, 23.0 is the first that does"));
         return;
     }
     let Some(program) = program(engine.folder.path()) else { return };

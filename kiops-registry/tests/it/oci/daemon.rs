@@ -56,7 +56,7 @@ pub(crate) fn missing(program: &str) -> bool {
     // Some programs do not know the argument; that they ran is enough.
     let Err(error) = found else { return false };
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{program} is needed on CI: {error}");
-    eprintln!("skipped: no {program} on the PATH ({error})");
+    crate::fixtures::skipped(format!("no {program} on the PATH ({error})"));
     true
 }
 

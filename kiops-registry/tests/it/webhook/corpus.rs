@@ -8,6 +8,7 @@ use kiops_core::webhook::Delivery;
 use serde_json::Value;
 
 use super::deliveries::{delivery, source};
+use crate::fixtures::skipped;
 
 /// The folder, or `None` with a word about it.
 fn corpus() -> Option<PathBuf> {
@@ -15,7 +16,7 @@ fn corpus() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: there is no {}", folder.display());
+    skipped(format!("there is no {}", folder.display()));
     None
 }
 

@@ -145,7 +145,7 @@ fn deep_nesting_is_harmless() {
 fn every_sender_of_a_registry_has_a_fuzz_target() {
     let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
     if !fuzz.is_dir() {
-        eprintln!("skipped: there is no {}", fuzz.display());
+        crate::fixtures::skipped(format!("there is no {}", fuzz.display()));
         return;
     }
     let read = |file: &str| std::fs::read_to_string(fuzz.join(file)).unwrap();
