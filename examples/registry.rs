@@ -181,6 +181,9 @@ impl Call {
                 json!({"image": image.name.at(subject), "referrers": list})
             }
             Self::DockerConfig { image, access } => {
+                if connection.layout.is_some() {
+                    return Err(Error::unsupported("write docker config", "a layout has no accounts"));
+                }
                 let credential = connection.open(image.host())?.credential(&image, access.into()).await?;
                 let credential = credential.ok_or_else(|| {
                     Error::invalid("write docker config", "no account is given")

@@ -21,7 +21,7 @@ const DOCKER_HUB: &str = "docker.io";
 pub(crate) struct Connection {
     /// A folder with an image layout instead of a registry.
     #[arg(long, conflicts_with_all = ["url", "username", "password_env", "realm", "redirect", "kind"])]
-    layout: Option<PathBuf>,
+    pub(crate) layout: Option<PathBuf>,
     /// Where the registry answers, where that is not `https://` and the image's host: `http://127.0.0.1:5000`.
     #[arg(long)]
     url: Option<String>,

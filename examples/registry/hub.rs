@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use kiops_core::image::{Catalog, Listing, Registry as _};
 use kiops_core::name::ImageName;
-use kiops_core::{Error, Result};
+use kiops_core::{Error, ErrorKind, Result};
 use kiops_registry::dockerhub::{DockerHub, RateLimit};
 use serde_json::{Value, json};
 
@@ -42,8 +42,11 @@ impl HubCall {
                 page("tags", &listed)
             }
             Self::Limits => {
-                // It tells its limit beside an answer, whatever that is.
-                catalog(&hub)?.images("library", &Listing::all().limit(1)).await?;
+                // It tells its limit beside every answer, also beside the one that there were too many calls.
+                match catalog(&hub)?.images("library", &Listing::all().limit(1)).await {
+                    Err(error) if error.kind() == ErrorKind::RateLimited => {}
+                    asked => drop(asked?),
+                }
                 let pulls = hub.pull_limit().await?;
                 json!({"pulls": pulls.as_ref().map(shown), "calls": hub.rate_limit().as_ref().map(shown)})
             }

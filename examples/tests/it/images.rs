@@ -14,6 +14,7 @@ use kiops_core::secret::Secret;
 use kiops_core::service::{Service, Source};
 use kiops_core::store::Hook;
 use kiops_core::stream;
+use kiops_core::testing::skipped;
 use kiops_core::webhook::SecretSet;
 use kiops_registry::oci::{Oci, OciConfig};
 use serde_json::{Value, json};
@@ -76,7 +77,7 @@ impl Shop {
                 Ok("true"),
                 "docker-registry is needed on CI: {error}"
             );
-            eprintln!("skipped: no docker-registry on the PATH ({error})");
+            skipped(format!("no docker-registry on the PATH ({error})"));
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

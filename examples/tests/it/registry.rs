@@ -1,5 +1,6 @@
 //! The `registry` and `assemble` examples, run as programs: against a real registry, and against a layout on disk.
 
+use kiops_core::testing::skipped;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -83,7 +84,7 @@ pub(crate) fn daemon() -> Option<Daemon> {
                 Ok("true"),
                 "docker-registry is needed on CI: {error}"
             );
-            eprintln!("skipped: no docker-registry on the PATH ({error})");
+            skipped(format!("no docker-registry on the PATH ({error})"));
             return None;
         }
     };

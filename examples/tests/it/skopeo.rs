@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use kiops_core::name::Digest;
+use kiops_core::testing::skipped;
 use serde_json::Value;
 
 use crate::support::{Answer, Clone, Server, manifests};
@@ -14,7 +15,7 @@ fn skopeo(arguments: &[&str]) -> Option<Output> {
         Ok(output) => Some(output),
         Err(error) => {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "skopeo is needed on CI: {error}");
-            eprintln!("skipped: no skopeo on the PATH ({error})");
+            skipped(format!("no skopeo on the PATH ({error})"));
             None
         }
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use kiops_core::engine::TriggerSnippets;
+use kiops_core::testing::skipped;
 use serde_json::{Value, json};
 
 use crate::house::{House, SITE, refused, refused_with_remedy};
@@ -164,7 +165,7 @@ fn is_there(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok();
     assert!(there || std::env::var("CI").as_deref() != Ok("true"), "{program} is needed on CI");
     if !there {
-        eprintln!("skipped: no {program} on the PATH");
+        skipped(format!("no {program} on the PATH"));
     }
     there
 }

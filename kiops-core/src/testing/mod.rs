@@ -7,5 +7,7 @@ mod chaos;
 pub mod conformance;
 pub mod fakes;
 pub mod sim;
+mod skip;
 
 pub use chaos::{Chaos, Draw, Rates};
+pub use skip::skipped;

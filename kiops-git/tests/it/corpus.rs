@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use kiops_core::event::Columns;
 use kiops_core::secret::Secret;
+use kiops_core::testing::skipped;
 use kiops_core::webhook::{Delivery, SecretSet, WebhookSource};
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ fn corpus() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    println!("skipped: there is no {}", folder.display());
+    skipped(format!("there is no {}", folder.display()));
     None
 }
 

@@ -286,7 +286,11 @@ impl Runs {
 
     /// Writes down that everything of a run has ended.
     async fn note_end(&self, run: &RunId) {
-        let has_ended = |carrier: &Carrier| is_noted_as_ended(carrier.metadata());
+        // Of a PipelineRun Tekton may have told another end meanwhile, which somebody was told of.
+        let has_ended = |carrier: &Carrier| {
+            let told = matches!(carrier, Carrier::PipelineRun(_)) && carrier.is_finished();
+            told || is_noted_as_ended(carrier.metadata())
+        };
         let patch = |_: &Carrier| {
             serde_json::json!({
                 "metadata": { "annotations": { names::ENDED: Timestamp::now().to_string() } }

@@ -1,5 +1,6 @@
 //! The real cluster that tests may use: the one of `KUBECONFIG`, where it is marked as the tests' own. `.ci/kube` starts one.
 
+use kiops_core::testing::skipped;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub(crate) async fn cluster() -> Option<TestCluster> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/kube/cluster.sh");
         let must = std::env::var("CI").is_ok_and(|ci| ci == "true") && script.exists();
         assert!(!must, "KUBECONFIG names no cluster: run this through .ci/kube");
-        println!("skipped: KUBECONFIG names no cluster (see CONTRIBUTING.md)");
+        skipped("KUBECONFIG names no cluster (see CONTRIBUTING.md)");
         return None;
     };
     let cluster = Cluster::from_kubeconfig(ClusterConfig::default(), &kubeconfig, None).await.unwrap();

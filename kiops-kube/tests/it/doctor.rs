@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role, RoleBinding, RoleRef, Subject as Account};
 use kiops_core::name::DnsLabel;
+use kiops_core::testing::skipped;
 use kiops_kube::doctor::{
     DEPLOY_RIGHTS, Examination, Finding, NAMESPACE_RIGHTS, RUN_RIGHTS, Right, Subject, Verdict, examine,
 };
@@ -44,7 +45,7 @@ async fn an_administrator_has_every_right_and_a_missing_namespace_is_named() {
 async fn exactly_the_rights_that_a_role_lacks_are_named() {
     let Some(cluster) = cluster().await else { return };
     let Some(restricted) = std::env::var_os("KIOPS_KUBE_RESTRICTED_KUBECONFIG") else {
-        println!("skipped: KIOPS_KUBE_RESTRICTED_KUBECONFIG names no account");
+        skipped("KIOPS_KUBE_RESTRICTED_KUBECONFIG names no account");
         return;
     };
     let namespace = cluster.namespace().await;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiops_core::name::Digest;
+use kiops_core::testing::skipped;
 
 /// Where the pods of the node reach the machine.
 pub(crate) const MACHINE: &str = "10.244.0.1";
@@ -18,7 +19,7 @@ pub(crate) fn scripts() -> Option<PathBuf> {
     if folder.join("mkimage.sh").exists() {
         return Some(folder);
     }
-    println!("skipped: nothing here makes images for the node (see CONTRIBUTING.md)");
+    skipped("nothing here makes images for the node (see CONTRIBUTING.md)");
     None
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn put(scripts: &Path, tar: &Path) {
 pub(crate) fn busybox(root: &Path, tools: &[&str]) -> bool {
     let found = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     let Some(busybox) = found else {
-        println!("skipped: no busybox to make images of (see CONTRIBUTING.md)");
+        skipped("no busybox to make images of (see CONTRIBUTING.md)");
         return false;
     };
     let bin = root.join("bin");

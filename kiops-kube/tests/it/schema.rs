@@ -1,5 +1,6 @@
 //! Newer clusters than the tests' own take what we write, by their published schemas: fields that Kubernetes 1.20 does not know, too.
 
+use kiops_core::testing::skipped;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,7 +32,7 @@ fn refused(documents: &str) -> Option<String> {
     if !import.status().is_ok_and(|status| status.success()) {
         let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(!must, "python3 has no kubernetes-validate: .ci/run packages installs it");
-        println!("skipped: no python3 with kubernetes-validate here (see CONTRIBUTING.md)");
+        skipped("no python3 with kubernetes-validate here (see CONTRIBUTING.md)");
         return None;
     }
     let mut python = Command::new("python3")

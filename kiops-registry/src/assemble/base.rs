@@ -136,6 +136,7 @@ fn limited(error: &Error, what: &str) -> Stop {
 /// A wait, rounded up.
 fn in_words(seconds: u32) -> String {
     match seconds {
+        1 => "a second".to_owned(),
         0..120 => format!("{seconds} seconds"),
         120..7200 => format!("{} minutes", seconds.div_ceil(60)),
         _ => format!("{} hours", seconds.div_ceil(3600)),

@@ -79,6 +79,8 @@ impl Oci {
         if content.left == 0 {
             return self.finish(session, digest, piece).await;
         }
+        // Of pieces that the registry wants larger than was configured, one has to do.
+        let ahead = session.least <= piece_bytes;
         let piece_bytes = piece_bytes.max(session.least.min(LARGEST_PIECE));
         let mut sent = 0;
         loop {
@@ -92,9 +94,14 @@ impl Oci {
                 send.await?;
                 break;
             }
-            // While one piece is under way, the next one is read.
-            ((), piece) = tokio::try_join!(send, content.piece(piece_bytes))?;
-            content.take_back(under_way);
+            if ahead {
+                ((), piece) = tokio::try_join!(send, content.piece(piece_bytes))?;
+                content.take_back(under_way);
+            } else {
+                send.await?;
+                content.take_back(under_way);
+                piece = content.piece(piece_bytes).await?;
+            }
             sent += length;
         }
         content.check(digest)?;

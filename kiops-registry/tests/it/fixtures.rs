@@ -1,21 +1,14 @@
 //! What the tests are made of.
 
-use std::fmt::Display;
-use std::io::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use kiops_core::image::{Manifest, Registry};
 use kiops_core::name::{Digest, ImageName, Tag};
 use kiops_core::stream::{self, ByteStream};
+pub(crate) use kiops_core::testing::skipped;
 use kiops_registry::layout::{ImageLayout, LayoutConfig};
 use serde_json::{Value, json};
-
-/// Says that the test that calls proves nothing here, and why. Past what the harness keeps to itself of tests that pass.
-pub(crate) fn skipped(why: impl Display) {
-    let test = std::thread::current();
-    let _ = writeln!(std::io::stderr(), "skipped: {}: {why}", test.name().unwrap_or("a test"));
-}
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 

@@ -1,5 +1,6 @@
 //! Disks that are full: what cannot be kept is refused or fails by name, and all of it goes on when there is room again.
 
+use kiops_core::testing::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -112,7 +113,7 @@ fn has(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !there {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "`{program}` is needed on CI");
-        eprintln!("skipped: no `{program}` on the PATH");
+        skipped(format!("no `{program}` on the PATH"));
     }
     there
 }
@@ -196,11 +197,11 @@ impl Small {
         match output {
             Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
             Ok(output) => {
-                eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr).trim());
+                skipped(String::from_utf8_lossy(&output.stderr).trim());
                 None
             }
             Err(error) => {
-                eprintln!("skipped: no `mount` ({error})");
+                skipped(format!("no `mount` ({error})"));
                 None
             }
         }

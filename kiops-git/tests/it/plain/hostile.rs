@@ -3,6 +3,7 @@
 use kiops_core::ErrorKind;
 use kiops_core::name::{BranchName, CommitId, GitRef};
 use kiops_core::provider::{GitProvider as _, Search, TreeQuery};
+use kiops_core::testing::skipped;
 use kiops_git::plain::{LocalGit, Plain, PlainConfig, PlainCredential};
 
 use super::{Fixture, full_ref, named};
@@ -205,7 +206,7 @@ async fn a_repository_of_another_user_is_read_without_asking_git_whether_it_is_s
     let chown =
         chown.args(["-R", "12345:12345"]).arg(fixture.bare()).stderr(std::process::Stdio::null()).status();
     if !chown.is_ok_and(|status| status.success()) {
-        println!("skipped: files cannot be given to another user");
+        skipped("files cannot be given to another user");
         return;
     }
     assert_eq!(fixture.plain().heads(&fixture.repository()).await.unwrap()[0].commit, commit);

@@ -11,6 +11,7 @@ use kiops_core::provider::{CloneAccess, CloneCredential};
 use kiops_core::run::SourceAccess;
 use kiops_core::secret::Secret;
 use kiops_core::stream::ByteStream;
+use kiops_core::testing::skipped;
 use kiops_core::{Error, Result};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -166,7 +167,7 @@ pub(super) fn image() -> Option<String> {
 pub(crate) fn put_git(root: &Path) -> Option<String> {
     let remote = Path::new("/usr/lib/git-core/git-remote-http");
     if !remote.exists() {
-        println!("skipped: there is no {}", remote.display());
+        skipped(format!("there is no {}", remote.display()));
         return None;
     }
     let put = |from: &Path, to: &str| {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use kiops_core::name::{Digest, ImageRef, PinnedImage};
+use kiops_core::testing::skipped;
 
 use crate::node_image::{busybox, make, put, run, scripts};
 
@@ -87,7 +88,7 @@ fn made(image: Image, scripts: &Path, work: &Path) -> Digest {
 pub(crate) fn can_run() -> bool {
     let can = std::env::var_os("KIOPS_KUBE_DIR").is_some();
     if !can {
-        println!("skipped: no node of the tests' own (KIOPS_KUBE_DIR)");
+        skipped("no node of the tests' own (KIOPS_KUBE_DIR)");
     }
     can && scripts().is_some()
 }
