@@ -138,7 +138,9 @@ impl Run {
 
     /// Resolves when the run is over.
     pub(super) async fn finished(&self) {
-        let _ = self.grown.subscribe().wait_for(|_| self.is_finished()).await;
+        let mut grown = self.grown.subscribe();
+        // Not within `wait_for`: it holds the lock of the number meanwhile, and whoever reports takes that while holding the state's.
+        while !self.is_finished() && grown.changed().await.is_ok() {}
     }
 
     /// The reports above `after` as they come.
@@ -185,6 +187,32 @@ mod tests {
         assert_eq!(run.clean("a\u{1b}[31mb\nc hunter22"), "ab c ***");
         let long = run.clean(&"é".repeat(LINE_MAX));
         assert!(long.len() <= LINE_MAX && long.ends_with("... [cut]"));
+    }
+
+    #[test]
+    fn who_waits_for_the_end_and_who_reports_never_wait_for_each_other() {
+        for _ in 0..100 {
+            let run = Arc::new(new_run());
+            let (over, all_over) = std::sync::mpsc::channel();
+            for _ in 0..2 {
+                let (run, over) = (Arc::clone(&run), over.clone());
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    runtime.block_on(run.finished());
+                    over.send(()).unwrap();
+                });
+            }
+            std::thread::spawn(move || {
+                for _ in 0..200 {
+                    run.step(1, 2);
+                }
+                run.finish(RunOutcome::Canceled);
+                over.send(()).unwrap();
+            });
+            for _ in 0..3 {
+                all_over.recv_timeout(Duration::from_secs(60)).expect("all come to an end");
+            }
+        }
     }
 
     #[test]
