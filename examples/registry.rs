@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Prints JSON and ends with 0; with 1 and a message where something is wrong, with 2 where the arguments are. The password is named by an
-//! environment variable, never given as an argument: those are visible to every process. `ensure-robot` and `docker-config` print secrets, which is what they
-//! are for; nothing else does.
+//! environment variable, never given as an argument: those are visible to every process. `ensure-robot` and `docker-config` print
+//! secrets, which is what they are for; nothing else does.
 
 #[path = "registry/connect.rs"]
 mod connect;
@@ -167,8 +167,7 @@ impl Call {
                     .map_err(|error| Error::invalid("read file", format!("`{}`: {error}", file.display())))?;
                 let attachment = match kind {
                     Some(kind) => Attachment::new(kind, bytes),
-                    None if is_statement(&bytes) => Attachment::statement(bytes, &subject)?,
-                    None => Attachment::sbom(bytes)?,
+                    None => Attachment::known(bytes, &subject)?,
                 };
                 let registry = connection.open(image.name.host())?;
                 let digest = referrers(registry.as_ref())?.attach(&image.name, &subject, &attachment).await?;
@@ -216,11 +215,6 @@ fn referrers(registry: &dyn Registry) -> Result<&dyn Referrers> {
     registry
         .referrers()
         .ok_or_else(|| Error::unsupported("attach to image", "the registry has no such thing"))
-}
-
-/// Whether a file says that it is an in-toto statement of some version.
-fn is_statement(bytes: &[u8]) -> bool {
-    serde_json::from_slice(bytes).is_ok_and(|json: Value| json.get("_type").is_some())
 }
 
 /// An image as it was written, and what it stands for now.

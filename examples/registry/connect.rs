@@ -14,9 +14,6 @@ use kiops_registry::harbor::{Harbor, HarborConfig};
 use kiops_registry::layout::{ImageLayout, LayoutConfig};
 use kiops_registry::oci::{Oci, OciConfig};
 
-/// The host of Docker Hub's images.
-const DOCKER_HUB: &str = "docker.io";
-
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
     /// A folder with an image layout instead of a registry.
@@ -58,8 +55,9 @@ impl Connection {
             return Ok(Arc::new(ImageLayout::open(LayoutConfig::new(path))?));
         }
         if self.dockerhub {
-            if host != DOCKER_HUB {
-                let message = format!("`{host}` is not Docker Hub, whose images are of `{DOCKER_HUB}`");
+            let hubs = DockerHubConfig::default().registry.host;
+            if host != hubs {
+                let message = format!("`{host}` is not Docker Hub, whose images are of `{hubs}`");
                 return Err(Error::invalid("open registry", message).with_remedy("leave `--dockerhub` away"));
             }
             return Ok(Arc::new(self.hub()?));
@@ -96,12 +94,12 @@ impl Connection {
         if let Some(url) = &self.hub_url {
             config.url.clone_from(url);
         }
-        let service = service(config.egress()?)?;
-        DockerHub::new(config, self.login(DOCKER_HUB)?, service, Arc::new(SystemTimer))
+        let (login, service) = (self.login(&config.registry.host)?, service(config.egress()?)?);
+        DockerHub::new(config, login, service, Arc::new(SystemTimer))
     }
 
     /// The account as it was given, with its password.
-    pub(crate) fn login(&self, host: &str) -> Result<Option<RegistryCredential>> {
+    fn login(&self, host: &str) -> Result<Option<RegistryCredential>> {
         let (Some(username), Some(variable)) = (&self.username, &self.password_env) else { return Ok(None) };
         let password = secret_from(variable)?;
         Ok(Some(RegistryCredential { host: host.to_owned(), username: username.clone(), password }))

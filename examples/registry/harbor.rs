@@ -39,8 +39,8 @@ pub(crate) enum HarborCall {
         #[arg(long, value_name = "BYTES")]
         storage_limit: Option<u64>,
     },
-    /// Makes a robot account with exactly this right in one project, and PRINTS ITS PASSWORD, a secret that Harbor shows only now. One that is there
-    /// gets this right and a new password; the one before stops working.
+    /// Makes a robot account with exactly this right in one project, and PRINTS ITS PASSWORD, a secret that Harbor shows only now. One
+    /// that is there gets this right and a new password; the one before stops working.
     EnsureRobot {
         host: String,
         project: String,

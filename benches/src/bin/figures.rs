@@ -157,10 +157,14 @@ fn assembled() -> Outcome<Measured> {
     Ok(told(Ratio::measure(7, subject, reference)?))
 }
 
-/// The same of the most memory.
+/// The same of the most memory: the most of three runs of ours beside the least of theirs.
 fn assemble_peak() -> Outcome<Measured> {
     let mut folder = Folder::beside_buildah(50)?;
-    let (ours, theirs) = (folder.assemble()?.memory, folder.buildah()?.memory);
+    let (mut ours, mut theirs) = (0.0_f64, f64::INFINITY);
+    for _ in 0..3 {
+        ours = ours.max(folder.assemble()?.memory);
+        theirs = theirs.min(folder.buildah()?.memory);
+    }
     Ok(Measured { figure: ours / theirs, of: format!("{ours:.0} MiB beside {theirs:.0} MiB") })
 }
 

@@ -10,8 +10,8 @@ pub(crate) type Origins = &'static [(&'static str, &'static str)];
 pub(crate) struct Door {
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
-    #[allow(dead_code, reason = "it is ended with the door")]
-    tokio: tokio::runtime::Runtime,
+    /// It ends with the door.
+    _tokio: tokio::runtime::Runtime,
 }
 
 impl Door {
@@ -46,6 +46,6 @@ impl Door {
         };
         let router = axum::Router::new().fallback(answer);
         tokio.spawn(async move { axum::serve(listener, router).await });
-        Self { url, tokio }
+        Self { url, _tokio: tokio }
     }
 }

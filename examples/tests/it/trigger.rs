@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use kiops_core::engine::TriggerSnippets;
-use kiops_core::testing::skipped;
+use kiops_core::testing::has_program;
 use serde_json::{Value, json};
 
 use crate::house::{House, SITE, refused, refused_with_remedy};
@@ -161,18 +161,9 @@ const SHELLS: [(&str, &[&str]); 4] = [
     ("github_actions", &["bash", "-e"]),
 ];
 
-fn is_there(program: &str) -> bool {
-    let there = Command::new(program).arg("--version").output().is_ok();
-    assert!(there || std::env::var("CI").as_deref() != Ok("true"), "{program} is needed on CI");
-    if !there {
-        skipped(format!("no {program} on the PATH"));
-    }
-    there
-}
-
 #[test]
 fn the_snippets_build_as_they_are_pasted() {
-    if !is_there("curl") || !is_there("bash") {
+    if !["curl", "bash"].into_iter().all(has_program) {
         return;
     }
     let house = House::open();

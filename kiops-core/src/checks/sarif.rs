@@ -43,9 +43,9 @@ impl std::fmt::Display for FindingCounts {
 /// A finding's level is its own, else that of its rule (`defaultConfiguration`), else `warning`; of another kind than `fail` it is
 /// `none`.
 ///
-/// A finding is recognised by its rule and the tool's own fingerprints; where those are partial ones (`partialFingerprints`), its file counts,
-/// too. Where it has none: by rule, file, and the text of the place, else of the message. Its line does not count: what is written above a finding makes no new one of it. Of several that are alike, as
-/// many are new as there are more than before.
+/// A finding is recognised by its rule and the tool's own fingerprints; where those are partial ones (`partialFingerprints`), its file
+/// counts, too. Where it has none: by rule, file, and the text of the place, else of the message. Its line does not count: what is
+/// written above a finding makes no new one of it. Of several that are alike, as many are new as there are more than before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sarif {
     errors: u32,

@@ -150,6 +150,16 @@ fn marked(json: impl Into<Bytes>, predicate_type: &str) -> Attachment {
 }
 
 impl Attachment {
+    /// What a file says that it is, to be attached to the manifest or index `about`: an in-toto statement, or a bill of materials.
+    ///
+    /// # Errors
+    /// As [`Attachment::statement`] for what has a statement's `_type`, else as [`Attachment::sbom`].
+    pub fn known(json: impl Into<Bytes>, about: &Digest) -> Result<Self> {
+        let json = json.into();
+        let is_statement = serde_json::from_slice(&json).is_ok_and(|json: Value| json.get("_type").is_some());
+        if is_statement { Self::statement(json, about) } else { Self::sbom(json) }
+    }
+
     /// An in-toto statement (version 1 or 0.1, any predicate) as somebody wrote it, to be attached to the manifest or index `about`. The
     /// bytes are attached as they are, marked as [`Statement::attachment`] marks them: a statement of ours becomes the same manifest by
     /// either way.
@@ -218,6 +228,11 @@ mod tests {
             Attachment::statement(statement.to_string(), &about)
         };
         let attachment = statement(|_| ()).unwrap();
+        assert_eq!(Attachment::known(attachment.payloads[0].bytes.clone(), &about).unwrap(), attachment);
+        let sbom = Attachment::known(json!({"spdxVersion": "SPDX-2.3"}).to_string(), &about).unwrap();
+        assert_eq!(sbom.artifact_type, "application/spdx+json");
+        let other = Attachment::known(json!({"_type": "https://in-toto.io/Link/v1"}).to_string(), &about);
+        assert!(other.unwrap_err().message().contains("subject"));
         assert_eq!(attachment.artifact_type, IN_TOTO);
         let mark =
             BTreeMap::from([("in-toto.io/predicate-type".into(), "https://example.com/tests/v1".into())]);

@@ -10,4 +10,4 @@ pub mod sim;
 mod skip;
 
 pub use chaos::{Chaos, Draw, Rates};
-pub use skip::skipped;
+pub use skip::{has_program, skipped, skipped_but_on_ci};

@@ -6,6 +6,7 @@ use kiops_core::{Error, Result};
 use kube::api::ObjectMeta;
 
 use super::names;
+use super::phase::is_noted_as_ended;
 use super::pipeline::{PipelineRun, pipeline_run};
 
 /// Which kind of object carries a run.
@@ -114,6 +115,11 @@ impl Carrier {
             }
             Self::PipelineRun(run) => run.done().is_some(),
         }
+    }
+
+    /// Whether its end is written down: noted, or of a PipelineRun told by Tekton. Somebody may have been told of it, so it stays.
+    pub(crate) fn has_end(&self) -> bool {
+        is_noted_as_ended(self.metadata()) || (matches!(self, Self::PipelineRun(_)) && self.is_finished())
     }
 
     /// Whether it is kept from starting until its Secret is there.

@@ -59,7 +59,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use self::log::Records;
-use self::phase::{Phase, Seen, is_noted_as_ended, is_stale, phase, the_pod};
+use self::phase::{Phase, Seen, is_stale, phase, the_pod};
 use self::pipeline::PipelineRun;
 use self::stop::{Stop, Why};
 use self::watch::Watch;
@@ -236,7 +236,8 @@ impl Runs {
         Ok(marked.and_then(|carrier| Stop::of(carrier.metadata())))
     }
 
-    /// Puts a mark at what carries a run, over exactly the state of it that has none: of two marks the first one stays. Says what carries it, marked.
+    /// Puts a mark at what carries a run, over exactly the state of it that has none: of two marks the first one stays. Says what
+    /// carries it, marked.
     async fn mark(
         &self,
         run: &RunId,
@@ -286,17 +287,13 @@ impl Runs {
 
     /// Writes down that everything of a run has ended.
     async fn note_end(&self, run: &RunId) {
-        // Of a PipelineRun Tekton may have told another end meanwhile, which somebody was told of.
-        let has_ended = |carrier: &Carrier| {
-            let told = matches!(carrier, Carrier::PipelineRun(_)) && carrier.is_finished();
-            told || is_noted_as_ended(carrier.metadata())
-        };
+        let has_end = |carrier: &Carrier| carrier.has_end();
         let patch = |_: &Carrier| {
             serde_json::json!({
                 "metadata": { "annotations": { names::ENDED: Timestamp::now().to_string() } }
             })
         };
-        if let Err(error) = self.mark(run, has_ended, patch).await {
+        if let Err(error) = self.mark(run, has_end, patch).await {
             tracing::debug!(%run, %error, "the end of a run was not written down");
         }
     }

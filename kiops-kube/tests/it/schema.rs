@@ -1,6 +1,6 @@
 //! Newer clusters than the tests' own take what we write, by their published schemas: fields that Kubernetes 1.20 does not know, too.
 
-use kiops_core::testing::skipped;
+use kiops_core::testing::skipped_but_on_ci;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,9 +30,7 @@ fn refused(documents: &str) -> Option<String> {
     let mut import = Command::new("python3");
     import.args(["-c", "import yaml, kubernetes_validate"]).stderr(Stdio::null());
     if !import.status().is_ok_and(|status| status.success()) {
-        let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!must, "python3 has no kubernetes-validate: .ci/run packages installs it");
-        skipped("no python3 with kubernetes-validate here (see CONTRIBUTING.md)");
+        skipped_but_on_ci("no python3 with kubernetes-validate here (see CONTRIBUTING.md)");
         return None;
     }
     let mut python = Command::new("python3")

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::num::NonZero;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SendError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -25,10 +25,9 @@ const WINDOW: usize = 32 * 1024;
 /// More threads than this would wait for the one that reads and hashes.
 const MOST_THREADS: usize = 4;
 
-/// A writer that compresses into another one. At most two blocks for each thread are held.
+/// A writer that compresses into another one. Some two blocks for each thread are held.
 pub(super) struct GzipEncoder<W> {
     inner: W,
-    level: i32,
     block: Block,
     workers: Workers,
     /// What was given to the workers, in its order.
@@ -67,9 +66,9 @@ impl<W: Write> GzipEncoder<W> {
         // Without a time and a name in its header, and for no particular system, the bytes depend on the content alone.
         inner.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, effort, 255])?;
         let level = i32::try_from(level).unwrap_or(9).min(9);
-        let workers = Workers { most: threads, level, jobs: None, threads: 0 };
+        let workers = Workers { threads, level, jobs: None };
         let (block, waiting) = (Block::after(&[]), VecDeque::new());
-        Ok(Self { inner, level, block, workers, waiting, checksum: 0, size: 0 })
+        Ok(Self { inner, block, workers, waiting, checksum: 0, size: 0 })
     }
 
     /// Writes what is still held back, and gives the writer below it.
@@ -78,7 +77,7 @@ impl<W: Write> GzipEncoder<W> {
         let last = std::mem::replace(&mut self.block, Block::after(&[]));
         // By itself a block is not worth a thread.
         if self.waiting.is_empty() {
-            let packed = last.pack(self.level)?;
+            let packed = last.pack(self.workers.level)?;
             self.take(&packed)?;
         } else {
             self.give(last)?;
@@ -92,9 +91,8 @@ impl<W: Write> GzipEncoder<W> {
     }
 
     fn give(&mut self, block: Block) -> io::Result<()> {
-        let held = self.workers.give(block)?;
-        self.waiting.push_back(held);
-        self.take_until(2 * self.workers.most)
+        self.waiting.push_back(self.workers.give(block));
+        self.take_until(2 * self.workers.threads)
     }
 
     /// Writes what is compressed, in its order, until so many blocks are left.
@@ -182,43 +180,48 @@ impl Block {
 
 /// Threads that compress blocks. They end with what gives them work.
 struct Workers {
-    most: usize,
-    level: i32,
-    jobs: Option<Sender<Job>>,
     threads: usize,
+    level: i32,
+    /// `None`: none was needed yet.
+    jobs: Option<Sender<Job>>,
 }
 
 type Job = (Block, Sender<io::Result<Packed>>);
 
 impl Workers {
-    /// Has a block compressed, by this thread where no other can be started.
-    fn give(&mut self, block: Block) -> io::Result<Receiver<io::Result<Packed>>> {
+    /// Has a block compressed, by this thread where there is no other.
+    fn give(&mut self, block: Block) -> Receiver<io::Result<Packed>> {
         let (answer, packed) = mpsc::channel();
+        let (threads, level) = (self.threads, self.level);
         let jobs = self.jobs.get_or_insert_with(|| {
             let (jobs, queue) = mpsc::channel();
             let queue = Arc::new(Mutex::new(queue));
-            self.threads = (0..self.most).take_while(|_| start(self.level, Arc::clone(&queue))).count();
+            (0..threads).for_each(|_| start(level, Arc::clone(&queue)));
             jobs
         });
-        if self.threads == 0 {
-            let result = block.pack(self.level);
-            answer.send(result).map_err(|_| gone())?;
-        } else {
-            jobs.send((block, answer)).map_err(|_| gone())?;
+        if let Err(SendError((block, answer))) = jobs.send((block, answer)) {
+            pack(&block, level, &answer);
         }
-        Ok(packed)
+        packed
     }
 }
 
-/// Starts a thread, and says whether there was one to be had.
-fn start(level: i32, queue: Arc<Mutex<Receiver<Job>>>) -> bool {
+/// Starts a thread, where there is one to be had. The queue is closed with its last thread.
+fn start(level: i32, queue: Arc<Mutex<Receiver<Job>>>) {
     let work = move || loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((block, answer)) = job else { return };
-        // Nobody waits for it any more where writing has failed.
-        let _ = answer.send(block.pack(level));
+        pack(&block, level, &answer);
     };
-    thread::Builder::new().name("kiops-gzip".to_owned()).spawn(work).is_ok()
+    let started = thread::Builder::new().name("kiops-gzip".to_owned()).spawn(work);
+    if let Err(error) = started {
+        tracing::debug!(%error, "one thread less compresses");
+    }
+}
+
+fn pack(block: &Block, level: i32, answer: &Sender<io::Result<Packed>>) {
+    // Nobody waits for it any more where writing has failed.
+    let _ = answer.send(block.pack(level));
 }
 
 fn gone() -> io::Error {

@@ -1,10 +1,10 @@
 //! Disks that are full: what cannot be kept is refused or fails by name, and all of it goes on when there is room again.
 
-use kiops_core::testing::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::Timestamp;
+use kiops_core::testing::{has_program, skipped};
 use kiops_examples::local::open_store;
 use serde_json::{Value, json};
 
@@ -108,16 +108,6 @@ fn a_full_database_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room() 
     goes_on(server, &clone);
 }
 
-/// Whether a program is there. Without it the test is skipped, visibly; on CI that is a failure.
-fn has(program: &str) -> bool {
-    let there = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !there {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "`{program}` is needed on CI");
-        skipped(format!("no `{program}` on the PATH"));
-    }
-    there
-}
-
 /// From now on the process may not make a file larger than this; `None`: as large as it likes.
 fn limit_file_sizes(server: &Server, bytes: Option<u64>) {
     let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
@@ -133,7 +123,7 @@ fn size(path: &Path) -> u64 {
 
 #[test]
 fn at_a_limit_of_file_sizes_builds_and_deliveries_fail_by_name_and_the_program_lives_on() {
-    if !has("prlimit") {
+    if !has_program("prlimit") {
         return;
     }
     let place = tempfile::tempdir().unwrap();

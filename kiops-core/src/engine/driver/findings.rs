@@ -22,12 +22,15 @@ const PIECE: usize = 1 << 20;
 /// A larger report is read on a thread of its own: its reading takes a tenth of a second.
 const LARGE: usize = 256 << 10;
 
+/// How many reports are taken in at once. One that is made for it takes 250 MB to read.
+pub(super) const AT_ONCE: usize = 2;
+
 impl Shared {
     /// Takes in the report that a check's run ended with, if it made one: out of the outcome, and to where it is kept. An error means
     /// that it was not kept, or could not be compared, and nothing may be judged by it yet.
     ///
     /// Kept under its run, a report is the same however often it is taken in; one of a run that the build is past is let go of. Which
-    /// report it is compared with is settled once the check's end is stored. Two at a time are taken in; of each never more than one
+    /// report it is compared with is settled once the check's end is stored. [`AT_ONCE`] are taken in; of each never more than one
     /// report is in memory, and of the other what its findings are recognised by.
     pub(super) async fn take_in_report(
         &self,

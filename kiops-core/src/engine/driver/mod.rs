@@ -143,7 +143,7 @@ struct Shared {
     /// Steps of one service go one after the other: across processes the ledger's version sees to that.
     services: Mutex<BTreeMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
     permits: Arc<Semaphore>,
-    /// Turns in taking in reports: one that is made for it takes 250 MB to read.
+    /// Turns in taking in reports.
     reports: Semaphore,
     /// What Git hosts were told of builds.
     told: Mutex<BTreeMap<report::Place, report::Told>>,
@@ -193,7 +193,7 @@ impl Driver {
             held: Held::default(),
             services: Mutex::default(),
             permits,
-            reports: Semaphore::new(2),
+            reports: Semaphore::new(findings::AT_ONCE),
             told: Mutex::default(),
             telling: Mutex::default(),
         };

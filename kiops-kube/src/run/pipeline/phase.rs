@@ -1,6 +1,7 @@
 //! How a PipelineRun stands: one pure function of it, its TaskRun and its pod as they were seen.
 //!
-//! What Tekton says of the end is the last word, but for a run that was ended without it. What it says before is little, so that the pod tells what is waited for.
+//! What Tekton says of the end is the last word, but for a run that was ended without it. What it says before is little, so that the
+//! pod tells what is waited for.
 
 use k8s_openapi::api::core::v1::Pod;
 

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use kiops_core::build::{BuildOutput, BuildSpec};
 use kiops_core::run::RunOutcome;
+use kiops_core::testing::has_program;
 use kiops_registry::assemble::{Assembler, AssemblerConfig, Compression};
 use tempfile::TempDir;
 
 use super::support::{Files, spec};
 use crate::fixtures::{image, skipped, tag};
-use crate::oci::daemon::{Auth, Daemon, missing};
+use crate::oci::daemon::{Auth, Daemon};
 
 /// How long anything may take that takes a second where nothing else runs.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -42,7 +43,7 @@ impl Drop for Engine {
 impl Engine {
     /// Starts one; `None`: something that it needs is not here, or it may not run here. Then a line says so.
     fn start() -> Option<Self> {
-        if ["dockerd", "docker", "unshare", "setpriv"].into_iter().any(missing) {
+        if !["dockerd", "docker", "unshare", "setpriv"].into_iter().all(has_program) {
             return None;
         }
         if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -169,7 +170,7 @@ CMD ["one", "two words"]
 
 /// Links the program statically. What that takes is what Rust itself links with.
 fn program(folder: &Path) -> Option<Vec<u8>> {
-    if missing("rustc") {
+    if !has_program("rustc") {
         return None;
     }
     let (source, program): (PathBuf, PathBuf) = (folder.join("tell.rs"), folder.join("tell"));

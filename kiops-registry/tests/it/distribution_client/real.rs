@@ -1,54 +1,32 @@
 //! Against `docker-registry`, with our own client beside it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use kiops_core::ErrorKind;
 use kiops_core::image::{ImageAccess, Manifest, Registry, TagPage};
 use kiops_core::name::Digest;
 use kiops_core::testing::conformance::registry::RegistryBench;
-use kiops_core::testing::conformance::{self, Subject};
 use serde_json::json;
 
 use super::client_of;
 use crate::fixtures::{bytes, image, push, put, read, tag};
 use crate::oci::daemon::{ALICE, Auth, BOB, Daemon};
+use crate::oci::promises;
 
-/// One registry for all checks: their images have names of their own.
-struct Registries(Mutex<Daemon>);
-
-impl Registries {
-    fn bench(&self) -> Arc<RegistryBench> {
-        let daemon = self.0.lock().unwrap();
+async fn keeps_every_promise(auth: Auth) {
+    let bench = |daemon: &Daemon| {
         let (host, blobs) = (daemon.host(), daemon.blobs());
         let client = client_of(daemon.config(), daemon.owner());
         let bench =
             RegistryBench::new(Arc::new(client), move |word| image(&format!("{host}/conformance/{word}")));
-        let bench = bench.without_delete().with_damage(move |digest| {
+        bench.without_delete().with_damage(move |digest| {
             let blob = blobs.join(&digest.hex()[..2]).join(digest.hex()).join("data");
             let mut content = std::fs::read(&blob).unwrap();
             *content.last_mut().unwrap() ^= 1;
             std::fs::write(&blob, content).unwrap();
-        });
-        Arc::new(bench)
-    }
-}
-
-#[async_trait]
-impl Subject<RegistryBench> for Registries {
-    async fn open(&self) -> Arc<RegistryBench> {
-        self.bench()
-    }
-
-    async fn reopen(&self) -> Option<Arc<RegistryBench>> {
-        self.0.lock().unwrap().restart();
-        Some(self.bench())
-    }
-}
-
-async fn keeps_every_promise(auth: Auth) {
-    let Some(daemon) = Daemon::start(auth) else { return };
-    conformance::registry::all(&Registries(Mutex::new(daemon))).await;
+        })
+    };
+    promises::keeps_every_promise(auth, bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

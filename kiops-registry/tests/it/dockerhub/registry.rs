@@ -1,18 +1,17 @@
 //! As a registry, against a real one in Docker Hub's place.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use kiops_core::ErrorKind;
 use kiops_core::http::{ReqwestConfig, ReqwestService, SystemTimer};
 use kiops_core::image::{Attachment, Registry as _};
 use kiops_core::testing::conformance::registry::RegistryBench;
-use kiops_core::testing::conformance::{self, Subject};
 use kiops_registry::dockerhub::{DockerHub, DockerHubConfig};
 
 use super::login;
 use crate::fixtures::{image, push};
 use crate::oci::daemon::{ALICE, Auth, BOB, Daemon};
+use crate::oci::promises;
 
 fn hub(daemon: &Daemon, account: Option<(&str, &str)>) -> DockerHub {
     let mut config = DockerHubConfig { registry: daemon.config(), ..DockerHubConfig::default() };
@@ -21,32 +20,13 @@ fn hub(daemon: &Daemon, account: Option<(&str, &str)>) -> DockerHub {
     DockerHub::new(config, account.map(login), Arc::new(service), Arc::new(SystemTimer)).unwrap()
 }
 
-struct Hubs(Mutex<Daemon>);
-
-impl Hubs {
-    fn bench(&self) -> Arc<RegistryBench> {
-        let daemon = self.0.lock().unwrap();
-        let hub = hub(&daemon, daemon.owner());
-        Arc::new(RegistryBench::new(Arc::new(hub), |word| image(&format!("docker.io/conformance/{word}"))))
-    }
-}
-
-#[async_trait]
-impl Subject<RegistryBench> for Hubs {
-    async fn open(&self) -> Arc<RegistryBench> {
-        self.bench()
-    }
-
-    async fn reopen(&self) -> Option<Arc<RegistryBench>> {
-        self.0.lock().unwrap().restart();
-        Some(self.bench())
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn docker_hub_keeps_every_promise_of_a_registry() {
-    let Some(daemon) = Daemon::start(Auth::Nobody) else { return };
-    conformance::registry::all(&Hubs(Mutex::new(daemon))).await;
+    let bench = |daemon: &Daemon| {
+        let hub = Arc::new(hub(daemon, daemon.owner()));
+        RegistryBench::new(hub, |word| image(&format!("docker.io/conformance/{word}")))
+    };
+    promises::keeps_every_promise(Auth::Nobody, bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! As a registry: Harbor's interface in front of a real registry, as Harbor itself has one behind it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{Method, Request, Response, Uri, header};
@@ -9,7 +9,6 @@ use kiops_core::image::{Registry as _, RegistryCredential};
 use kiops_core::name::{Digest, ImageName, ImageRef};
 use kiops_core::secret::Secret;
 use kiops_core::testing::conformance::registry::RegistryBench;
-use kiops_core::testing::conformance::{self, Subject};
 use kiops_registry::harbor::{Harbor, HarborConfig};
 use kiops_registry::oci::Oci;
 use percent_encoding::percent_decode_str;
@@ -17,6 +16,7 @@ use percent_encoding::percent_decode_str;
 use super::host::{ADMIN, HOST, Host, PASSWORD, error};
 use crate::fixtures::{image, tag};
 use crate::oci::daemon::{Auth, Daemon};
+use crate::oci::promises;
 
 const PROJECT: &str = "conformance";
 
@@ -100,15 +100,14 @@ impl HttpService for Front {
     }
 }
 
-/// One Harbor for all checks: their images have names of their own.
-struct Harbors(Mutex<Daemon>, Host);
-
-impl Harbors {
-    fn bench(&self) -> Arc<RegistryBench> {
-        let daemon = self.0.lock().unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn harbor_keeps_every_promise_of_a_registry() {
+    let host = Host::new();
+    host.project(PROJECT);
+    let bench = |daemon: &Daemon| {
         let config = daemon.config();
         let front = Front {
-            harbor: self.1.http(),
+            harbor: host.http(),
             behind: ReqwestService::new(&ReqwestConfig::default(), config.egress().unwrap()).unwrap(),
             registry: format!("http://{}", daemon.host()),
             own: daemon.client(None),
@@ -118,26 +117,7 @@ impl Harbors {
         let login = RegistryCredential { host: HOST.into(), username: ADMIN.into(), password };
         let timer = Arc::new(SystemTimer);
         let harbor = Harbor::new(HarborConfig::new(HOST), Some(login), Arc::new(front), timer).unwrap();
-        Arc::new(RegistryBench::new(Arc::new(harbor), |word| image(&format!("{HOST}/{PROJECT}/team/{word}"))))
-    }
-}
-
-#[async_trait]
-impl Subject<RegistryBench> for Harbors {
-    async fn open(&self) -> Arc<RegistryBench> {
-        self.bench()
-    }
-
-    async fn reopen(&self) -> Option<Arc<RegistryBench>> {
-        self.0.lock().unwrap().restart();
-        Some(self.bench())
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn harbor_keeps_every_promise_of_a_registry() {
-    let Some(daemon) = Daemon::start(Auth::Nobody) else { return };
-    let host = Host::new();
-    host.project(PROJECT);
-    conformance::registry::all(&Harbors(Mutex::new(daemon), host)).await;
+        RegistryBench::new(Arc::new(harbor), |word| image(&format!("{HOST}/{PROJECT}/team/{word}")))
+    };
+    promises::keeps_every_promise(Auth::Nobody, bench).await;
 }

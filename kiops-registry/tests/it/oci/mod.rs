@@ -3,5 +3,6 @@
 pub(crate) mod cuts;
 pub(crate) mod daemon;
 mod faults;
+pub(crate) mod promises;
 mod real;
 mod referrers;

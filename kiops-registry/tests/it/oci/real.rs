@@ -1,45 +1,22 @@
 //! Against `docker-registry`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use kiops_core::ErrorKind;
 use kiops_core::image::{ImageAccess, Registry as _};
 use kiops_core::name::Digest;
 use kiops_core::testing::conformance::registry::RegistryBench;
-use kiops_core::testing::conformance::{self, Subject};
 
 use super::daemon::{ALICE, Auth, BOB, Daemon};
+use super::promises;
 use crate::fixtures::{image, push, tag};
 
-/// One registry for all checks: their images have names of their own.
-struct Registries(Mutex<Daemon>);
-
-impl Registries {
-    fn bench(&self) -> Arc<RegistryBench> {
-        let daemon = self.0.lock().unwrap();
-        let (host, client) = (daemon.host(), daemon.client(daemon.owner()));
-        Arc::new(RegistryBench::new(Arc::new(client), move |word| {
-            image(&format!("{host}/conformance/{word}"))
-        }))
-    }
-}
-
-#[async_trait]
-impl Subject<RegistryBench> for Registries {
-    async fn open(&self) -> Arc<RegistryBench> {
-        self.bench()
-    }
-
-    async fn reopen(&self) -> Option<Arc<RegistryBench>> {
-        self.0.lock().unwrap().restart();
-        Some(self.bench())
-    }
-}
-
 async fn keeps_every_promise(auth: Auth) {
-    let Some(daemon) = Daemon::start(auth) else { return };
-    conformance::registry::all(&Registries(Mutex::new(daemon))).await;
+    let bench = |daemon: &Daemon| {
+        let (host, client) = (daemon.host(), daemon.client(daemon.owner()));
+        RegistryBench::new(Arc::new(client), move |word| image(&format!("{host}/conformance/{word}")))
+    };
+    promises::keeps_every_promise(auth, bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -194,6 +194,15 @@ fn a_canceled_run_is_over_when_tekton_says_so_or_somebody_saw_it() {
 }
 
 #[test]
+fn an_end_that_tekton_told_is_noted_by_nobody() {
+    let carrier = |conditions: Value, marks: Value| run(conditions, marks).has_end();
+    assert!(!carrier(word("Unknown", "Running", ""), json!({})));
+    assert!(carrier(word("Unknown", "Running", ""), json!({ "kiops.dev/ended": "2026-02-01T00:00:00Z" })));
+    assert!(carrier(word("True", "Succeeded", ""), json!({})));
+    assert!(carrier(word("False", "Cancelled", ""), json!({})));
+}
+
+#[test]
 fn a_run_that_was_given_up_or_deleted_is_lost() {
     const LOST: &str = r#"{"at":"2026-02-01T00:00:00Z","why":{"lost":"drained"}}"#;
     for conditions in [json!([]), word("True", "Succeeded", ""), word("False", "Cancelled", "")] {
