@@ -56,6 +56,7 @@ impl PullSecretOf {
             environment: EnvironmentName::parse("dev")?,
             namespace: self.namespace.clone().unwrap_or_else(|| dns_label([self.service.as_str()])),
             target: Target::Workload(Workload { replicas: 1, containers: Vec::new() }),
+            preview: None,
         })
     }
 

@@ -43,6 +43,7 @@ impl Place {
             environment: self.environment.clone(),
             namespace: self.namespace.clone().unwrap_or_else(|| dns_label([self.service.as_str()])),
             target: Target::Workload(workload),
+            preview: None,
         })
     }
 }

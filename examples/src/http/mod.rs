@@ -7,6 +7,7 @@ mod deliveries;
 mod deployments;
 mod guard;
 mod log;
+mod previews;
 mod provenance;
 mod reports;
 mod senders;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use kiops_core::engine::{Driver, Ingest, TriggerApi};
 use kiops_core::service::Service;
 use kiops_core::service::readiness::ReadinessFacts;
@@ -71,6 +72,8 @@ pub fn router(app: App) -> Router {
         .route("/services/{name}/trigger/key", put(trigger::put_key).delete(trigger::delete_key))
         .route("/services/{name}/deployments", get(deployments::list).post(deployments::create))
         .route("/services/{name}/rollback", post(deployments::rollback))
+        .route("/services/{name}/previews", get(previews::list))
+        .route("/services/{name}/previews/{number}", delete(previews::remove))
         .route("/deployments/{id}/approve", post(deployments::approve))
         .route("/deployments/{id}/reject", post(deployments::reject))
         .route("/builds", get(builds::list))

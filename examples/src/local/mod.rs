@@ -299,7 +299,7 @@ fn settings(environment: EnvironmentName, image: ImageName) -> Result<Settings> 
         candidate: kiops_core::image::TagTemplate::short_commit(),
         tags: vec![kiops_core::image::TagTemplate::parse("latest")?],
     });
-    settings.deploy = AutoDeploy { auto: true, environment: Some(environment) };
+    settings.deploy = AutoDeploy { auto: true, environment: Some(environment), previews: None };
     let mut workload = Workload::single(ContainerName::parse("web")?, Some(8080));
     for container in &mut workload.containers {
         container.ingress_path = Some("/".into());

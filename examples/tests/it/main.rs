@@ -38,6 +38,7 @@ mod node_image;
 mod odd;
 mod on_cluster;
 mod polling;
+mod previews;
 mod provenance;
 mod pushes;
 mod readiness;

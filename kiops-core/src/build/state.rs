@@ -137,10 +137,10 @@ pub enum BuildInput {
         /// Where.
         environment: EnvironmentName,
     },
-    /// Another release is being applied where its checks of what is live look: what they would find is not the build's any more.
-    Replaced {
-        /// Which.
-        by: ReleaseId,
+    /// What its checks of what is live look at goes: what they would find is not the build's any more.
+    NotLive {
+        /// Why: another release is being applied there, or the place is removed.
+        why: String,
     },
     /// A newer build takes the place of this requester.
     Supersede {
@@ -208,9 +208,7 @@ impl Build {
             BuildInput::Cancel { by } => self.cancel(by, now),
             BuildInput::Supersede { scope, by, running } => Ok(self.supersede(&scope, &by, running, now)),
             BuildInput::WentLive { release, environment } => self.went_live(release, environment, now),
-            BuildInput::Replaced { by } => {
-                Ok(self.stop_live_checks(&format!("release {by} takes its place")))
-            }
+            BuildInput::NotLive { why } => Ok(self.stop_live_checks(&why)),
             BuildInput::Tick => Ok(self.tick(now)),
             BuildInput::Quarantine { reason } => {
                 if let Some(check) = self.live_check() {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::log::NewLine;
-use crate::name::{BuildId, CheckName, DeliveryId, ReleaseId, RunId, ServiceName, WorkId};
+use crate::name::{BuildId, CheckName, DeliveryId, EnvironmentName, ReleaseId, RunId, ServiceName, WorkId};
 use crate::release::Revision;
 
 /// One effect, as it waits to be performed.
@@ -125,6 +125,20 @@ pub enum Effect {
         /// Which.
         release: ReleaseId,
     },
+    /// Take a preview away.
+    RemovePreview {
+        /// Its environment.
+        environment: EnvironmentName,
+        /// Its merge request.
+        number: u64,
+    },
+    /// Let a preview look at the clock.
+    WakePreview {
+        /// Its environment.
+        environment: EnvironmentName,
+        /// Its merge request.
+        number: u64,
+    },
 }
 
 impl Work {
@@ -154,6 +168,8 @@ impl Effect {
             Self::ReportDecision { .. } => "report_decision",
             Self::WakeBuild { .. } => "wake_build",
             Self::WakeRelease { .. } => "wake_release",
+            Self::RemovePreview { .. } => "remove_preview",
+            Self::WakePreview { .. } => "wake_preview",
         }
     }
 
@@ -174,6 +190,9 @@ impl Effect {
             | Self::Verify { release }
             | Self::GoBack { release, .. }
             | Self::WakeRelease { release } => release.as_str(),
+            Self::RemovePreview { environment, .. } | Self::WakePreview { environment, .. } => {
+                environment.as_str()
+            }
         }
     }
 

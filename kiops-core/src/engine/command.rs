@@ -76,6 +76,11 @@ pub enum Command {
         /// Tells this request from every other.
         nonce: String,
     },
+    /// Take a merge request's preview away.
+    RemovePreview {
+        /// The merge request.
+        number: u64,
+    },
     /// Say yes to a release that waits.
     Approve {
         /// Which.
@@ -144,6 +149,13 @@ pub(super) fn carry_out(
         Command::Rollback { component, environment, to, images, commit, nonce } => {
             let place = Place::find(draft.service(), component.as_ref(), environment.as_ref(), &nonce)?;
             request(draft, place, Origin::Rollback(to), images, commit, by)
+        }
+        Command::RemovePreview { number } => {
+            if !Protection::may_request(by) {
+                return Err(forbidden(NO_MEMBER));
+            }
+            draft.remove_preview(number, by.label())?;
+            Ok(Reply::Done)
         }
         Command::Approve { release } => {
             let member = may_decide(draft, &release, by)?;

@@ -55,6 +55,7 @@ pub(super) fn decide_delivery(
         event.decision = Some(decision);
         let source = Source { delivery: id, repeat: record.repeat, trigger: record.trigger, subject };
         let event = event.clone();
+        draft.note_request(&record, &event)?;
         let builds = follow(draft, &source, &event, scope.as_ref())?;
         let releases = match event.decision.as_ref().map(|decision| &decision.outcome) {
             Some(Outcome::Deploy(planned)) => draft.redeploy(planned, &source, &event, record.received_at)?,

@@ -29,6 +29,7 @@ pub(super) struct Draft<'a> {
     releases: BTreeMap<ReleaseId, Release>,
     refs: BTreeMap<RefKey, RefState>,
     lanes: BTreeMap<Lane, LaneState>,
+    gone_lanes: BTreeSet<Lane>,
     delivery: Option<DeliveryRecord>,
     free_slots: BTreeSet<BuildId>,
     take_slots: Vec<Slot>,
@@ -51,6 +52,7 @@ impl<'a> Draft<'a> {
             releases: BTreeMap::new(),
             refs: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            gone_lanes: BTreeSet::new(),
             delivery: None,
             free_slots: BTreeSet::new(),
             take_slots: Vec::new(),
@@ -71,8 +73,9 @@ impl<'a> Draft<'a> {
         &self.service.name
     }
 
-    pub(super) fn environment(&self, name: &EnvironmentName) -> Option<&'a Environment> {
-        self.view.environments.iter().find(|environment| environment.name == *name)
+    /// One that is registered, or a preview that is made after one.
+    pub(super) fn environment(&self, name: &EnvironmentName) -> Option<Environment> {
+        Environment::find(&self.view.environments, self.name(), name)
     }
 
     pub(super) fn build(&self, id: &BuildId) -> Option<&Build> {
@@ -94,6 +97,9 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn lane(&self, lane: &Lane) -> Option<&LaneState> {
+        if self.gone_lanes.contains(lane) {
+            return None;
+        }
         self.lanes.get(lane).or_else(|| self.view.lanes.iter().find(|state| state.lane == *lane))
     }
 
@@ -125,7 +131,14 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn put_lane(&mut self, state: LaneState) {
+        self.gone_lanes.remove(&state.lane);
         self.lanes.insert(state.lane.clone(), state);
+    }
+
+    /// Nothing is live there any more.
+    pub(super) fn drop_lane(&mut self, lane: Lane) {
+        self.lanes.remove(&lane);
+        self.gone_lanes.insert(lane);
     }
 
     pub(super) fn put_delivery(&mut self, delivery: DeliveryRecord) {
@@ -141,7 +154,11 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn ask_for(&mut self, effect: Effect) {
-        self.work.push(Work::new(self.name(), self.now, effect, ""));
+        self.add_work(Work::new(self.name(), self.now, effect, ""));
+    }
+
+    pub(super) fn add_work(&mut self, work: Work) {
+        self.work.push(work);
     }
 
     pub(super) fn log(&mut self, build: &BuildId, stage: Stage, text: impl Into<String>) {
@@ -299,6 +316,7 @@ impl<'a> Draft<'a> {
             releases: self.releases.into_values().collect(),
             refs: self.refs.into_iter().collect(),
             lanes: self.lanes.into_values().collect(),
+            gone_lanes: self.gone_lanes.into_iter().collect(),
             delivery: self.delivery,
             free_slots: self.free_slots.into_iter().collect(),
             take_slots: self.take_slots,

@@ -51,8 +51,8 @@ impl Draft<'_> {
 
     /// What was built before is wanted again: released only where something else is, or is going to be, live.
     pub(super) fn release_again(&mut self, id: &BuildId, by: &Requester) {
-        let Some(build) = self.build(id).filter(|_| by.wants_release()).cloned() else { return };
-        let Some(lane) = self.auto_lane(&build) else { return };
+        let Some(build) = self.build(id).filter(|_| !by.late).cloned() else { return };
+        let Some(lane) = self.own_lane(&build, by) else { return };
         let coming = self.coming(&lane).max_by_key(|release| release.order);
         let is_there = |images: &BTreeMap<ContainerName, PinnedImage>| {
             images.values().any(|image| Some(&image.digest) == build.digest.as_ref())
@@ -68,8 +68,11 @@ impl Draft<'_> {
                 let order = live.order.max(by.order);
                 self.put_lane(LaneState { order, ..live });
             }
-            // It was shown as all done: progress never falls.
-            _ => self.release_for(Build { progress: Progress::DONE, ..build }, by),
+            _ => {
+                // It was shown as all done: progress never falls.
+                self.put_build(Build { progress: Progress::DONE, ..build });
+                self.release_for(id, by);
+            }
         }
     }
 
@@ -80,24 +83,32 @@ impl Draft<'_> {
             .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
     }
 
-    fn auto_lane(&self, build: &Build) -> Option<Lane> {
+    /// Where a success goes by itself for one of those who asked for it: for a merge request to its preview.
+    fn own_lane(&self, build: &Build, by: &Requester) -> Option<Lane> {
         let deploy = &self.service().settings.deploy;
-        let environment = deploy.environment.clone().filter(|_| deploy.auto)?;
+        let environment = match by.scope {
+            RefKey::MergeRequest(number) => self.preview_for(build, number)?,
+            _ => deploy.environment.clone().filter(|_| deploy.auto)?,
+        };
         Some(Lane { environment, component: build.component().clone() })
     }
 
     fn release_by_itself(&mut self, build: &Build) {
+        // The release that is made last is the one that people see with the build.
+        for by in build.requesters.iter().filter(|by| !by.late && !by.wants_release()) {
+            self.release_for(&build.id, by);
+        }
         let Some(by) = build.wants_release() else { return };
-        if by.scope == RefKey::BaseImages && self.is_elsewhere(build) {
+        if by.scope == RefKey::BaseImages && self.is_elsewhere(build, by) {
             let text = "Not released: what is live is of another commit, and a moved base image is no reason to go there";
             return self.log(&build.id, Stage::Deploy, text);
         }
-        self.release_for(build.clone(), by);
+        self.release_for(&build.id, by);
     }
 
     /// Whether its lane is, or is about to be, at another commit: somebody went back, or on by hand.
-    fn is_elsewhere(&self, build: &Build) -> bool {
-        let Some(lane) = self.auto_lane(build) else { return false };
+    fn is_elsewhere(&self, build: &Build, by: &Requester) -> bool {
+        let Some(lane) = self.own_lane(build, by) else { return false };
         let coming = self.coming(&lane).max_by_key(|release| release.order);
         let commit = match coming {
             Some(coming) => coming.commit.as_ref(),
@@ -107,8 +118,9 @@ impl Draft<'_> {
     }
 
     /// What stands in the way of a release is said in the build's log: the build itself is what it is.
-    fn release_for(&mut self, build: Build, requester: &Requester) {
-        let (Some(lane), Some(image)) = (self.auto_lane(&build), build.image()) else { return };
+    fn release_for(&mut self, build: &BuildId, requester: &Requester) {
+        let Some(build) = self.build(build).cloned() else { return };
+        let (Some(lane), Some(image)) = (self.own_lane(&build, requester), build.image()) else { return };
         // One release for each request: the same request finds its release again.
         let id =
             ReleaseId::derive([build.id.as_str(), lane.environment.as_str(), &requester.order.to_string()]);
@@ -190,7 +202,8 @@ impl Draft<'_> {
             let line = format!("Awaiting approval for environment {}", new.environment);
             self.log(build, Stage::Deploy, line);
         }
-        let target = target_of(self.name(), environment, component);
+        let target = self.without_secrets(target_of(self.name(), &environment, component));
+        self.enter_preview(&environment, &target)?;
         let lane = Lane { environment: new.environment, component: new.component };
         let before = self.lane_images(&lane).unwrap_or_default();
         let told_of = |container: &ContainerName, image: &PinnedImage| match before.images.get(container) {
@@ -294,7 +307,7 @@ impl Draft<'_> {
                 self.apply_release(id, ReleaseInput::Supersede { by: by.clone() })?;
             }
         }
-        if under_way {
+        if under_way || self.is_going(lane) {
             return Ok(());
         }
         let next = self
@@ -322,6 +335,7 @@ pub(super) fn target_of(
         environment: environment.name.clone(),
         namespace: environment.namespace.namespace(service),
         target: workload_of(component),
+        preview: environment.preview,
     }
 }
 

@@ -17,7 +17,8 @@ impl Draft<'_> {
         };
         let builds: Vec<BuildId> = self.builds().filter(looks_there).map(|build| build.id.clone()).collect();
         for build in builds {
-            self.apply_build(&build, BuildInput::Replaced { by: by.clone() })?;
+            let why = format!("release {by} takes its place");
+            self.apply_build(&build, BuildInput::NotLive { why })?;
         }
         Ok(())
     }
@@ -64,6 +65,12 @@ impl Draft<'_> {
     /// Whether a build may go to an environment, as far as its checks of what is live say: what is on its way to another one is looked
     /// at there first.
     pub(super) fn may_promote(&self, build: &Build, environment: &EnvironmentName) -> Result<()> {
+        // What a preview was looked at for says nothing of where it goes after the merge: there it is looked at anew.
+        let in_preview =
+            |name: &EnvironmentName| self.environment(name).is_some_and(|of| of.preview.is_some());
+        if build.live_checks.as_ref().is_some_and(|live| in_preview(&live.environment)) {
+            return Ok(());
+        }
         build.may_go_to(environment)?;
         let looked_there = build.live_checks.as_ref().is_some_and(|live| live.environment == *environment);
         if looked_there || !build.gates_promotion() {
@@ -72,6 +79,7 @@ impl Draft<'_> {
         let comes = |release: &&Release| {
             release.origin.build() == Some(&build.id)
                 && release.target.environment != *environment
+                && release.target.preview.is_none()
                 && matches!(
                     release.state,
                     ReleaseState::Pending | ReleaseState::Deploying | ReleaseState::Verifying

@@ -13,6 +13,7 @@ mod enqueue;
 mod ingest;
 mod lanes;
 mod live_checks;
+mod previews;
 #[cfg(any(feature = "runtime", test))]
 mod promote;
 mod reconcile;
@@ -34,6 +35,7 @@ mod driver;
 pub use bases::{FoundBases, FoundComponent};
 pub use command::Command;
 pub use ingest::{Ingest, IngestLimits, Intake, Refused, Taken};
+pub use previews::PreviewInput;
 pub use reconcile::orphans;
 pub use reply::Reply;
 pub use schedule::ScheduledHead;

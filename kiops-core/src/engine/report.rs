@@ -4,7 +4,8 @@ use super::unbuilt::context;
 use crate::build::Build;
 use crate::name::PinnedImage;
 use crate::provider::{CommitStatus, StatusState, as_markdown};
-use crate::release::{BuildView, VisibleState};
+use crate::release::{BuildView, Release, ReleaseState, VisibleState};
+use crate::service::Environment;
 
 /// A build as a commit status.
 pub(crate) fn status(build: &Build, view: &BuildView, target_url: Option<String>) -> CommitStatus {
@@ -42,8 +43,13 @@ pub(crate) fn status(build: &Build, view: &BuildView, target_url: Option<String>
     CommitStatus { state, context: context(build.service(), build.component()), description, target_url }
 }
 
-/// A build that is over, as a comment on its merge request. Markdown.
-pub(crate) fn comment(build: &Build, view: &BuildView, status: &CommitStatus) -> String {
+/// A build that is over, as a comment on its merge request, with the address of its preview where it is live in one. Markdown.
+pub(crate) fn comment(
+    build: &Build,
+    view: &BuildView,
+    status: &CommitStatus,
+    preview: Option<&str>,
+) -> String {
     let (mark, commit) = (mark(status.state), build.commit());
     let description = as_markdown(&status.description);
     let mut text =
@@ -53,10 +59,21 @@ pub(crate) fn comment(build: &Build, view: &BuildView, status: &CommitStatus) ->
     } else if let Some(image) = build.image() {
         text.push_str(&format!("\n\n`{image}`"));
     }
+    if let Some(url) = preview {
+        text.push_str(&format!("\n\n[Preview]({url})"));
+    }
     if let Some(url) = &status.target_url {
         text.push_str(&format!("\n\n[Log and details]({url})"));
     }
     text
+}
+
+/// Where the preview that a release went live in is reached.
+pub(crate) fn preview_url(environments: &[Environment], release: &Release) -> Option<String> {
+    let target = &release.target;
+    let is_there = target.preview.is_some() && release.state == ReleaseState::Live;
+    let found = is_there.then(|| Environment::find(environments, &target.service, &target.environment));
+    found.flatten()?.url_of(&target.service, &target.component)
 }
 
 const fn mark(state: StatusState) -> &'static str {

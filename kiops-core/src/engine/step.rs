@@ -6,6 +6,7 @@ use super::bases::{self, FoundBases};
 use super::command::{self, Command};
 use super::decide::decide_delivery;
 use super::draft::Draft;
+use super::previews::PreviewInput;
 use super::reply::Reply;
 use super::schedule::{self, ScheduledHead};
 use crate::access::Subject;
@@ -50,6 +51,13 @@ pub enum Input {
         release: ReleaseId,
         /// What.
         input: ReleaseInput,
+    },
+    /// Something happened to a preview.
+    Preview {
+        /// Of which merge request.
+        number: u64,
+        /// What.
+        input: PreviewInput,
     },
     /// A schedule of the service may be due.
     Scheduled {
@@ -114,10 +122,15 @@ pub fn step(rules: &Rules, view: &View, input: Input, now: Timestamp) -> Result<
             draft.apply_release(&release, input)?;
             Reply::Done
         }
+        Input::Preview { number, input } => {
+            draft.preview_input(number, input)?;
+            Reply::Done
+        }
         Input::Scheduled { head } => schedule::look(&mut draft, head.as_deref())?,
         Input::Bases(found) => bases::look(&mut draft, &found)?,
         Input::Command { command, by } => command::carry_out(&mut draft, rules, command, &by)?,
     };
+    draft.advance_previews()?;
     draft.advance_lanes()?;
     Ok(Next::Save(Box::new(Stepped { changes: draft.finish(), reply })))
 }

@@ -4,7 +4,7 @@ use super::bases::KnownRefs;
 use super::command::{Command, Place};
 use super::step::Input;
 use crate::build::Build;
-use crate::name::{BuildId, DeliveryId, ReleaseId, ServiceName};
+use crate::name::{BuildId, DeliveryId, EnvironmentName, ReleaseId, ServiceName};
 use crate::policy::{Answer, RefKey};
 use crate::release::Release;
 use crate::service::Service;
@@ -44,6 +44,20 @@ impl Input {
             Self::Command { command: Command::Approve { release } | Command::Reject { release }, .. } => {
                 Some(release)
             }
+            _ => None,
+        }
+    }
+
+    /// The environment that it names.
+    const fn environment(&self) -> Option<&EnvironmentName> {
+        match self {
+            Self::Command {
+                command:
+                    Command::DeployBuild { environment, .. }
+                    | Command::DeployImages { environment, .. }
+                    | Command::Rollback { environment, .. },
+                ..
+            } => environment.as_ref(),
             _ => None,
         }
     }
@@ -101,6 +115,8 @@ pub fn wants(service: &ServiceName, input: &Input, primary: &Primary) -> Wants {
         // The same request may have been carried out before.
         wants.releases.extend(requested(command, primary));
     }
+    wants.refs.insert(RefKey::Previews);
+    wants.refs.extend(input.environment().and_then(|name| Some(RefKey::MergeRequest(name.preview()?.1))));
     if let Some(git) = primary.service.as_ref().and_then(|service| service.source.git()) {
         wants.refs.insert(RefKey::Branch(git.branch.clone()));
     }

@@ -31,6 +31,24 @@ name!(
     |v| check_label("DNS label", v)
 );
 
+impl EnvironmentName {
+    /// What stands between the environment that previews are made after and the number of the merge request.
+    const PREVIEW: &str = "-mr-";
+
+    /// The environment of a merge request's preview that is made after this one: `review` gives `review-mr-7`. `None`: it is longer than
+    /// a name may be.
+    pub fn preview_of(&self, number: u64) -> Option<Self> {
+        Self::parse(format!("{self}{}{number}", Self::PREVIEW)).ok()
+    }
+
+    /// Of a name as [`preview_of`](Self::preview_of) makes it: the environment that it is made after, and the number.
+    pub fn preview(&self) -> Option<(Self, u64)> {
+        let (pattern, digits) = self.as_str().rsplit_once(Self::PREVIEW)?;
+        let number: u64 = digits.parse().ok().filter(|number: &u64| number.to_string() == digits)?;
+        Some((Self::parse(pattern).ok()?, number))
+    }
+}
+
 impl Default for ComponentName {
     fn default() -> Self {
         Self("main".into())

@@ -10,6 +10,7 @@ use crate::name::{
     PinnedImage,
 };
 use crate::provider::{Commit, Comparison};
+use crate::release::Preview;
 use crate::service::Schedule;
 
 /// What newer events replace older ones by: event class and ref, or merge-request number. Two forks with the same branch
@@ -31,6 +32,8 @@ pub enum RefKey {
     Schedule,
     /// What base images that moved ask for, and the mark of what they were.
     BaseImages,
+    /// No ref: the mark of which previews there are.
+    Previews,
 }
 
 impl RefKey {
@@ -59,6 +62,7 @@ impl std::fmt::Display for RefKey {
             Self::Listed => f.write_str("listed"),
             Self::Schedule => f.write_str("schedule"),
             Self::BaseImages => f.write_str("base-images"),
+            Self::Previews => f.write_str("previews"),
         }
     }
 }
@@ -93,6 +97,21 @@ pub struct RefState {
     /// Of [`RefKey::BaseImages`] alone: what the base images were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bases: Option<SeenBases>,
+    /// Of a merge request alone: what was told last of whether it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestTold>,
+    /// Of [`RefKey::Previews`] alone: the previews that there are, by merge request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub previews: BTreeMap<u64, Preview>,
+}
+
+/// What was told of whether a merge request is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestTold {
+    /// Whether it is; else it was closed or merged.
+    pub open: bool,
+    /// When that was received: deliveries need not be decided in the order in which they came.
+    pub at: Timestamp,
 }
 
 /// What a service's base images were when they were looked at last.
@@ -151,6 +170,15 @@ impl RefState {
             self.moves = self.moves.saturating_add(1);
         }
         self.unplaced = None;
+    }
+
+    /// Notes what was told at that time of whether a merge request is open. Says whether that is the newest.
+    pub fn note_request(&mut self, open: bool, at: Timestamp) -> bool {
+        let newest = self.request.is_none_or(|told| told.at <= at);
+        if newest {
+            self.request = Some(RequestTold { open, at });
+        }
+        newest
     }
 
     /// Whether a newer head than `commit` is covered for this component. What was never decided here is older than nothing.

@@ -12,7 +12,7 @@ mod text;
 
 pub use decision::{Decision, HoldReason, Outcome, Planned, PlannedRelease, Skip, SkipReason, Standing};
 pub use facts::{
-    Answer, Answered, Facts, LiveImages, Looked, Question, RefKey, RefState, SeenBase, SeenBases,
+    Answer, Answered, Facts, LiveImages, Looked, Question, RefKey, RefState, RequestTold, SeenBase, SeenBases,
 };
 pub use judge::{Rule, Rules, decide};
 pub use text::{Finding, Saw, Weight};

@@ -42,6 +42,9 @@ pub trait Deployer: Send + Sync + std::fmt::Debug {
     async fn observed(&self, target: &DeployTarget) -> Result<Option<Live>>;
 
     /// Removes everything of the target except volumes, its history too. Idempotent.
+    ///
+    /// Of a preview its volumes go as well, and with its last component the namespace, if it was made for it. `Ok` means that all of it is gone:
+    /// what takes its time is `Unavailable`, and is asked for again.
     async fn remove(&self, target: &DeployTarget) -> Result<()>;
 
     /// Its pull Secrets, where it keeps such.
@@ -66,6 +69,9 @@ pub struct DeployTarget {
     pub namespace: DnsLabel,
     /// What is changed there.
     pub target: Target,
+    /// The merge request that this is the preview of: namespace and all in it are made for it and go with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<u64>,
 }
 
 /// What is to run there.

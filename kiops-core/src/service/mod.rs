@@ -3,6 +3,7 @@
 mod auto_ci;
 mod check;
 mod environment;
+mod previews;
 pub mod readiness;
 mod repo_config;
 mod rules;
@@ -16,6 +17,7 @@ pub use auto_ci::{
 };
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
 pub use environment::{Environment, NamespaceRule};
+pub use previews::Previews;
 pub use repo_config::RepoConfig;
 pub use rules::{Fractions, check_quantity, normal_path};
 pub use schedule::Schedule;
@@ -103,6 +105,9 @@ pub struct AutoDeploy {
     /// To which environment; also the default for a release by hand that names none.
     #[serde(default)]
     pub environment: Option<EnvironmentName>,
+    /// Whether open merge requests are released too, each to an environment of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previews: Option<Previews>,
 }
 
 /// When a run that makes no progress is given up (settled 3). Seconds; 0 is off.
@@ -199,6 +204,9 @@ impl Settings {
         }
         if self.deploy.auto && self.deploy.environment.is_none() {
             return refuse("deploy: auto is on and no environment is named".into());
+        }
+        if let Some(previews) = &self.deploy.previews {
+            previews.validate(&self.auto_ci)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use super::{Page, Store, Wants};
 use crate::error::Result;
 use crate::image::ImageUse;
 use crate::name::{ContainerName, Digest, PinnedImage, ServiceName};
+use crate::policy::RefKey;
 use crate::release::{Lane, LaneState, ReleaseState, Revision};
 
 /// How much is read at once.
@@ -18,6 +19,7 @@ const PAGE: u32 = 200;
 /// - In use is what is live in any lane, what a release that is not over brings, what was applied after what is live and failed, and
 ///   what was live before: `back` different sets of images for each lane. 1 is enough for "one back"; take as many as people go
 ///   back by hand.
+///   Of a preview that was removed nothing is in use.
 /// - So is what a build that is not over has pushed. What running builds stand on (`FROM`) no record tells.
 /// - A digest counts as built when the last build that made it ended.
 ///
@@ -68,13 +70,16 @@ pub async fn image_use(store: &dyn Store, back: usize) -> Result<ImageUse> {
 }
 
 async fn of_service(store: &dyn Store, name: &ServiceName, back: usize, used: &mut ImageUse) -> Result<()> {
-    let mut lanes: BTreeMap<Lane, Vec<Applied>> = BTreeMap::new();
+    let (mut lanes, mut of_previews) = (BTreeMap::<Lane, Vec<Applied>>::new(), BTreeSet::new());
     let mut page = Page::first(PAGE);
     loop {
         let releases = store.releases(Some(name), page).await?;
         for release in &releases.items {
             if !release.is_over() {
                 used.deployed.extend(digests(&release.images));
+            }
+            if release.target.preview.is_some() {
+                of_previews.insert(release.lane());
             }
             if let Some(revision) = release.revision {
                 let (images, went_live) = (digests(&release.images), release.state == ReleaseState::Live);
@@ -86,9 +91,15 @@ async fn of_service(store: &dyn Store, name: &ServiceName, back: usize, used: &m
         }
     }
     // Read after the releases: what became live meanwhile is not missed.
-    let view = store.view(&Wants::of(name.clone())).await?;
+    let mut wants = Wants::of(name.clone());
+    wants.refs.insert(RefKey::Previews);
+    let mut view = store.view(&wants).await?;
+    let previews = view.refs.remove(&RefKey::Previews).unwrap_or_default().previews;
     used.deployed.extend(view.releases.values().flat_map(|release| digests(&release.images)));
     used.deployed.extend(view.lanes.iter().flat_map(|live| digests(&live.images)));
+    let gone = |lane: &Lane| previews.values().all(|preview| preview.environment != lane.environment);
+    // Of a preview that was removed nothing is wanted back.
+    lanes.retain(|lane, _| !of_previews.contains(lane) || !gone(lane));
     for (lane, applied) in lanes {
         let live = view.lanes.iter().find(|live| live.lane == lane);
         used.deployed.extend(wanted_back(applied, live, back));
@@ -136,8 +147,10 @@ mod tests {
     use super::*;
     use crate::build::tests::{at, finish, queued, started, success};
     use crate::build::{Build, BuildState};
-    use crate::release::Release;
+    use crate::name::EnvironmentName;
+    use crate::policy::RefState;
     use crate::release::tests::{image, images, pending};
+    use crate::release::{Preview, PreviewState, Release};
     use crate::service::Service;
     use crate::stage::{Failure, FailureKind, Stage};
     use crate::store::{Changes, MemoryStore};
@@ -172,25 +185,30 @@ mod tests {
         ReleaseState::Failed(Failure::new(Stage::Deploy, FailureKind::RolloutFailed, "no"))
     }
 
-    async fn store(builds: Vec<Build>, releases: Vec<Release>, lanes: Vec<LaneState>) -> MemoryStore {
-        let store = MemoryStore::new();
-        let service = service("app");
-        store.put_service(&service, None, at(0)).await.unwrap();
-        let changes = Changes {
-            service: service.name,
-            expect: 0,
+    fn nothing(expect: u64) -> Changes {
+        Changes {
+            service: service("app").name,
+            expect,
             order: 1,
-            builds,
-            releases,
+            builds: Vec::new(),
+            releases: Vec::new(),
             refs: Vec::new(),
-            lanes,
+            lanes: Vec::new(),
+            gone_lanes: Vec::new(),
             delivery: None,
             free_slots: Vec::new(),
             take_slots: Vec::new(),
             cancel_work: Vec::new(),
             work: Vec::new(),
             events: Vec::new(),
-        };
+        }
+    }
+
+    async fn store(builds: Vec<Build>, releases: Vec<Release>, lanes: Vec<LaneState>) -> MemoryStore {
+        let store = MemoryStore::new();
+        let service = service("app");
+        store.put_service(&service, None, at(0)).await.unwrap();
+        let changes = Changes { builds, releases, lanes, ..nothing(0) };
         store.save(&changes, None).await.unwrap();
         store
     }
@@ -243,6 +261,32 @@ mod tests {
         let releases = vec![release(1, "a", failed()), release(2, "b", failed()), release(0, "c", failed())];
         let store = store(Vec::new(), releases, Vec::new()).await;
         assert_eq!(image_use(&store, 1).await.unwrap().deployed, of(&["a", "b"]));
+    }
+
+    #[tokio::test]
+    async fn of_a_preview_only_what_is_there_is_in_use() {
+        let mut releases = vec![release(1, "preview", ReleaseState::Live), release(2, "dev", failed())];
+        releases[0].target.environment = EnvironmentName::parse("review-mr-7").unwrap();
+        releases[0].target.preview = Some(7);
+        let target = releases[0].target.clone();
+        let store = store(Vec::new(), releases, Vec::new()).await;
+        assert_eq!(image_use(&store, 1).await.unwrap().deployed, of(&["dev"]), "it was removed");
+        let preview = Preview {
+            environment: target.environment.clone(),
+            runtime: "here".into(),
+            targets: [(target.component.clone(), target)].into(),
+            state: PreviewState::Open,
+            until: at(0),
+            problem: None,
+        };
+        let state = RefState { previews: [(7, preview)].into(), ..RefState::default() };
+        let changes = Changes { refs: vec![(RefKey::Previews, state)], ..nothing(1) };
+        store.save(&changes, None).await.unwrap();
+        assert_eq!(
+            image_use(&store, 1).await.unwrap().deployed,
+            of(&["dev", "preview"]),
+            "it was told to run"
+        );
     }
 
     #[tokio::test]

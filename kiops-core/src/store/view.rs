@@ -11,7 +11,7 @@ use crate::name::{BuildId, CommitId, DeliveryId, ReleaseId, ServiceName, WorkId}
 use crate::notify::DomainEvent;
 use crate::policy::{RefKey, RefState};
 use crate::queue::Slot;
-use crate::release::{LaneState, Release};
+use crate::release::{Lane, LaneState, Release};
 use crate::service::{Environment, Service};
 
 /// What is wanted of a service.
@@ -95,6 +95,8 @@ pub struct Changes {
     pub refs: Vec<(RefKey, RefState)>,
     /// What is live, whole.
     pub lanes: Vec<LaneState>,
+    /// Lanes in which nothing is live any more. None of them stands in `lanes`.
+    pub gone_lanes: Vec<Lane>,
     /// The delivery, whole but for its body.
     pub delivery: Option<DeliveryRecord>,
     /// Builds that give all their slots back. Done before slots are taken.
@@ -116,6 +118,7 @@ impl Changes {
             && self.releases.is_empty()
             && self.refs.is_empty()
             && self.lanes.is_empty()
+            && self.gone_lanes.is_empty()
             && self.delivery.is_none()
             && self.free_slots.is_empty()
             && self.take_slots.is_empty()

@@ -70,6 +70,7 @@ pub(crate) fn target(word: &str) -> DeployTarget {
             replicas: 1,
             containers: vec![container("web"), container("db")],
         }),
+        preview: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod existing;
 mod history;
 mod objects;
+mod preview;
 mod pull_secrets;
 mod record;
 pub mod rollout;
@@ -75,6 +76,11 @@ impl Default for KubeDeployerConfig {
 /// # Something that the platform owns
 /// One container's image is set, and nothing else. The first revision remembers the image that was there before. `remove` forgets the
 /// revisions and leaves the object as it is.
+///
+/// # Previews
+/// The namespace of a preview is created whatever the configuration says, and marked. `remove` deletes it with the last of its components,
+/// with everything in it, and waits until it is gone. One that is not marked is somebody else's: there, only what kiops made is removed, volumes
+/// included.
 ///
 /// # Revisions
 /// Each is one immutable ConfigMap `{object}-revision-{number}` beside the objects, without any secret value. It is created before
@@ -223,7 +229,8 @@ impl Deployer for KubeDeployer {
             What::Workload(workload) => workload.remove().await?,
             What::Existing(existing) => existing.forget().await?,
         }
-        place.history.clear().await
+        place.history.clear().await?;
+        if target.preview.is_some() { self.remove_rest(target).await } else { Ok(()) }
     }
 
     fn pull_secrets(&self) -> Option<&dyn PullSecrets> {

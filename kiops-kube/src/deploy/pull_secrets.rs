@@ -71,7 +71,7 @@ impl KubeDeployer {
 
     async fn prepare(&self, target: &DeployTarget, objects: Objects<'_>) -> Result<()> {
         let ours = objects.namespace == target.namespace.as_str();
-        if self.config.render.create_namespace && ours {
+        if (self.config.render.create_namespace || target.preview.is_some()) && ours {
             objects.make_namespace(&render::namespace(target)).await?;
         }
         Ok(())

@@ -152,6 +152,7 @@ mod tests {
             environment: EnvironmentName::parse("dev").unwrap(),
             namespace: DnsLabel::parse("shop").unwrap(),
             target: Target::Workload(Workload { replicas: 1, containers: Vec::new() }),
+            preview: None,
         }
     }
 

@@ -71,7 +71,7 @@ pub fn render(
     let claims: Vec<_> =
         workload.containers.iter().flat_map(|container| volume::claims(&scope, container)).collect();
     Ok(Manifests {
-        namespace: config.create_namespace.then(|| namespace(target)),
+        namespace: (config.create_namespace || target.preview.is_some()).then(|| namespace(target)),
         deployment: pod::deployment(&scope, workload, &claims)?,
         service: network::service(&scope, workload),
         ingress: network::ingress(&scope, workload)?,
@@ -83,7 +83,7 @@ pub fn render(
 /// The objects of one release, without any secret value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifests {
-    /// The namespace, where [`RenderConfig::create_namespace`] asks for it.
+    /// The namespace, where [`RenderConfig::create_namespace`] asks for it, and of every preview.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Namespace>,
     /// One claim for every volume.
@@ -122,13 +122,14 @@ impl Manifests {
         Ok(text)
     }
 
-    /// What stays when the workload goes, as YAML: its claims and the namespace that they need; empty where it has none.
+    /// What stays when the workload goes, as YAML: its claims and the namespace that they need; empty where it has none, and of a preview.
     pub fn volumes_to_yaml(&self) -> Result<String> {
         let mut text = String::new();
-        if let Some(namespace) = self.namespace.as_ref().filter(|_| !self.claims.is_empty()) {
+        let kept = || self.claims.iter().filter(|claim| volume::is_kept(&claim.metadata));
+        if let Some(namespace) = self.namespace.as_ref().filter(|_| kept().next().is_some()) {
             yaml::push_document(&mut text, namespace)?;
         }
-        for claim in &self.claims {
+        for claim in kept() {
             yaml::push_document(&mut text, claim)?;
         }
         Ok(text)
@@ -163,12 +164,12 @@ pub enum PullSecret {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RenderConfig {
-    /// Whether the Namespace is among the objects. Off by default: namespaces are often somebody else's.
+    /// Whether the Namespace is among the objects. Off by default: namespaces are often somebody else's. Those of previews always are.
     pub create_namespace: bool,
     /// The class of Ingresses; none by default, which is the cluster's own default.
     pub ingress_class: Option<String>,
     /// The host of Ingresses, in which `{service}`, `{component}`, `{environment}` and `{namespace}` are replaced
-    /// (`{service}.example.com`); none by default: any host.
+    /// (`{service}.example.com`); none by default: any host. Previews need a host of their own: one of the last two must stand in it.
     pub ingress_host: Option<String>,
     /// The storage class of volumes; none by default, which is the cluster's own default.
     pub storage_class: Option<String>,
@@ -267,13 +268,15 @@ impl Scope<'_> {
     }
 }
 
-/// The namespace of a target.
+/// The namespace of a target. That of a preview says whose it is, and goes with it; in any other one others may live: no tool deletes it
+/// because this manifest goes.
 pub(crate) fn namespace(target: &DeployTarget) -> Namespace {
+    let of_preview = target.preview.is_some();
     Namespace {
         metadata: ObjectMeta {
             name: Some(target.namespace.to_string()),
-            // Others may live there: no tool deletes it because this manifest goes.
-            annotations: Some(volume::keep_annotations()),
+            labels: of_preview.then(|| names::preview_labels(target)),
+            annotations: (!of_preview).then(volume::keep_annotations),
             ..ObjectMeta::default()
         },
         ..Namespace::default()

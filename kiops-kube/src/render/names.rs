@@ -123,6 +123,15 @@ pub fn stable_labels(target: &DeployTarget) -> BTreeMap<String, String> {
     labels
 }
 
+/// The labels of a preview's namespace: the service, the environment and `managed-by`.
+pub fn preview_labels(target: &DeployTarget) -> BTreeMap<String, String> {
+    labels_of([
+        ("app.kubernetes.io/name", target.service.as_str()),
+        (MANAGED_BY_LABEL, MANAGED_BY),
+        (ENVIRONMENT, target.environment.as_str()),
+    ])
+}
+
 /// The labels of the objects of one release: the stable ones and `version`, which is the first seven digits of the commit
 /// or, where there is none, the tag of the only image.
 pub fn release_labels(target: &DeployTarget, request: &DeployRequest) -> BTreeMap<String, String> {

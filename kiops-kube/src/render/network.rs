@@ -64,6 +64,7 @@ pub(super) fn ingress(scope: &Scope<'_>, workload: &Workload) -> Result<Option<I
     if paths.is_empty() {
         return Ok(None);
     }
+    refuse_a_shared_host(scope)?;
     let host = scope.config.ingress_host.as_deref().map(|host| host_name(scope, host)).transpose()?;
     Ok(Some(Ingress {
         metadata: scope.metadata(scope.object.as_str()),
@@ -77,6 +78,21 @@ pub(super) fn ingress(scope: &Scope<'_>, workload: &Workload) -> Result<Option<I
         }),
         status: None,
     }))
+}
+
+/// A preview under the host of others would take their traffic, or they its.
+fn refuse_a_shared_host(scope: &Scope<'_>) -> Result<()> {
+    let pattern = scope.config.ingress_host.as_deref().unwrap_or_default();
+    if scope.target.preview.is_none() || pattern.contains("{environment}") || pattern.contains("{namespace}")
+    {
+        return Ok(());
+    }
+    let message = match pattern {
+        "" => "ingress_host: none is set, and a preview would answer for every host".to_owned(),
+        pattern => format!("ingress_host: `{pattern}` is the same for a preview and what it is a preview of"),
+    };
+    Err(Error::invalid(OPERATION, message)
+        .with_remedy("put `{environment}` or `{namespace}` into it: `{environment}.{service}.example.com`"))
 }
 
 fn host_name(scope: &Scope<'_>, pattern: &str) -> Result<String> {

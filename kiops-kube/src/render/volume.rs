@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
     VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kiops_core::name::DnsLabel;
 use kiops_core::service::Container;
 
@@ -23,13 +24,18 @@ pub(super) fn keep_annotations() -> BTreeMap<String, String> {
     KEEP.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// Whether something outlives its manifest: everything but what is of a preview.
+pub(super) fn is_kept(metadata: &ObjectMeta) -> bool {
+    metadata.annotations.as_ref().is_some_and(|found| KEEP.iter().all(|(key, _)| found.contains_key(*key)))
+}
+
 /// The claims of a container's volumes, in the order of the volumes.
 pub(super) fn claims(scope: &Scope<'_>, container: &Container) -> Vec<PersistentVolumeClaim> {
     let claim = |volume: &kiops_core::service::VolumeMount| {
         let mut metadata =
             scope.metadata(names::claim_name(&scope.object, &container.name, &volume.path).as_str());
         metadata.labels = Some(names::stable_labels(scope.target));
-        metadata.annotations = Some(keep_annotations());
+        metadata.annotations = scope.target.preview.is_none().then(keep_annotations);
         PersistentVolumeClaim {
             metadata,
             spec: Some(PersistentVolumeClaimSpec {

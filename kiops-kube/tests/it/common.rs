@@ -30,6 +30,7 @@ pub(crate) fn target_of(service: &str, component: &str, containers: Vec<Containe
         environment: EnvironmentName::parse("dev").unwrap(),
         namespace: DnsLabel::parse("shop").unwrap(),
         target: Target::Workload(Workload { replicas: 1, containers }),
+        preview: None,
     }
 }
 

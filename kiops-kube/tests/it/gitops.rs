@@ -187,6 +187,7 @@ fn target(word: &str) -> DeployTarget {
             path: format!("apps/{word}.yaml"),
             container: ContainerName::parse("web").unwrap(),
         }),
+        preview: None,
     }
 }
 

@@ -67,6 +67,7 @@ struct Rows {
     releases: Vec<ReleaseRow>,
     refs: Vec<(String, Doc)>,
     lanes: Vec<(Lane, Doc)>,
+    gone_lanes: Vec<Lane>,
     delivery: Option<(String, bool, Doc)>,
     free_slots: Vec<BuildId>,
     take_slots: Vec<SlotRow>,
@@ -133,6 +134,7 @@ impl Rows {
                     Ok((state.lane.clone(), Doc::of("lane", &lane_key(service, &state.lane), state)?))
                 })
                 .collect::<Result<_>>()?,
+            gone_lanes: changes.gone_lanes.clone(),
             delivery: changes
                 .delivery
                 .as_ref()
@@ -176,6 +178,14 @@ impl Rows {
         }
         for (name, doc) in &self.refs {
             put_ref(connection, &self.service, name, doc).await?;
+        }
+        for lane in &self.gone_lanes {
+            sqlx::query("DELETE FROM lane WHERE service = ? AND environment = ? AND component = ?")
+                .bind(&self.service)
+                .bind(lane.environment.as_str())
+                .bind(lane.component.as_str())
+                .execute(&mut *connection)
+                .await?;
         }
         for (lane, doc) in &self.lanes {
             let sql = "INSERT INTO lane (service, environment, component, doc, sum) VALUES (?, ?, ?, ?, ?) \

@@ -262,7 +262,7 @@ fn input(rng: &mut Rng, build: &Build, now: i64) -> BuildInput {
         }
         20 if rng.one_in(8) => BuildInput::Quarantine { reason: "corrupt".into() },
         21 if rng.one_in(4) => went_live(rng),
-        22 if rng.one_in(4) => BuildInput::Replaced { by: ReleaseId::derive(["newer"]) },
+        22 if rng.one_in(4) => BuildInput::NotLive { why: "a newer release takes its place".into() },
         _ => BuildInput::Tick,
     }
 }

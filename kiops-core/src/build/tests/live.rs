@@ -108,11 +108,11 @@ fn another_release_that_goes_live_has_them_run_anew() {
 #[test]
 fn what_takes_its_place_stops_them_and_the_gate_stays_closed() {
     let mut build = live(TWO);
-    let asks = apply(&mut build, BuildInput::Replaced { by: release("next") }, 20);
+    let asks = apply(&mut build, BuildInput::NotLive { why: "release next takes its place".into() }, 20);
     assert_eq!(deeds(&asks), [Ask::CancelCheck(check_run(&build, "zap", 1))]);
     assert!(build.is_at_rest());
     stands_in_the_way(&build, "prod", "check `zap` did not come to its end in environment `dev`");
-    assert_eq!(apply(&mut build, BuildInput::Replaced { by: release("next") }, 21), []);
+    assert_eq!(apply(&mut build, BuildInput::NotLive { why: "release next takes its place".into() }, 21), []);
 }
 
 #[test]

@@ -13,10 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::{
     BuildId, CommitId, ComponentName, DeliveryId, EnvironmentName, GitRef, MemberId, ReleaseId, ServiceName,
 };
-use crate::policy::{Decision, Question};
+use crate::policy::{Decision, Question, RefKey};
 use crate::provider::{Commit, GitProvider, Relation, Search};
-use crate::release::{DeployTarget, Live, Revision};
-use crate::service::{GitSource, Service, Settings, Source};
+use crate::release::{DeployTarget, Live, Preview, Revision};
+use crate::service::{Environment, GitSource, Service, Settings, Source};
+use crate::store::Wants;
 
 /// What a call of the API trigger led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +173,7 @@ impl Driver {
     ) -> Result<ReleaseId> {
         let known = self.service(service).await?;
         let target = self.target(&known, component, environment).await?;
-        let runtime = self.runtime_of(&target.environment).await?;
+        let runtime = self.runtime_of(&target).await?;
         let deployer = self.shared.adapters.deployer(&runtime)?;
         let live: Live = deployer.observed(&target).await?.ok_or_else(|| {
             Error::conflict("roll back", format!("nothing is live in `{}`", target.environment))
@@ -250,10 +251,9 @@ impl Driver {
                 .with_remedy("name one, or set the service's own")
         })?;
         let environments = self.shared.store.environments().await?;
-        let environment =
-            environments.into_iter().find(|environment| environment.name == name).ok_or_else(|| {
-                Error::not_found("find target", format!("environment `{name}` is not registered"))
-            })?;
+        let environment = Environment::find(&environments, &service.name, &name).ok_or_else(|| {
+            Error::not_found("find target", format!("environment `{name}` is not registered"))
+        })?;
         let component = match (component, service.settings.components.as_slice()) {
             (Some(name), _) => service
                 .settings
@@ -267,10 +267,18 @@ impl Driver {
         Ok(super::super::lanes::target_of(&service.name, &environment, component))
     }
 
-    async fn runtime_of(&self, name: &EnvironmentName) -> Result<String> {
-        let environments = self.shared.store.environments().await?;
-        let found: BTreeMap<_, _> = environments.into_iter().map(|one| (one.name, one.runtime)).collect();
-        found.get(name).cloned().ok_or_else(|| {
+    /// The previews of a service that there are, by merge request, those that are being removed too.
+    pub async fn previews(&self, service: &ServiceName) -> Result<BTreeMap<u64, Preview>> {
+        let mut wants = Wants::of(self.service(service).await?.name);
+        wants.refs.insert(RefKey::Previews);
+        let state = self.shared.store.view(&wants).await?.refs.remove(&RefKey::Previews);
+        Ok(state.unwrap_or_default().previews)
+    }
+
+    async fn runtime_of(&self, target: &DeployTarget) -> Result<String> {
+        let (environments, name) = (self.shared.store.environments().await?, &target.environment);
+        let found = Environment::find(&environments, &target.service, name);
+        found.map(|environment| environment.runtime).ok_or_else(|| {
             Error::not_found("find runtime", format!("environment `{name}` is not registered"))
         })
     }

@@ -17,6 +17,7 @@ use crate::image::ImageAccess;
 use crate::name::{BuildId, CheckName, EnvironmentName, RunId, SecretName};
 use crate::provider::linked_file;
 use crate::run::{ProviderSource, RunEvent, RunInputs, RunOutcome, RunReports};
+use crate::service::Environment;
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::Claim;
 
@@ -239,7 +240,7 @@ impl Shared {
     ) -> Result<Option<(EnvironmentName, Option<String>)>, Stop> {
         let Some(live) = build.live_checks.as_ref().filter(|_| check.is_of_live()) else { return Ok(None) };
         let environments = self.store.environments().await.map_err(Stop::Later)?;
-        let environment = environments.into_iter().find(|known| known.name == live.environment);
+        let environment = Environment::find(&environments, build.service(), &live.environment);
         let url = environment.and_then(|known| known.url_of(build.service(), build.component()));
         if url.is_none() && check.spec.command.iter().any(|word| word.contains("{url}")) {
             let text = format!(

@@ -6,15 +6,16 @@ use super::Shared;
 use crate::access::Subject;
 use crate::build::{Build, BuildInput};
 use crate::effect::Effect;
+use crate::engine::PreviewInput;
 use crate::engine::promote::tags_to_move;
 use crate::engine::step::Input;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::name::{BuildId, DeliveryId, ReleaseId};
-use crate::policy::{Answer, Answered, Question};
-use crate::release::{DeployRequest, Origin, Release, ReleaseInput, Revision, RolloutStatus};
-use crate::service::Service;
+use crate::policy::{Answer, Answered, Question, RefKey};
+use crate::release::{DeployRequest, Origin, PreviewState, Release, ReleaseInput, Revision, RolloutStatus};
+use crate::service::{Environment, Service};
 use crate::stage::{Failure, FailureKind, Stage};
-use crate::store::Claim;
+use crate::store::{Claim, Wants};
 
 impl Shared {
     pub(super) async fn carry_out(&self, claim: &Claim) -> Result<()> {
@@ -65,6 +66,10 @@ impl Shared {
                 Ok(())
             }
             Effect::WakeRelease { release } => self.release_input(claim, release, ReleaseInput::Tick).await,
+            Effect::RemovePreview { number, .. } => self.remove_preview(claim, *number).await,
+            Effect::WakePreview { number, .. } => {
+                self.input(claim, Input::Preview { number: *number, input: PreviewInput::Wake }).await
+            }
         }
     }
 
@@ -309,10 +314,41 @@ impl Shared {
     async fn runtime(&self, release: &Release) -> Result<String> {
         let name = &release.target.environment;
         let environments = self.store.environments().await?;
-        let environment = environments.into_iter().find(|environment| environment.name == *name);
+        let environment = Environment::find(&environments, release.service(), name);
         environment.map(|environment| environment.runtime).ok_or_else(|| {
             Error::not_found("find runtime", format!("environment `{name}` is not registered any more"))
         })
+    }
+
+    /// Takes away all that was released to a preview, however often that takes: what is left over would run for ever.
+    async fn remove_preview(&self, claim: &Claim, number: u64) -> Result<()> {
+        let service = &claim.work.service;
+        let mut wants = Wants::of(service.clone());
+        wants.refs.insert(RefKey::Previews);
+        let state = self.store.view(&wants).await?.refs.remove(&RefKey::Previews).unwrap_or_default();
+        let preview = state.previews.get(&number);
+        let Some(preview) = preview.filter(|preview| matches!(preview.state, PreviewState::Removing(_)))
+        else {
+            return self.store.finish(claim).await;
+        };
+        let removing = async {
+            let deployer = self.adapters.deployer(&preview.runtime)?;
+            for target in preview.targets.values() {
+                deployer.remove(target).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let input = |input| Input::Preview { number, input };
+        let Err(error) = removing.await else {
+            return self.input(claim, input(PreviewInput::Removed)).await;
+        };
+        let why = error.to_string();
+        if preview.problem.as_ref() != Some(&why)
+            && let Err(error) = self.step(service, input(PreviewInput::Stuck(why)), None).await
+        {
+            tracing::warn!(%error, "what keeps a preview could not be noted");
+        }
+        Err(if error.retry() == Retry::Never { error.with_retry(Retry::Maybe) } else { error })
     }
 
     fn worth_another_try(&self, claim: &Claim, error: &Error) -> bool {

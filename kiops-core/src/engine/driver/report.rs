@@ -151,10 +151,12 @@ impl Shared {
     async fn words(&self, place: &Place, wants_comment: bool) -> Result<(Option<Words>, u64)> {
         let mut wants = Wants::of(place.service.clone());
         wants.commits.insert(place.commit.clone());
-        let view = self.store.view(&wants).await?;
+        let mut view = self.store.view(&wants).await?;
         let version = view.ledger.version;
-        let mut builds: Vec<Build> =
-            view.builds.into_values().filter(|build| Place::of(build) == *place).collect();
+        let mut builds: Vec<Build> = std::mem::take(&mut view.builds)
+            .into_values()
+            .filter(|build| Place::of(build) == *place)
+            .collect();
         // A fork's build says less than one of the same commit with secrets and checks; of equals the newest counts.
         builds.sort_by_key(|build| (build.identity.trust != Trust::Fork, build.order));
         let Some(build) = builds.last() else { return Ok((None, version)) };
@@ -168,7 +170,9 @@ impl Shared {
         let comment = match wants_comment && seen.state.is_over() {
             true => {
                 let numbers = self.newest_at(place, &requests).await?;
-                Some((report::comment(build, &seen, &status), numbers))
+                let preview =
+                    release.as_ref().and_then(|release| report::preview_url(&view.environments, release));
+                Some((report::comment(build, &seen, &status, preview.as_deref()), numbers))
             }
             false => None,
         };
@@ -316,6 +320,7 @@ fn git_ref(scope: RefKey) -> Option<GitRef> {
         | RefKey::Manual(_)
         | RefKey::Listed
         | RefKey::Schedule
-        | RefKey::BaseImages => None,
+        | RefKey::BaseImages
+        | RefKey::Previews => None,
     }
 }

@@ -15,6 +15,7 @@ mod laws;
 mod live_checks;
 mod logs;
 mod order;
+mod previews;
 mod schedule;
 mod tags;
 mod wakes;
@@ -42,8 +43,8 @@ use crate::run::{RunEvent, RunOutcome, RunResult};
 use crate::service::Environment;
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::{
-    Accepted, Changes, DeliveryRecord, EventOutcome, EventRecord, MemoryStore, NewDelivery, Page, Store,
-    Wants,
+    Accepted, Changes, ClaimRequest, DeliveryRecord, EventOutcome, EventRecord, MemoryStore, NewDelivery,
+    Page, Store, Wants,
 };
 use crate::webhook::ReplayKey;
 
@@ -295,6 +296,19 @@ impl World {
         let mut wants = Wants::of(self.service.clone());
         wants.refs.insert(key.clone());
         now(self.store.view(&wants)).unwrap().refs.remove(&key).unwrap_or_default()
+    }
+
+    /// When this is due in the store, if it is there.
+    pub(super) fn due(&self, effect: &Effect) -> Option<Timestamp> {
+        // A claim that takes everything, by a driver of its own each time, tells what is there.
+        let request = ClaimRequest {
+            driver: "looker".into(),
+            now: Timestamp::MAX,
+            until: Timestamp::MIN,
+            limit: 10_000,
+        };
+        let claims = now(self.store.claim(&request)).unwrap().claims;
+        claims.into_iter().find(|claim| claim.work.effect == *effect).map(|claim| claim.work.due)
     }
 
     /// Starts every build that may start.

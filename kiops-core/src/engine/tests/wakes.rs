@@ -2,29 +2,19 @@
 
 use super::*;
 use crate::effect::Work;
-use crate::store::ClaimRequest;
 
 fn wake(build: &BuildId) -> Effect {
     Effect::WakeBuild { build: build.clone() }
-}
-
-/// When this is due in the store, if it is there.
-fn due(world: &World, effect: &Effect) -> Option<Timestamp> {
-    // A claim that takes everything, by a driver of its own each time, tells what is there.
-    let request =
-        ClaimRequest { driver: "looker".into(), now: Timestamp::MAX, until: Timestamp::MIN, limit: 10_000 };
-    let claims = now(world.store.claim(&request)).unwrap().claims;
-    claims.into_iter().find(|claim| claim.work.effect == *effect).map(|claim| claim.work.due)
 }
 
 #[test]
 fn a_build_that_waits_is_not_woken_and_one_that_runs_is() {
     let mut world = World::new(AUTO);
     let build = world.pushed(onto(1, 2));
-    assert_eq!((due(&world, &wake(&build)), world.build(&build).armed), (None, None));
+    assert_eq!((world.due(&wake(&build)), world.build(&build).armed), (None, None));
     world.start_all();
     let at = world.time() + later(150);
-    assert_eq!((due(&world, &wake(&build)), world.build(&build).armed), (Some(at), Some(at)));
+    assert_eq!((world.due(&wake(&build)), world.build(&build).armed), (Some(at), Some(at)));
 }
 
 #[test]
@@ -32,15 +22,15 @@ fn a_sign_of_life_leaves_the_earlier_wake_and_the_wake_looks_again() {
     let mut world = World::new(AUTO);
     let build = world.pushed(onto(1, 2));
     world.start_all();
-    let first = due(&world, &wake(&build)).unwrap();
+    let first = world.due(&wake(&build)).unwrap();
     world.seconds += 100;
     let stepped = world.report(&build, RunEvent::Alive).unwrap();
     assert!(stepped.changes.work.is_empty(), "a sign of life stores no new wake");
-    assert_eq!(due(&world, &wake(&build)), Some(first));
+    assert_eq!(world.due(&wake(&build)), Some(first));
     world.seconds += 60;
     world.input(&build, BuildInput::Tick).unwrap();
-    assert_eq!(due(&world, &wake(&build)), world.build(&build).wake_at());
-    assert!(due(&world, &wake(&build)) > Some(world.time()));
+    assert_eq!(world.due(&wake(&build)), world.build(&build).wake_at());
+    assert!(world.due(&wake(&build)) > Some(world.time()));
 }
 
 #[test]
@@ -66,7 +56,7 @@ fn six_silent_minutes_with_signs_of_life_are_fine_and_five_without_are_not() {
             if alive {
                 world.report(&build, RunEvent::Alive).unwrap();
             }
-            if due(world, &wake(&build)).is_some_and(|due| due <= world.time()) {
+            if world.due(&wake(&build)).is_some_and(|due| due <= world.time()) {
                 world.input(&build, BuildInput::Tick).unwrap();
             }
             if world.state(&build).is_over() {
@@ -84,7 +74,7 @@ fn six_silent_minutes_with_signs_of_life_are_fine_and_five_without_are_not() {
         lines.contains("No sign of life for") && lines.contains("Build timeout: no sign of life"),
         "{lines}"
     );
-    assert_eq!(due(&world, &wake(&build)), None, "what is over is not woken");
+    assert_eq!(world.due(&wake(&build)), None, "what is over is not woken");
 }
 
 #[test]
@@ -94,7 +84,7 @@ fn a_postponed_build_is_woken_for_its_next_try() {
     world.start_all();
     let until = world.time() + later(20);
     world.input(&build, BuildInput::Postpone { until, reason: "busy".into() }).unwrap();
-    assert_eq!(due(&world, &wake(&build)), Some(until));
+    assert_eq!(world.due(&wake(&build)), Some(until));
     world.start_all();
     assert_eq!(world.state(&build), BuildState::Queued, "not before its time");
     world.seconds += 20;
@@ -110,13 +100,13 @@ fn a_release_is_woken_for_its_approval_and_its_rollout() {
     let release = world.release_of(&build).id;
     let wake = Effect::WakeRelease { release: release.clone() };
     let week = 7 * 24 * 3600;
-    assert_eq!(due(&world, &wake), Some(world.release(&release).created_at + later(week)));
+    assert_eq!(world.due(&wake), Some(world.release(&release).created_at + later(week)));
     world.command(Command::Approve { release: release.clone() }, &member("boss", Role::Admin)).unwrap();
     let start = world.release(&release).deploy_started_at.unwrap();
-    assert_eq!(due(&world, &wake), Some(start + later(600)), "an earlier wake replaces the later one");
+    assert_eq!(world.due(&wake), Some(start + later(600)), "an earlier wake replaces the later one");
     world.releases_input(&release, ReleaseInput::Applied(Ok(Revision(1)))).unwrap();
     world.releases_input(&release, ReleaseInput::Status(RolloutStatus::Complete)).unwrap();
-    assert_eq!(due(&world, &wake), None);
+    assert_eq!(world.due(&wake), None);
 }
 
 #[test]
@@ -127,11 +117,11 @@ fn a_rollout_that_takes_too_long_is_not_watched_any_more() {
     let release = world.release_of(&build).id;
     world.releases_input(&release, ReleaseInput::Applied(Ok(Revision(1)))).unwrap();
     let watch = Effect::Verify { release: release.clone() };
-    assert!(due(&world, &watch).is_some());
+    assert!(world.due(&watch).is_some());
     world.seconds += 600;
     world.releases_input(&release, ReleaseInput::Tick).unwrap();
     assert!(matches!(world.release(&release).state, ReleaseState::Failed(_)));
-    assert_eq!(due(&world, &watch), None);
+    assert_eq!(world.due(&watch), None);
 }
 
 #[test]
@@ -139,7 +129,7 @@ fn timers_that_are_off_wake_nobody() {
     let mut world = World::new(r#"{"timers":{"stall_seconds":0,"total_seconds":0}}"#);
     let build = world.pushed(onto(1, 2));
     world.start_all();
-    assert_eq!((due(&world, &wake(&build)), world.build(&build).armed), (None, None));
+    assert_eq!((world.due(&wake(&build)), world.build(&build).armed), (None, None));
 }
 
 #[test]
@@ -152,7 +142,7 @@ fn time_in_which_nobody_watched_is_not_the_builds() {
     world.input(&build, BuildInput::Tick).unwrap();
     assert_eq!(world.state(&build), BuildState::Starting);
     assert!(world.log_of(&build).last().unwrap().contains("Nobody watched for"));
-    assert_eq!(due(&world, &wake(&build)), Some(world.time() + later(150)));
+    assert_eq!(world.due(&wake(&build)), Some(world.time() + later(150)));
     let run = world.build(&build).run();
     world.input(&build, BuildInput::LostByUs { run }).unwrap();
     world.succeed(&build);
@@ -170,7 +160,7 @@ fn time_in_which_nobody_watched_does_not_take_a_rollout_back() {
     world.seconds += 24 * 3600;
     world.releases_input(&release, ReleaseInput::Tick).unwrap();
     assert_eq!(world.release(&release).state, ReleaseState::Verifying);
-    assert!(due(&world, &Effect::WakeRelease { release: release.clone() }) > Some(world.time()));
+    assert!(world.due(&Effect::WakeRelease { release: release.clone() }) > Some(world.time()));
     world.releases_input(&release, ReleaseInput::Status(RolloutStatus::Complete)).unwrap();
     assert_eq!(world.release(&release).state, ReleaseState::Live);
 }

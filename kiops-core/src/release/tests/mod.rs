@@ -38,6 +38,7 @@ pub(crate) fn pending() -> Release {
             component: ComponentName::default(),
             environment: EnvironmentName::parse("dev").unwrap(),
             target: Target::Workload(Workload::single(ContainerName::parse("main").unwrap(), None)),
+            preview: None,
         },
         origin: Origin::Build(BuildId::derive(["b"])),
         order: 1,

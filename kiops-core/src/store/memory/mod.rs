@@ -318,6 +318,9 @@ impl State {
         changes.releases.iter().for_each(|release| self.records.put_release(release));
         self.refs
             .extend(changes.refs.iter().map(|(key, state)| ((service.clone(), key.clone()), state.clone())));
+        for lane in &changes.gone_lanes {
+            self.lanes.remove(&(service.clone(), lane.clone()));
+        }
         self.lanes
             .extend(changes.lanes.iter().map(|lane| ((service.clone(), lane.lane.clone()), lane.clone())));
         if let Some(record) = &changes.delivery {

@@ -7,6 +7,7 @@
 //! It must run on a current-thread runtime whose time is paused.
 
 mod checks;
+mod previews;
 mod store;
 
 pub use store::ChaosStore;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::checks::{check_reports, check_script, check_verdict, live_check};
+use self::previews::Requests;
 use super::chaos::{Chaos, Draw, Rates};
 use super::fakes::{
     FakeDeployer, FakeExecutor, FakeGit, FakeRegistry, FakeRunner, FakeSender, RunScript, Runs, VirtualClock,
@@ -60,6 +62,8 @@ pub struct Plan {
     pub reports: bool,
     /// Whether what is live is looked at, and promoted by hand to a second environment.
     pub live_checks: bool,
+    /// Whether merge requests come and go, each with a preview.
+    pub previews: bool,
     /// How many pieces of work the driver performs at once.
     pub parallel: usize,
 }
@@ -79,7 +83,8 @@ impl Plan {
         let parallel = [1, 4, 32][draw.below(3) as usize];
         // Drawn apart, so that the others' worlds stay what they were.
         let live_checks = Draw::new(seed ^ 0xda57).below(3) > 0;
-        Self { seed, steps: 30, rates, in_process, reports, live_checks, parallel }
+        let previews = Draw::new(seed ^ 0x93e7).below(2) == 0;
+        Self { seed, steps: 30, rates, in_process, reports, live_checks, previews, parallel }
     }
 
     /// Whether a build whose content builds must succeed: only crashes and slowness are drawn.
@@ -133,6 +138,7 @@ struct World {
     late: Vec<http::Request<bytes::Bytes>>,
     by_hand: bool,
     lives: u32,
+    requests: Requests,
 }
 
 const BROKEN: &str = "broken";
@@ -164,7 +170,9 @@ impl World {
             candidate: TagTemplate::short_commit(),
             tags: vec![TagTemplate::parse("latest").expect("a template")],
         });
-        settings.deploy = AutoDeploy { auto: true, environment: Some(environment.clone()) };
+        let previews = plan.previews.then(previews::settings);
+        settings.deploy = AutoDeploy { auto: true, environment: Some(environment.clone()), previews };
+        settings.auto_ci.merge_request.enabled = plan.previews;
         if plan.live_checks {
             settings.checks = ["zap", "load"].map(live_check).into();
         }
@@ -173,7 +181,7 @@ impl World {
             repository: repository.clone(),
             branch: BranchName::parse("main").expect("a branch"),
         });
-        for environment in [environment, prod()] {
+        for environment in [environment, prod(), previews::review()] {
             store.put_environment(&Environment::new(environment, "fake")).await.expect("stored");
         }
         store
@@ -211,6 +219,7 @@ impl World {
             late: Vec::new(),
             by_hand: false,
             lives: 0,
+            requests: Requests::of_seed(plan.seed),
             chaos,
         }
     }
@@ -262,6 +271,9 @@ impl World {
                     while left > 0 {
                         left -= 1;
                         self.step(&driver).await;
+                        if plan.previews {
+                            self.step_of_requests(&driver).await;
+                        }
                         let pause = Duration::from_millis(self.draw.below(20_000));
                         tokio::time::sleep(pause).await;
                     }
@@ -294,7 +306,7 @@ impl World {
                 if !self.late.is_empty() {
                     let at = usize::try_from(self.draw.below(self.late.len() as u64)).unwrap_or(0);
                     let request = self.late.remove(at);
-                    self.deliver(request).await;
+                    let _ = self.deliver(request).await;
                 }
             }
             8 => {
@@ -372,21 +384,27 @@ impl World {
             1 => self.late.push(request(&label)),
             2 => {
                 let (first, second) = (request(&label), request(&label));
-                self.deliver(first).await;
-                self.deliver(second).await;
+                let _ = self.deliver(first).await;
+                let _ = self.deliver(second).await;
             }
-            _ => self.deliver(request(&label)).await,
+            _ => {
+                let request = request(&label);
+                let _ = self.deliver(request).await;
+            }
         }
     }
 
-    async fn deliver(&mut self, request: http::Request<bytes::Bytes>) {
+    /// Says whether it was answered 2xx.
+    async fn deliver(&mut self, request: http::Request<bytes::Bytes>) -> bool {
         let store = ChaosStore::new(Arc::clone(&self.store), self.chaos.clone(), limits());
         let taken = self.ingest.handle(request, &store, self.clock.now()).await;
-        if taken.response.status().is_success() {
+        let success = taken.response.status().is_success();
+        if success {
             self.accepted.extend(taken.accepted.into_iter().map(|accepted| match accepted {
                 Accepted::New(id) | Accepted::Duplicate(id) => id,
             }));
         }
+        success
     }
 
     /// Nothing goes wrong any more: within six virtual hours everything must be over.
@@ -431,6 +449,7 @@ impl World {
             && !undecided
             && slots.is_empty()
             && known
+            && self.previews_are_settled().await
             && self.host_shows_how_builds_stand(&builds).await
     }
 
@@ -494,10 +513,14 @@ impl World {
         }
         // What somebody deployed by hand in between may be replaced by the head again.
         for build in builds.iter().filter(|_| !self.by_hand) {
-            let made = releases.iter().filter(|release| release.origin.build() == Some(&build.id)).count();
+            let of_build = |release: &&crate::release::Release| {
+                release.origin.build() == Some(&build.id) && release.target.preview.is_none()
+            };
+            let made = releases.iter().filter(of_build).count();
             assert!(made <= 1, "seed {seed}: {} was released {made} times", build.id);
         }
         self.check_live(seed, &builds, &releases).await;
+        self.check_previews(seed, &releases).await;
         for build in &builds {
             check_reports(seed, self.logs.as_ref(), build).await;
         }
@@ -529,7 +552,9 @@ impl World {
 
     /// What is live is the newest that was to be, and the runtime agrees with the store.
     async fn check_live(&self, seed: u64, builds: &[Build], releases: &[crate::release::Release]) {
-        let dev = |release: &&crate::release::Release| release.target.environment != prod();
+        let dev = |release: &&crate::release::Release| {
+            release.target.environment != prod() && release.target.preview.is_none()
+        };
         let Some(release) = releases.iter().find(dev) else { return };
         let lane = Lane {
             environment: release.target.environment.clone(),
@@ -545,10 +570,11 @@ impl World {
         }
         let newest = builds
             .iter()
-            .filter(|build| build.state == BuildState::Succeeded)
+            .filter(|build| build.state == BuildState::Succeeded && build.wants_release().is_some())
             .max_by_key(|build| build.order);
         let failed = releases
             .iter()
+            .filter(dev)
             .any(|release| matches!(release.state, ReleaseState::Failed(_) | ReleaseState::RolledBack(_)));
         if let Some(newest) = newest.filter(|_| !failed) {
             let image = newest.image().expect("an image");

@@ -5,6 +5,7 @@ mod conformance;
 mod existing;
 mod faults;
 mod images;
+mod previews;
 mod pull_secrets;
 mod rights;
 mod rollouts;

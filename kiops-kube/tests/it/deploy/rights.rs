@@ -35,7 +35,7 @@ impl SecretSource for Any {
 }
 
 /// The rules of the documented role, by the role's name.
-fn documented(name: &str) -> Vec<PolicyRule> {
+pub(super) fn documented(name: &str) -> Vec<PolicyRule> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/adapters/kubernetes-deploy-role.yaml");
     let text = std::fs::read_to_string(path).unwrap();
     let roles: Vec<ClusterRole> =

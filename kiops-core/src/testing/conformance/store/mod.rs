@@ -76,6 +76,7 @@ checks! { dyn Store:
     }
     saving {
         what_is_saved_is_seen_by_the_next_view,
+        a_lane_that_is_gone_is_not_there_and_the_others_are,
         a_save_from_another_version_than_the_ledgers_changes_nothing,
         a_slot_that_is_taken_is_a_conflict_and_nothing_is_saved,
         slots_are_freed_before_they_are_taken,

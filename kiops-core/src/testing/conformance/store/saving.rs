@@ -66,6 +66,25 @@ pub async fn what_is_saved_is_seen_by_the_next_view(subject: &dyn Subject<dyn St
     assert_eq!(seen.builds, [(queued.id, started)].into(), "a record is replaced whole");
 }
 
+/// What is live nowhere any more is in no view, and can be live again.
+pub async fn a_lane_that_is_gone_is_not_there_and_the_others_are(subject: &dyn Subject<dyn Store>) {
+    let store = with_shop(subject).await;
+    store.put_service(&service("blog"), None, at(0)).await.unwrap();
+    for of in ["shop", "blog"] {
+        store.save(&Changes { lanes: vec![live(of, 3)], ..changes(of, 0) }, None).await.unwrap();
+    }
+    let lane = live("shop", 3).lane;
+    let gone = Changes { gone_lanes: vec![lane.clone()], ..changes("shop", 1) };
+    store.save(&gone, None).await.unwrap();
+    assert_eq!(view(store.as_ref(), "shop").await.lanes, []);
+    assert_eq!(store.lane(&name("shop"), &lane).await.unwrap(), None);
+    assert_eq!(view(store.as_ref(), "blog").await.lanes, [live("blog", 3)], "a lane is of one service");
+    let never_there = Changes { gone_lanes: vec![lane], ..changes("shop", 2) };
+    store.save(&never_there, None).await.unwrap();
+    store.save(&Changes { lanes: vec![live("shop", 4)], ..changes("shop", 3) }, None).await.unwrap();
+    assert_eq!(view(store.as_ref(), "shop").await.lanes, [live("shop", 4)]);
+}
+
 /// What was stepped from is gone: nothing of the changes may be there.
 pub async fn a_save_from_another_version_than_the_ledgers_changes_nothing(subject: &dyn Subject<dyn Store>) {
     let store = with_shop(subject).await;

@@ -1,0 +1,313 @@
+//! Previews: where open merge requests are released to, how many there may be, and how they go.
+
+use std::collections::BTreeMap;
+
+use super::draft::Draft;
+use super::reply::missing;
+use crate::access::Trust;
+use crate::build::{Build, BuildInput};
+use crate::effect::{Effect, Work};
+use crate::error::{Error, Result};
+use crate::event::{EventKind, MergeRequestChange};
+use crate::name::{BuildId, EnvironmentName, ReleaseId};
+use crate::policy::RefKey;
+use crate::release::{DeployTarget, Lane, Preview, PreviewState, Release, ReleaseInput, ReleaseState};
+use crate::service::{EnvValue, Environment, Previews, Target};
+use crate::store::{DeliveryRecord, EventRecord};
+
+/// What happens to a preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreviewInput {
+    /// Its time may be over.
+    Wake,
+    /// Nothing is left of it.
+    Removed,
+    /// It could not be removed yet; the words say why.
+    Stuck(String),
+}
+
+impl Draft<'_> {
+    /// The environment that a build goes to for a merge request, where it goes anywhere.
+    pub(super) fn preview_for(&self, build: &Build, number: u64) -> Option<EnvironmentName> {
+        let previews = self.service().settings.deploy.previews.as_ref()?;
+        let open = || self.ref_state(&RefKey::MergeRequest(number)).request.is_none_or(|told| told.open);
+        let goes = build.identity.trust == Trust::Trusted && open();
+        goes.then(|| previews.environment.preview_of(number)).flatten()
+    }
+
+    /// Makes room for a release in the preview that it goes to, or says why it cannot go there.
+    pub(super) fn enter_preview(&mut self, environment: &Environment, target: &DeployTarget) -> Result<()> {
+        let Some(number) = environment.preview else { return Ok(()) };
+        let wanted = self.service().settings.deploy.previews.as_ref();
+        let previews = wanted
+            .filter(|previews| previews.environment.preview_of(number).as_ref() == Some(&environment.name))
+            .ok_or_else(|| {
+                let text = format!("environment `{}` is not registered", environment.name);
+                Error::not_found("make release", text).with_remedy(
+                    "register it, or name it in the service's setting deploy.previews to have previews",
+                )
+            })?;
+        self.must_be_open(number)?;
+        if !matches!(target.target, Target::Workload(_)) {
+            let text = format!(
+                "component `{}` is no workload, and nothing else can be there twice",
+                target.component
+            );
+            return Err(Error::unsupported("make release", text)
+                .with_remedy("make it a workload, or deploy it where it is without a preview"));
+        }
+        let mut all = self.previews();
+        let until = self.now.saturating_add(previews.kept()).unwrap_or(self.now);
+        let fresh = || Preview {
+            environment: environment.name.clone(),
+            runtime: environment.runtime.clone(),
+            targets: BTreeMap::new(),
+            state: PreviewState::Open,
+            until,
+            problem: None,
+        };
+        let mut preview = match all.get(&number) {
+            Some(there) if there.environment == environment.name => there.clone(),
+            Some(other) => {
+                let text = format!("merge request {number} has the preview `{}`", other.environment);
+                return Err(Error::conflict("make release", text)
+                    .with_remedy("remove that one first: DELETE it, or wait until its time is over"));
+            }
+            None if all.len() >= previews.at_once as usize => return Err(too_many(previews, &all)),
+            None => fresh(),
+        };
+        if matches!(preview.state, PreviewState::Ending(_)) {
+            preview.state = PreviewState::Open;
+        }
+        preview.until = until;
+        preview.targets.insert(target.component.clone(), target.clone());
+        self.wake_preview(&preview, number);
+        all.insert(number, preview);
+        self.put_previews(all);
+        Ok(())
+    }
+
+    /// What runs in a preview: it has no secret variable, unless the settings say so.
+    pub(super) fn without_secrets(&self, mut target: DeployTarget) -> DeployTarget {
+        let given = self.service().settings.deploy.previews.as_ref().is_some_and(|previews| previews.secrets);
+        if let (Some(_), false, Target::Workload(workload)) = (target.preview, given, &mut target.target) {
+            for container in &mut workload.containers {
+                container.env.retain(|_, value| matches!(value, EnvValue::Plain(_)));
+            }
+        }
+        target
+    }
+
+    fn must_be_open(&self, number: u64) -> Result<()> {
+        let state = self.ref_state(&RefKey::MergeRequest(number));
+        let refuse = |text: String, remedy: &'static str| {
+            Err(Error::conflict("make release", text).with_remedy(remedy))
+        };
+        match state.request {
+            _ if state.newest.is_none() => {
+                refuse(format!("nothing is known of merge request {number}"), "name one that has a build")
+            }
+            Some(told) if !told.open => refuse(
+                format!("merge request {number} is closed or merged"),
+                "open it again, or release to another environment",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an event says of whether its merge request is open. What is told again, or late, says nothing new.
+    pub(super) fn note_request(&mut self, record: &DeliveryRecord, event: &EventRecord) -> Result<()> {
+        use MergeRequestChange as M;
+        let EventKind::MergeRequest(request) = &event.event.kind else { return Ok(()) };
+        let Some(number) = request.number else { return Ok(()) };
+        let late = event.decision.as_ref().is_some_and(crate::policy::Decision::is_late);
+        let open = match request.change {
+            M::Closed | M::Merged => false,
+            M::Opened | M::Code | M::ReadyForReview | M::Reopened | M::Retargeted
+                if !record.repeat && !late =>
+            {
+                true
+            }
+            _ => return Ok(()),
+        };
+        let scope = RefKey::MergeRequest(number);
+        let mut state = self.ref_state(&scope);
+        if !state.note_request(open, record.received_at) {
+            return Ok(());
+        }
+        self.put_ref(scope, state);
+        let merged = request.change == M::Merged;
+        let why = if merged { "the merge request was merged" } else { "the merge request was closed" };
+        if open {
+            self.keep_preview(number)
+        } else {
+            self.end_preview(number, why)?
+        }
+        Ok(())
+    }
+
+    /// A preview that was to go and is still whole stays: its request is open again.
+    fn keep_preview(&mut self, number: u64) {
+        let mut all = self.previews();
+        if let Some(preview) =
+            all.get_mut(&number).filter(|preview| matches!(preview.state, PreviewState::Ending(_)))
+        {
+            preview.state = PreviewState::Open;
+            let preview = preview.clone();
+            self.wake_preview(&preview, number);
+            self.put_previews(all);
+        }
+    }
+
+    /// A preview is to go: what waits for it is taken back, what is being rolled out comes to its end first.
+    fn end_preview(&mut self, number: u64, why: &str) -> Result<()> {
+        let mut all = self.previews();
+        let Some(preview) = all.get_mut(&number) else { return Ok(()) };
+        let waiting = self.waiting_in(&preview.environment);
+        if preview.state == PreviewState::Open {
+            preview.state = PreviewState::Ending(why.to_owned());
+            self.put_previews(all);
+        }
+        for id in waiting {
+            self.apply_release(&id, ReleaseInput::Cancel { by: format!("kiops: {why}") })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a preview away, because somebody wants that.
+    pub(super) fn remove_preview(&mut self, number: u64, by: &str) -> Result<()> {
+        if !self.previews().contains_key(&number) {
+            return Err(missing("preview of merge request", &number.to_string()));
+        }
+        self.end_preview(number, &format!("removed by {by}"))
+    }
+
+    pub(super) fn preview_input(&mut self, number: u64, input: PreviewInput) -> Result<()> {
+        let mut all = self.previews();
+        let Some(preview) = all.get_mut(&number) else { return Ok(()) };
+        let removing = matches!(preview.state, PreviewState::Removing(_));
+        match input {
+            PreviewInput::Wake if preview.state == PreviewState::Open && self.now >= preview.until => {
+                let kept = self.service().settings.deploy.previews.as_ref().map(|previews| previews.hours);
+                let why = kept.map_or_else(
+                    || "its time is over".to_owned(),
+                    |hours| format!("{hours} hours without a release"),
+                );
+                self.end_preview(number, &why)
+            }
+            PreviewInput::Wake if preview.state == PreviewState::Open => {
+                let preview = preview.clone();
+                self.wake_preview(&preview, number);
+                Ok(())
+            }
+            PreviewInput::Removed if removing => {
+                self.preview_is_gone(number, all);
+                Ok(())
+            }
+            PreviewInput::Stuck(why) if removing && preview.problem.as_ref() != Some(&why) => {
+                preview.problem = Some(why);
+                self.put_previews(all);
+                Ok(())
+            }
+            PreviewInput::Wake | PreviewInput::Removed | PreviewInput::Stuck(_) => Ok(()),
+        }
+    }
+
+    /// Nothing runs there any more; what was released there meanwhile begins anew.
+    fn preview_is_gone(&mut self, number: u64, mut all: BTreeMap<u64, Preview>) {
+        let Some(preview) = all.remove(&number) else { return };
+        for component in preview.targets.keys() {
+            self.drop_lane(Lane { environment: preview.environment.clone(), component: component.clone() });
+        }
+        let waits =
+            |release: &&Release| release.target.environment == preview.environment && !release.is_over();
+        let targets: BTreeMap<_, _> = self
+            .releases()
+            .filter(waits)
+            .map(|release| (release.target.component.clone(), release.target.clone()))
+            .collect();
+        if !targets.is_empty() {
+            let preview = Preview { targets, state: PreviewState::Open, problem: None, ..preview };
+            self.wake_preview(&preview, number);
+            all.insert(number, preview);
+        }
+        self.put_previews(all);
+    }
+
+    /// Lets those previews go that are to go and in which nothing is being rolled out any more.
+    pub(super) fn advance_previews(&mut self) -> Result<()> {
+        let all = self.previews();
+        for (number, preview) in &all {
+            let PreviewState::Ending(why) = &preview.state else { continue };
+            let busy = |release: &Release| {
+                release.target.environment == preview.environment && release.state.is_under_way()
+            };
+            if self.releases().any(busy) {
+                continue;
+            }
+            let looks_there = |build: &&Build| {
+                let live = build.live_checks.as_ref().filter(|_| build.live_check().is_some());
+                live.is_some_and(|live| live.environment == preview.environment)
+            };
+            let looking: Vec<BuildId> =
+                self.builds().filter(looks_there).map(|build| build.id.clone()).collect();
+            for build in looking {
+                self.apply_build(&build, BuildInput::NotLive { why: why.clone() })?;
+            }
+            let mut all = self.previews();
+            if let Some(preview) = all.get_mut(number) {
+                preview.state = PreviewState::Removing(why.clone());
+            }
+            self.put_previews(all);
+            let effect = Effect::RemovePreview { environment: preview.environment.clone(), number: *number };
+            self.ask_for_previews(self.now, effect);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing may be rolled out along a lane: it is of a preview that goes.
+    pub(super) fn is_going(&self, lane: &Lane) -> bool {
+        let of_lane = |preview: &Preview| preview.environment == lane.environment;
+        self.previews().values().any(|preview| of_lane(preview) && preview.state != PreviewState::Open)
+    }
+
+    fn waiting_in(&self, environment: &EnvironmentName) -> Vec<ReleaseId> {
+        let waits = |release: &&Release| {
+            release.target.environment == *environment
+                && matches!(release.state, ReleaseState::Pending | ReleaseState::AwaitingApproval)
+        };
+        self.releases().filter(waits).map(|release| release.id.clone()).collect()
+    }
+
+    fn previews(&self) -> BTreeMap<u64, Preview> {
+        self.ref_state(&RefKey::Previews).previews
+    }
+
+    fn put_previews(&mut self, previews: BTreeMap<u64, Preview>) {
+        let state = self.ref_state(&RefKey::Previews);
+        self.put_ref(RefKey::Previews, crate::policy::RefState { previews, ..state });
+    }
+
+    fn wake_preview(&mut self, preview: &Preview, number: u64) {
+        let effect = Effect::WakePreview { environment: preview.environment.clone(), number };
+        self.ask_for_previews(preview.until, effect);
+    }
+
+    /// Two services may have previews of the same name.
+    fn ask_for_previews(&mut self, due: jiff::Timestamp, effect: Effect) {
+        let work = Work::new(self.name(), due, effect, self.name().as_str());
+        self.add_work(work);
+    }
+}
+
+fn too_many(previews: &Previews, all: &BTreeMap<u64, Preview>) -> Error {
+    let numbers: Vec<String> = all.keys().map(u64::to_string).collect();
+    let text = format!(
+        "the service may have {} previews at once, and has those of the merge requests {}",
+        previews.at_once,
+        numbers.join(", ")
+    );
+    Error::conflict("make release", text).with_remedy(
+        "close one of these or remove its preview, or raise deploy.previews.at_once; then deploy the build to its preview by hand, or push again",
+    )
+}
