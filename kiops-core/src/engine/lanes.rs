@@ -64,7 +64,7 @@ impl Draft<'_> {
                 let order = coming.order.max(by.order);
                 self.put_release(Release { order, ..coming });
             }
-            (None, Some(live)) if !live.unsure && is_there(&live.images) => {
+            (None, Some(live)) if !live.unsure && is_there(&live.images) && !self.is_going(&lane) => {
                 let order = live.order.max(by.order);
                 self.put_lane(LaneState { order, ..live });
             }
@@ -127,7 +127,8 @@ impl Draft<'_> {
         if self.release(&id).is_some() {
             return;
         }
-        let may = self.may_promote(&build, &lane.environment);
+        let may =
+            self.must_be_preview(requester, &lane).and_then(|()| self.may_promote(&build, &lane.environment));
         let made = may.and_then(|()| self.images_for(&build, image, &lane)).and_then(|images| {
             self.add_release(NewRelease {
                 id: id.clone(),
@@ -318,6 +319,7 @@ impl Draft<'_> {
         if let Some(id) = next {
             let previous = self.lane(lane).map(|live| live.revision);
             self.apply_release(&id, ReleaseInput::Start { previous })?;
+            self.prolong_preview(&id);
         }
         Ok(())
     }

@@ -29,7 +29,10 @@ impl Draft<'_> {
         release: &ReleaseId,
         environment: EnvironmentName,
     ) -> Result<()> {
-        if !self.build(build).is_some_and(Build::has_live_checks) {
+        let Some(of_build) = self.build(build).filter(|build| build.has_live_checks()) else { return Ok(()) };
+        // What is said of where it counts is not taken back for a preview.
+        let elsewhere = of_build.live_checks.as_ref().is_some_and(|live| !self.is_preview(&live.environment));
+        if elsewhere && self.is_preview(&environment) {
             return Ok(());
         }
         self.apply_build(build, BuildInput::WentLive { release: release.clone(), environment })
@@ -66,14 +69,11 @@ impl Draft<'_> {
     /// at there first.
     pub(super) fn may_promote(&self, build: &Build, environment: &EnvironmentName) -> Result<()> {
         // What a preview was looked at for says nothing of where it goes after the merge: there it is looked at anew.
-        let in_preview =
-            |name: &EnvironmentName| self.environment(name).is_some_and(|of| of.preview.is_some());
-        if build.live_checks.as_ref().is_some_and(|live| in_preview(&live.environment)) {
-            return Ok(());
+        let looked = build.live_checks.as_ref().filter(|live| !self.is_preview(&live.environment));
+        if looked.is_some() {
+            build.may_go_to(environment)?;
         }
-        build.may_go_to(environment)?;
-        let looked_there = build.live_checks.as_ref().is_some_and(|live| live.environment == *environment);
-        if looked_there || !build.gates_promotion() {
+        if looked.is_some_and(|live| live.environment == *environment) || !build.gates_promotion() {
             return Ok(());
         }
         let comes = |release: &&Release| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::draft::Draft;
 use super::reply::missing;
 use crate::access::Trust;
-use crate::build::{Build, BuildInput};
+use crate::build::{Build, BuildInput, Requester};
 use crate::effect::{Effect, Work};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, MergeRequestChange};
@@ -122,12 +122,9 @@ impl Draft<'_> {
         let Some(number) = request.number else { return Ok(()) };
         let late = event.decision.as_ref().is_some_and(crate::policy::Decision::is_late);
         let open = match request.change {
+            _ if record.repeat => return Ok(()),
             M::Closed | M::Merged => false,
-            M::Opened | M::Code | M::ReadyForReview | M::Reopened | M::Retargeted
-                if !record.repeat && !late =>
-            {
-                true
-            }
+            M::Opened | M::Code | M::ReadyForReview | M::Reopened | M::Retargeted if !late => true,
             _ => return Ok(()),
         };
         let scope = RefKey::MergeRequest(number);
@@ -163,7 +160,7 @@ impl Draft<'_> {
     fn end_preview(&mut self, number: u64, why: &str) -> Result<()> {
         let mut all = self.previews();
         let Some(preview) = all.get_mut(&number) else { return Ok(()) };
-        let waiting = self.waiting_in(&preview.environment);
+        let waiting = self.waiting_in(number);
         if preview.state == PreviewState::Open {
             preview.state = PreviewState::Ending(why.to_owned());
             self.put_previews(all);
@@ -174,10 +171,13 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Takes a preview away, because somebody wants that.
+    /// Takes a preview away, because somebody wants that. One that is being removed is tried again at once.
     pub(super) fn remove_preview(&mut self, number: u64, by: &str) -> Result<()> {
-        if !self.previews().contains_key(&number) {
-            return Err(missing("preview of merge request", &number.to_string()));
+        let all = self.previews();
+        let preview =
+            all.get(&number).ok_or_else(|| missing("preview of merge request", &number.to_string()))?;
+        if matches!(preview.state, PreviewState::Removing(_)) {
+            self.ask_for_removal(preview, number);
         }
         self.end_preview(number, &format!("removed by {by}"))
     }
@@ -216,18 +216,23 @@ impl Draft<'_> {
     /// Nothing runs there any more; what was released there meanwhile begins anew.
     fn preview_is_gone(&mut self, number: u64, mut all: BTreeMap<u64, Preview>) {
         let Some(preview) = all.remove(&number) else { return };
-        for component in preview.targets.keys() {
-            self.drop_lane(Lane { environment: preview.environment.clone(), component: component.clone() });
+        // Somebody may have registered an environment of that name: what is noted there is its own.
+        if self.is_preview(&preview.environment) {
+            for component in preview.targets.keys() {
+                let lane = Lane { environment: preview.environment.clone(), component: component.clone() };
+                self.drop_lane(lane);
+            }
         }
-        let waits =
-            |release: &&Release| release.target.environment == preview.environment && !release.is_over();
+        let waits = |release: &&Release| release.target.preview == Some(number) && !release.is_over();
         let targets: BTreeMap<_, _> = self
             .releases()
             .filter(waits)
             .map(|release| (release.target.component.clone(), release.target.clone()))
             .collect();
         if !targets.is_empty() {
-            let preview = Preview { targets, state: PreviewState::Open, problem: None, ..preview };
+            let found = self.environment(&preview.environment);
+            let runtime = found.map_or(preview.runtime, |found| found.runtime);
+            let preview = Preview { targets, runtime, state: PreviewState::Open, problem: None, ..preview };
             self.wake_preview(&preview, number);
             all.insert(number, preview);
         }
@@ -239,15 +244,16 @@ impl Draft<'_> {
         let all = self.previews();
         for (number, preview) in &all {
             let PreviewState::Ending(why) = &preview.state else { continue };
-            let busy = |release: &Release| {
-                release.target.environment == preview.environment && release.state.is_under_way()
-            };
+            let busy =
+                |release: &Release| release.target.preview == Some(*number) && release.state.is_under_way();
             if self.releases().any(busy) {
                 continue;
             }
             let looks_there = |build: &&Build| {
                 let live = build.live_checks.as_ref().filter(|_| build.live_check().is_some());
-                live.is_some_and(|live| live.environment == preview.environment)
+                live.is_some_and(|live| {
+                    live.environment == preview.environment && self.is_preview(&live.environment)
+                })
             };
             let looking: Vec<BuildId> =
                 self.builds().filter(looks_there).map(|build| build.id.clone()).collect();
@@ -259,8 +265,7 @@ impl Draft<'_> {
                 preview.state = PreviewState::Removing(why.clone());
             }
             self.put_previews(all);
-            let effect = Effect::RemovePreview { environment: preview.environment.clone(), number: *number };
-            self.ask_for_previews(self.now, effect);
+            self.ask_for_removal(preview, *number);
         }
         Ok(())
     }
@@ -268,12 +273,46 @@ impl Draft<'_> {
     /// Whether nothing may be rolled out along a lane: it is of a preview that goes.
     pub(super) fn is_going(&self, lane: &Lane) -> bool {
         let of_lane = |preview: &Preview| preview.environment == lane.environment;
-        self.previews().values().any(|preview| of_lane(preview) && preview.state != PreviewState::Open)
+        let goes =
+            self.previews().values().any(|preview| of_lane(preview) && preview.state != PreviewState::Open);
+        goes && self.is_preview(&lane.environment)
     }
 
-    fn waiting_in(&self, environment: &EnvironmentName) -> Vec<ReleaseId> {
+    /// Whether this is the environment of a preview, and not one that is registered. It stays one where what it was made after is not
+    /// registered any more.
+    pub(super) fn is_preview(&self, name: &EnvironmentName) -> bool {
+        name.preview().is_some() && self.environment(name).is_none_or(|found| found.preview.is_some())
+    }
+
+    /// What is registered under a preview's name is nobody's preview: nothing goes there because of a merge request.
+    pub(super) fn must_be_preview(&self, by: &Requester, lane: &Lane) -> Result<()> {
+        let of_request = matches!(by.scope, RefKey::MergeRequest(_));
+        if !of_request || self.is_preview(&lane.environment) {
+            return Ok(());
+        }
+        let text = format!("environment `{}` is registered under the name of a preview", lane.environment);
+        Err(Error::conflict("make release", text).with_remedy("register it under another name"))
+    }
+
+    /// The time of a preview begins anew with each release that is rolled out there.
+    pub(super) fn prolong_preview(&mut self, release: &ReleaseId) {
+        let number = self.release(release).and_then(|release| release.target.preview);
+        let (Some(number), Some(settings)) = (number, &self.service().settings.deploy.previews) else {
+            return;
+        };
+        let until = self.now.saturating_add(settings.kept()).unwrap_or(self.now);
+        let mut all = self.previews();
+        if let Some(preview) = all.get_mut(&number).filter(|preview| preview.until < until) {
+            preview.until = until;
+            let preview = preview.clone();
+            self.wake_preview(&preview, number);
+            self.put_previews(all);
+        }
+    }
+
+    fn waiting_in(&self, number: u64) -> Vec<ReleaseId> {
         let waits = |release: &&Release| {
-            release.target.environment == *environment
+            release.target.preview == Some(number)
                 && matches!(release.state, ReleaseState::Pending | ReleaseState::AwaitingApproval)
         };
         self.releases().filter(waits).map(|release| release.id.clone()).collect()
@@ -286,6 +325,11 @@ impl Draft<'_> {
     fn put_previews(&mut self, previews: BTreeMap<u64, Preview>) {
         let state = self.ref_state(&RefKey::Previews);
         self.put_ref(RefKey::Previews, crate::policy::RefState { previews, ..state });
+    }
+
+    fn ask_for_removal(&mut self, preview: &Preview, number: u64) {
+        let effect = Effect::RemovePreview { environment: preview.environment.clone(), number };
+        self.ask_for_previews(self.now, effect);
     }
 
     fn wake_preview(&mut self, preview: &Preview, number: u64) {

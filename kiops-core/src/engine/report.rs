@@ -68,12 +68,12 @@ pub(crate) fn comment(
     text
 }
 
-/// Where the preview that a release went live in is reached.
-pub(crate) fn preview_url(environments: &[Environment], release: &Release) -> Option<String> {
+/// Of a release that went live in a preview: the merge request, and where the preview is reached.
+pub(crate) fn preview(environments: &[Environment], release: &Release) -> Option<(u64, String)> {
     let target = &release.target;
-    let is_there = target.preview.is_some() && release.state == ReleaseState::Live;
-    let found = is_there.then(|| Environment::find(environments, &target.service, &target.environment));
-    found.flatten()?.url_of(&target.service, &target.component)
+    let number = target.preview.filter(|_| release.state == ReleaseState::Live)?;
+    let found = Environment::find(environments, &target.service, &target.environment)?;
+    Some((number, found.url_of(&target.service, &target.component)?))
 }
 
 const fn mark(state: StatusState) -> &'static str {

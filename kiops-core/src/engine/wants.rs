@@ -8,6 +8,8 @@ use crate::name::{BuildId, DeliveryId, EnvironmentName, ReleaseId, ServiceName};
 use crate::policy::{Answer, RefKey};
 use crate::release::Release;
 use crate::service::Service;
+#[cfg(feature = "runtime")]
+use crate::store::View;
 use crate::store::{DeliveryRecord, Wants};
 
 /// The record that an input is about, read before the view.
@@ -121,6 +123,15 @@ pub fn wants(service: &ServiceName, input: &Input, primary: &Primary) -> Wants {
         wants.refs.insert(RefKey::Branch(git.branch.clone()));
     }
     wants
+}
+
+/// Adds the refs of those who ask for the build that an input is about, as the view has it. Says whether any of them was missing.
+#[cfg(feature = "runtime")]
+pub(super) fn wants_more(wants: &mut Wants, input: &Input, view: &View) -> bool {
+    let before = wants.refs.len();
+    let build = input.build().and_then(|build| view.builds.get(build));
+    wants.refs.extend(build.iter().flat_map(|build| &build.requesters).map(|by| by.scope.clone()));
+    wants.refs.len() > before
 }
 
 /// The release that a command by hand makes.

@@ -65,11 +65,13 @@ impl Environment {
     }
 
     /// The preview of a service's merge request that is made after this environment: the same runtime, protection and approvals, a
-    /// namespace of its own, and an address only where `url` has the environment or the namespace in it: what has not is reached by all
-    /// of them. `None`: its name would be too long.
+    /// namespace of its own, and an address only where `url` has the namespace in it, or the environment and the service: any other is not its
+    /// alone. `None`: its name would be too long.
     fn preview_of(&self, service: &ServiceName, number: u64) -> Option<Self> {
         let name = self.name.preview_of(number)?;
-        let own = |url: &String| url.contains("{environment}") || url.contains("{namespace}");
+        let has = |url: &str, place: &str| url.contains(place);
+        let own =
+            |url: &String| has(url, "{namespace}") || (has(url, "{environment}") && has(url, "{service}"));
         Some(Self {
             namespace: NamespaceRule::Fixed(crate::name::dns_label([service.as_str(), name.as_str()])),
             url: self.url.clone().filter(own),

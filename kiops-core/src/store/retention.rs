@@ -70,7 +70,7 @@ pub async fn image_use(store: &dyn Store, back: usize) -> Result<ImageUse> {
 }
 
 async fn of_service(store: &dyn Store, name: &ServiceName, back: usize, used: &mut ImageUse) -> Result<()> {
-    let (mut lanes, mut of_previews) = (BTreeMap::<Lane, Vec<Applied>>::new(), BTreeSet::new());
+    let mut lanes: BTreeMap<Lane, Vec<Applied>> = BTreeMap::new();
     let mut page = Page::first(PAGE);
     loop {
         let releases = store.releases(Some(name), page).await?;
@@ -78,12 +78,15 @@ async fn of_service(store: &dyn Store, name: &ServiceName, back: usize, used: &m
             if !release.is_over() {
                 used.deployed.extend(digests(&release.images));
             }
-            if release.target.preview.is_some() {
-                of_previews.insert(release.lane());
-            }
             if let Some(revision) = release.revision {
                 let (images, went_live) = (digests(&release.images), release.state == ReleaseState::Live);
-                lanes.entry(release.lane()).or_default().push(Applied { revision, images, went_live });
+                let preview = release.target.preview;
+                lanes.entry(release.lane()).or_default().push(Applied {
+                    revision,
+                    images,
+                    went_live,
+                    preview,
+                });
             }
         }
         if !next(&mut page, releases.items.len()) {
@@ -97,9 +100,12 @@ async fn of_service(store: &dyn Store, name: &ServiceName, back: usize, used: &m
     let previews = view.refs.remove(&RefKey::Previews).unwrap_or_default().previews;
     used.deployed.extend(view.releases.values().flat_map(|release| digests(&release.images)));
     used.deployed.extend(view.lanes.iter().flat_map(|live| digests(&live.images)));
-    let gone = |lane: &Lane| previews.values().all(|preview| preview.environment != lane.environment);
-    // Of a preview that was removed nothing is wanted back.
-    lanes.retain(|lane, _| !of_previews.contains(lane) || !gone(lane));
+    for (lane, applied) in &mut lanes {
+        // Of a preview that was removed nothing is wanted back.
+        let is_there =
+            |number: u64| previews.get(&number).is_some_and(|of| of.environment == lane.environment);
+        applied.retain(|one| one.preview.is_none_or(is_there));
+    }
     for (lane, applied) in lanes {
         let live = view.lanes.iter().find(|live| live.lane == lane);
         used.deployed.extend(wanted_back(applied, live, back));
@@ -112,6 +118,8 @@ struct Applied {
     revision: Revision,
     images: BTreeSet<Digest>,
     went_live: bool,
+    /// The merge request of the preview that it went to.
+    preview: Option<u64>,
 }
 
 /// What a lane may still run, and what it goes back to. Where nothing is noted as live, that is all it was ever told to run.

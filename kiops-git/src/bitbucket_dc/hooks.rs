@@ -18,8 +18,8 @@ const ENSURE: &str = "set up webhook";
 const TEST: &str = "test webhook";
 const PUSH: &str = "repo:refs_changed";
 /// Whatever a merge request can come to that kiops decodes.
-const MERGE_REQUEST: [&str; 5] =
-    ["pr:opened", "pr:from_ref_updated", "pr:modified", "pr:merged", "pr:declined"];
+const MERGE_REQUEST: [&str; 6] =
+    ["pr:opened", "pr:from_ref_updated", "pr:modified", "pr:merged", "pr:declined", "pr:deleted"];
 
 #[derive(Deserialize)]
 struct HookBody {

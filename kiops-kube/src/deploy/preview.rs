@@ -23,7 +23,7 @@ impl KubeDeployer {
         let Some(namespace) = self.namespace(target).await? else { return Ok(()) };
         let objects = self.objects(&target.namespace);
         if !is_made_for(target, &namespace) {
-            let labels = selector(&names::selector_labels(target));
+            let labels = selector(&names::stable_labels(target));
             for claim in objects.list_metadata::<PersistentVolumeClaim>(&labels).await? {
                 objects.delete::<PersistentVolumeClaim>(claim.name.as_deref().unwrap_or_default()).await?;
             }

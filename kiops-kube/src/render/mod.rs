@@ -169,7 +169,7 @@ pub struct RenderConfig {
     /// The class of Ingresses; none by default, which is the cluster's own default.
     pub ingress_class: Option<String>,
     /// The host of Ingresses, in which `{service}`, `{component}`, `{environment}` and `{namespace}` are replaced
-    /// (`{service}.example.com`); none by default: any host. Previews need a host of their own: one of the last two must stand in it.
+    /// (`{service}.example.com`); none by default: any host. Previews need a host of their own: the namespace must stand in it, or the environment and the service.
     pub ingress_host: Option<String>,
     /// The storage class of volumes; none by default, which is the cluster's own default.
     pub storage_class: Option<String>,

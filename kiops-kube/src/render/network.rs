@@ -83,16 +83,17 @@ pub(super) fn ingress(scope: &Scope<'_>, workload: &Workload) -> Result<Option<I
 /// A preview under the host of others would take their traffic, or they its.
 fn refuse_a_shared_host(scope: &Scope<'_>) -> Result<()> {
     let pattern = scope.config.ingress_host.as_deref().unwrap_or_default();
-    if scope.target.preview.is_none() || pattern.contains("{environment}") || pattern.contains("{namespace}")
-    {
+    let has = |place: &str| pattern.contains(place);
+    let own = has("{namespace}") || (has("{environment}") && has("{service}"));
+    if scope.target.preview.is_none() || own {
         return Ok(());
     }
     let message = match pattern {
         "" => "ingress_host: none is set, and a preview would answer for every host".to_owned(),
-        pattern => format!("ingress_host: `{pattern}` is the same for a preview and what it is a preview of"),
+        pattern => format!("ingress_host: `{pattern}` is not the preview's alone"),
     };
     Err(Error::invalid(OPERATION, message)
-        .with_remedy("put `{environment}` or `{namespace}` into it: `{environment}.{service}.example.com`"))
+        .with_remedy("put `{namespace}` into it, or `{environment}` and `{service}`: `{environment}.{service}.example.com`"))
 }
 
 fn host_name(scope: &Scope<'_>, pattern: &str) -> Result<String> {

@@ -13,11 +13,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::{
     BuildId, CommitId, ComponentName, DeliveryId, EnvironmentName, GitRef, MemberId, ReleaseId, ServiceName,
 };
-use crate::policy::{Decision, Question, RefKey};
+use crate::policy::{Decision, Question};
 use crate::provider::{Commit, GitProvider, Relation, Search};
 use crate::release::{DeployTarget, Live, Preview, Revision};
 use crate::service::{Environment, GitSource, Service, Settings, Source};
-use crate::store::Wants;
 
 /// What a call of the API trigger led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,13 +268,16 @@ impl Driver {
 
     /// The previews of a service that there are, by merge request, those that are being removed too.
     pub async fn previews(&self, service: &ServiceName) -> Result<BTreeMap<u64, Preview>> {
-        let mut wants = Wants::of(self.service(service).await?.name);
-        wants.refs.insert(RefKey::Previews);
-        let state = self.shared.store.view(&wants).await?.refs.remove(&RefKey::Previews);
-        Ok(state.unwrap_or_default().previews)
+        self.shared.previews(&self.service(service).await?.name).await
     }
 
     async fn runtime_of(&self, target: &DeployTarget) -> Result<String> {
+        if let Some(number) = target.preview
+            && let Some(preview) = self.shared.previews(&target.service).await?.remove(&number)
+            && preview.environment == target.environment
+        {
+            return Ok(preview.runtime);
+        }
         let (environments, name) = (self.shared.store.environments().await?, &target.environment);
         let found = Environment::find(&environments, &target.service, name);
         found.map(|environment| environment.runtime).ok_or_else(|| {

@@ -34,7 +34,7 @@ use tracing::Instrument as _;
 use self::held::Held;
 use super::reply::Reply;
 use super::step::{Input, Next, step};
-use super::wants::{Primary, wants};
+use super::wants::{Primary, wants, wants_more};
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::log::LogStore;
@@ -321,8 +321,10 @@ impl Driver {
                 claim.work.effect,
                 Effect::Run { .. } | Effect::Check { .. } | Effect::Verify { .. }
             );
-            // Hosts that answer slowly must not keep everything else waiting: those who tell them wait for their own places.
-            let apart = follows || claim.work.effect.is_report();
+            // Hosts that answer slowly must not keep everything else waiting: those who tell them wait for their own places. A namespace
+            // that does not go is waited for, too.
+            let removes = matches!(claim.work.effect, Effect::RemovePreview { .. });
+            let apart = follows || removes || claim.work.effect.is_report();
             let permit = if apart { None } else { Arc::clone(&shared.permits).acquire_owned().await.ok() };
             let shared = Arc::clone(shared);
             let task = async move {
@@ -390,8 +392,12 @@ impl Shared {
             if one_at_a_time.is_none() {
                 one_at_a_time = Some(lock.lock().await);
             }
-            let wanted = self.wants(service, &input).await?;
-            let view = self.store.view(&wanted).await?;
+            let mut wanted = self.wants(service, &input).await?;
+            let mut view = self.store.view(&wanted).await?;
+            // Somebody else may have joined the build since it was looked up.
+            while wants_more(&mut wanted, &input, &view) {
+                view = self.store.view(&wanted).await?;
+            }
             // What registries said goes with what was known then: a tag may have moved since somebody else decided.
             if asked
                 .take_if(|before| before.ledger != view.ledger || before.service != view.service)

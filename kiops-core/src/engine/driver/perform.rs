@@ -1,5 +1,6 @@
 //! Performing one effect.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Shared;
@@ -10,9 +11,11 @@ use crate::engine::PreviewInput;
 use crate::engine::promote::tags_to_move;
 use crate::engine::step::Input;
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::name::{BuildId, DeliveryId, ReleaseId};
+use crate::name::{BuildId, DeliveryId, ReleaseId, ServiceName};
 use crate::policy::{Answer, Answered, Question, RefKey};
-use crate::release::{DeployRequest, Origin, PreviewState, Release, ReleaseInput, Revision, RolloutStatus};
+use crate::release::{
+    DeployRequest, Origin, Preview, PreviewState, Release, ReleaseInput, Revision, RolloutStatus,
+};
 use crate::service::{Environment, Service};
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::{Claim, Wants};
@@ -312,6 +315,13 @@ impl Shared {
     }
 
     async fn runtime(&self, release: &Release) -> Result<String> {
+        // A preview stays where it was made, so that all of it is found when it goes.
+        if let Some(number) = release.target.preview
+            && let Some(preview) = self.previews(release.service()).await?.remove(&number)
+            && preview.environment == release.target.environment
+        {
+            return Ok(preview.runtime);
+        }
         let name = &release.target.environment;
         let environments = self.store.environments().await?;
         let environment = Environment::find(&environments, release.service(), name);
@@ -320,17 +330,26 @@ impl Shared {
         })
     }
 
-    /// Takes away all that was released to a preview, however often that takes: what is left over would run for ever.
-    async fn remove_preview(&self, claim: &Claim, number: u64) -> Result<()> {
-        let service = &claim.work.service;
+    pub(super) async fn previews(&self, service: &ServiceName) -> Result<BTreeMap<u64, Preview>> {
         let mut wants = Wants::of(service.clone());
         wants.refs.insert(RefKey::Previews);
-        let state = self.store.view(&wants).await?.refs.remove(&RefKey::Previews).unwrap_or_default();
-        let preview = state.previews.get(&number);
-        let Some(preview) = preview.filter(|preview| matches!(preview.state, PreviewState::Removing(_)))
-        else {
-            return self.store.finish(claim).await;
-        };
+        let state = self.store.view(&wants).await?.refs.remove(&RefKey::Previews);
+        Ok(state.unwrap_or_default().previews)
+    }
+
+    /// Takes away all that was released to a preview, however often that takes: what is left over would run for ever.
+    async fn remove_preview(&self, claim: &Claim, number: u64) -> Result<()> {
+        let removed = self.try_to_remove(claim, number).await;
+        removed.map_err(|error| match error.retry() {
+            Retry::Never => error.with_retry(Retry::Maybe),
+            _ => error,
+        })
+    }
+
+    async fn try_to_remove(&self, claim: &Claim, number: u64) -> Result<()> {
+        let preview = self.previews(&claim.work.service).await?.remove(&number);
+        let goes = |preview: &Preview| matches!(preview.state, PreviewState::Removing(_));
+        let Some(preview) = preview.filter(goes) else { return self.store.finish(claim).await };
         let removing = async {
             let deployer = self.adapters.deployer(&preview.runtime)?;
             for target in preview.targets.values() {
@@ -338,17 +357,25 @@ impl Shared {
             }
             Ok::<_, Error>(())
         };
-        let input = |input| Input::Preview { number, input };
-        let Err(error) = removing.await else {
-            return self.input(claim, input(PreviewInput::Removed)).await;
+        // Whoever removes it now may be followed by what is released there next.
+        let removed = tokio::select! {
+            biased;
+            removed = removing => removed,
+            () = self.held.lost(claim) => return self.hand_back(claim).await,
         };
-        let why = error.to_string();
-        if preview.problem.as_ref() != Some(&why)
-            && let Err(error) = self.step(service, input(PreviewInput::Stuck(why)), None).await
-        {
+        let Err(error) = removed else {
+            return self.input(claim, Input::Preview { number, input: PreviewInput::Removed }).await;
+        };
+        self.note_stuck(&claim.work.service, number, &error).await;
+        Err(error)
+    }
+
+    /// Says with a preview why it is still there.
+    async fn note_stuck(&self, service: &ServiceName, number: u64, error: &Error) {
+        let input = Input::Preview { number, input: PreviewInput::Stuck(error.to_string()) };
+        if let Err(error) = self.step(service, input, None).await {
             tracing::warn!(%error, "what keeps a preview could not be noted");
         }
-        Err(if error.retry() == Retry::Never { error.with_retry(Retry::Maybe) } else { error })
     }
 
     fn worth_another_try(&self, claim: &Claim, error: &Error) -> bool {
@@ -382,6 +409,9 @@ impl Shared {
             }),
             _ => None,
         };
+        if let Effect::RemovePreview { number, .. } = &claim.work.effect {
+            self.note_stuck(service, *number, error).await;
+        }
         // First the record is kept: what follows may let go of the work.
         self.store.quarantine(claim, &reason, self.clock.now()).await?;
         if let Some(input) = input

@@ -41,7 +41,7 @@ pub(super) struct Words {
     /// The merge requests that it is told for.
     requests: Vec<StatusMergeRequest>,
     /// What is written on which of them, once there is nothing to wait for.
-    comment: Option<(String, Vec<u64>)>,
+    comments: Vec<(u64, String)>,
 }
 
 /// What was told last in a place, as far as this process knows, and the ledger's version that it was read at; the lock orders those who
@@ -101,7 +101,7 @@ impl Shared {
                         git_ref: git_ref.clone(),
                         at_home: request.is_none(),
                         requests: request.iter().cloned().collect(),
-                        comment: None,
+                        comments: Vec::new(),
                     };
                     self.tell_host(claim, &place, version, Some(words)).await?;
                 }
@@ -167,14 +167,18 @@ impl Shared {
         let seen = BuildView::of(build, release.as_ref());
         let status = report::status(build, &seen, self.build_url(build));
         let requests = self.merge_requests(&builds).await?;
-        let comment = match wants_comment && seen.state.is_over() {
+        let comments = match wants_comment && seen.state.is_over() {
             true => {
-                let numbers = self.newest_at(place, &requests).await?;
                 let preview =
-                    release.as_ref().and_then(|release| report::preview_url(&view.environments, release));
-                Some((report::comment(build, &seen, &status, preview.as_deref()), numbers))
+                    release.as_ref().and_then(|release| report::preview(&view.environments, release));
+                let text = |number: u64| {
+                    let own = preview.as_ref().filter(|(of, _)| *of == number);
+                    report::comment(build, &seen, &status, own.map(|(_, url)| url.as_str()))
+                };
+                let numbers = self.newest_at(place, &requests).await?;
+                numbers.into_iter().map(|number| (number, text(number))).collect()
             }
-            false => None,
+            false => Vec::new(),
         };
         let scopes = || builds.iter().flat_map(|build| &build.requesters);
         let words = Words {
@@ -184,7 +188,7 @@ impl Shared {
             at_home: !scopes().all(|by| matches!(by.scope, RefKey::MergeRequest(_))) || requests.is_empty(),
             status,
             requests,
-            comment,
+            comments,
         };
         Ok((Some(words), version))
     }
@@ -253,10 +257,8 @@ impl Shared {
                 statuses.set_status(&subject(None), &words.status).await?;
             }
         }
-        if let Some((text, numbers)) = words.comment.as_ref().filter(|_| report.comment) {
-            for number in numbers {
-                statuses.comment(&words.repository, *number, &words.status.context, text).await?;
-            }
+        for (number, text) in words.comments.iter().filter(|_| report.comment) {
+            statuses.comment(&words.repository, *number, &words.status.context, text).await?;
         }
         Ok(())
     }

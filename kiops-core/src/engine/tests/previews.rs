@@ -17,7 +17,9 @@ fn world() -> World {
 
 fn world_of(settings: &str) -> World {
     let world = World::new(settings);
-    world.environment(r#"{"name":"review","runtime":"there","url":"https://{environment}.example.com"}"#);
+    world.environment(
+        r#"{"name":"review","runtime":"there","url":"https://{environment}.{service}.example.com"}"#,
+    );
     world
 }
 
@@ -109,15 +111,15 @@ fn the_comment_on_a_request_says_where_its_preview_is_reached_once_it_is() {
     let (build, release) = released(&mut world, 7, 2);
     let url = |world: &World| {
         let environments = now(world.store.environments()).unwrap();
-        report::preview_url(&environments, &world.release(&release))
+        report::preview(&environments, &world.release(&release))
     };
     assert_eq!(url(&world), None, "it is on its way");
     applied(&mut world, &release);
     let (build, release) = (world.build(&build), world.release(&release));
     let view = BuildView::of(&build, Some(&release));
     let status = report::status(&build, &view, None);
-    let text = report::comment(&build, &view, &status, url(&world).as_deref());
-    assert!(text.ends_with("\n\n[Preview](https://review-mr-7.example.com)"), "{text}");
+    let text = report::comment(&build, &view, &status, url(&world).map(|(_, url)| url).as_deref());
+    assert!(text.ends_with("\n\n[Preview](https://review-mr-7.app.example.com)"), "{text}");
 }
 
 #[test]
@@ -378,12 +380,93 @@ fn only_a_workload_can_be_there_twice() {
 }
 
 #[test]
-fn a_name_that_is_registered_is_never_removed_as_a_preview() {
+fn nothing_of_a_request_goes_to_what_is_registered_under_its_previews_name() {
     let mut world = world();
     world.environment(r#"{"name":"review-mr-7","runtime":"here"}"#);
-    let (_, release) = released(&mut world, 7, 2);
-    assert_eq!(world.release(&release).target.preview, None);
+    let build = world.pushed(request(7, 2, Change::Opened));
+    world.succeed(&build);
+    let log = world.log_of(&build);
+    assert!(log.iter().any(|line| line.contains("is registered under the name of a preview")), "{log:?}");
+    assert_eq!((world.all_releases(), previews(&world)), (vec![], BTreeMap::new()));
+}
+
+#[test]
+fn what_is_registered_under_a_previews_name_later_is_left_alone_when_that_goes() {
+    let mut world = world();
+    let (build, _) = live(&mut world, 7, 2);
+    world.environment(r#"{"name":"review-mr-7","runtime":"here","approval_required":true}"#);
+    let waiting = world.released_by(deploy(&build, 7), &ada());
+    world.deliver(request(7, 2, Change::Closed));
+    assert_eq!(world.release(&waiting).state, ReleaseState::AwaitingApproval, "it is no preview's");
+    world.command(Command::Approve { release: waiting.clone() }, &member("boss", Role::Admin)).unwrap();
+    assert_eq!(world.release(&waiting).state, ReleaseState::Deploying, "nor does it wait for one");
+    gone(&mut world, 7);
     assert_eq!(previews(&world), BTreeMap::new());
+    assert!(lane_of(&world, 7).is_some());
+}
+
+#[test]
+fn a_request_that_is_opened_again_at_the_same_commit_gets_back_what_is_being_removed() {
+    let mut world = world();
+    live(&mut world, 7, 2);
+    world.deliver(request(7, 2, Change::Closed));
+    let build = world.pushed(request(7, 2, Change::Reopened));
+    let release = world.release_of(&build).id;
+    assert_eq!(world.release(&release).state, ReleaseState::Pending, "what is there goes");
+    gone(&mut world, 7);
+    assert_eq!(world.release(&release).state, ReleaseState::Deploying);
+}
+
+#[test]
+fn a_closing_that_its_host_sends_once_more_closes_nothing_anew() {
+    let mut world = world();
+    live(&mut world, 7, 2);
+    world.deliver_as(request(7, 2, Change::Closed), "closed", Trigger::Webhook);
+    gone(&mut world, 7);
+    let build = world.pushed(request(7, 2, Change::Reopened));
+    let release = world.release_of(&build).id;
+    applied(&mut world, &release);
+    world.deliver_as(request(7, 2, Change::Closed), "closed", Trigger::Webhook);
+    assert_eq!(state(&world, 7), Some(PreviewState::Open));
+}
+
+#[test]
+fn somebody_may_have_a_removal_tried_again_at_once() {
+    let mut world = world();
+    live(&mut world, 7, 2);
+    world.deliver(request(7, 2, Change::Closed));
+    let stepped =
+        world.step(Input::Command { command: Command::RemovePreview { number: 7 }, by: ada() }).unwrap();
+    let removal = Effect::RemovePreview { environment: review(7), number: 7 };
+    assert!(stepped.changes.work.iter().any(|work| work.effect == removal));
+}
+
+#[test]
+fn its_time_begins_anew_when_what_waited_is_rolled_out() {
+    let mut world = world();
+    world.environment(r#"{"name":"review","runtime":"there","approval_required":true}"#);
+    let (_, release) = released(&mut world, 7, 2);
+    let until = previews(&world)[&7].until;
+    world.seconds += 9 * 3600;
+    world.command(Command::Approve { release }, &member("boss", Role::Admin)).unwrap();
+    assert!(previews(&world)[&7].until >= until + later(9 * 3600));
+}
+
+#[test]
+fn a_preview_that_goes_live_late_takes_nothing_back_of_what_counts() {
+    let checked = PREVIEWS.replacen(
+        '{',
+        r#"{"checks":[{"name":"zap","phase":"deployed","stage":"scan","image":"h.io/zap:1"}],"#,
+        1,
+    );
+    let mut world = world_of(&checked);
+    let (build, preview) = released(&mut world, 7, 2);
+    assert_eq!(world.pushed(onto(1, 2)), build);
+    let release = world.release_of(&build).id;
+    world.goes_live(&release);
+    applied(&mut world, &preview);
+    let live = world.build(&build).live_checks.unwrap();
+    assert_eq!(live.environment, dev(), "its checks go on");
 }
 
 #[test]
@@ -419,10 +502,15 @@ fn checks_of_a_preview_end_with_it_and_gate_nothing_after_the_merge() {
         1,
     );
     let mut world = world_of(&checked);
+    world.environment(r#"{"name":"prod","runtime":"there"}"#);
     let (build, _) = live(&mut world, 7, 2);
     assert!(world.build(&build).live_check().is_some(), "what is live is looked at");
     assert_eq!(world.pushed(onto(1, 2)), build);
-    assert_eq!(world.release_of(&build).target.environment, dev());
+    let release = world.release_of(&build);
+    assert_eq!(release.target.environment, dev());
+    let prod = Some(EnvironmentName::parse("prod").unwrap());
+    let on = Command::DeployBuild { build: build.clone(), environment: prod, nonce: "on".into() };
+    refused(world.command(on, &ada()), ErrorKind::Conflict, "it is on its way to `dev`");
     world.deliver(request(7, 2, Change::Merged));
     assert!(world.build(&build).live_check().is_none(), "nothing looks at what is removed");
 }

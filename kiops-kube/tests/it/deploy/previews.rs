@@ -87,13 +87,20 @@ async fn a_namespace_that_somebody_else_made_stays_and_is_left_without_anything_
     target.namespace = DnsLabel::parse(&namespace.name).unwrap();
     let deployer = deployer(cluster.open());
     deployer.apply(&target, &request("one")).await.unwrap();
-    assert_eq!(names::<PersistentVolumeClaim>(&cluster, &target).await.len(), 1);
+    // Every tool gives such labels to what it makes of an application of that name.
+    let theirs = json!({
+        "metadata": {"name": "theirs", "labels": {"app.kubernetes.io/name": "site", "app.kubernetes.io/instance": "site"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    });
+    let claims = Api::<PersistentVolumeClaim>::namespaced(cluster.client.clone(), &namespace.name);
+    claims.create(&PostParams::default(), &read(theirs)).await.unwrap();
+    assert_eq!(names::<PersistentVolumeClaim>(&cluster, &target).await.len(), 2);
     deployer.remove(&target).await.unwrap();
     let left = namespaces(&cluster).get(&namespace.name).await.unwrap();
     assert_eq!(left.metadata.deletion_timestamp, None);
     assert_eq!(names::<Deployment>(&cluster, &target).await, Vec::<String>::new());
     // One that a pod still mounts would go with the pod.
-    assert_eq!(names::<PersistentVolumeClaim>(&cluster, &target).await, Vec::<String>::new());
+    assert_eq!(names::<PersistentVolumeClaim>(&cluster, &target).await, ["theirs"]);
 }
 
 #[tokio::test]
@@ -128,8 +135,11 @@ async fn a_preview_under_the_host_of_what_it_is_a_preview_of_is_refused() {
     let mut web = container("web", Some(8080));
     web.ingress_path = Some("/".into());
     crate::common::workload(&mut target).containers = vec![web];
-    for (host, said) in [(None, "none is set"), (Some("{service}.example.com"), "is the same for a preview")]
-    {
+    for (host, said) in [
+        (None, "none is set"),
+        (Some("{service}.example.com"), "is not the preview's alone"),
+        (Some("{environment}.example.com"), "is not the preview's alone"),
+    ] {
         let mut config = config();
         config.render.ingress_host = host.map(str::to_owned);
         let deployer = KubeDeployer::new(config, cluster.open()).unwrap();
