@@ -11,7 +11,8 @@ use kiops_core::engine::Command;
 use kiops_core::name::{
     ComponentName, ContainerName, DnsLabel, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
 };
-use kiops_core::release::{Lane, Preview};
+use kiops_core::policy::Preview;
+use kiops_core::release::Lane;
 use kiops_core::service::Environment;
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ use super::services;
 pub(super) struct PreviewJson {
     number: u64,
     environment: EnvironmentName,
-    namespace: Option<DnsLabel>,
+    namespace: DnsLabel,
     state: &'static str,
     reason: Option<String>,
     problem: Option<String>,
@@ -81,6 +82,7 @@ async fn view(
 ) -> Result<PreviewJson, Refusal> {
     let environments = app.driver.store().environments().await?;
     let found = Environment::find(&environments, service, &preview.environment);
+    let found = found.filter(|found| found.preview.is_some());
     let mut components = Vec::new();
     for component in preview.targets.keys() {
         let lane = Lane { environment: preview.environment.clone(), component: component.clone() };
@@ -94,7 +96,7 @@ async fn view(
     }
     Ok(PreviewJson {
         number,
-        namespace: preview.targets.values().next().map(|target| target.namespace.clone()),
+        namespace: preview.namespace.clone(),
         state: preview.state.name(),
         reason: preview.state.why().map(str::to_owned),
         problem: preview.problem,

@@ -34,7 +34,7 @@ fn news(number: u64, action: &str, head: &str) -> Value {
         _ => "opened",
     };
     // GitLab tells new commits from other changes by the head before.
-    let before = (action == "update").then(|| "0".repeat(40));
+    let before = (action == "update").then(|| "1".repeat(40));
     json!({
         "object_kind": "merge_request", "user": {"id": 1, "username": "ada"},
         "project": {"id": ID, "path_with_namespace": PATH},

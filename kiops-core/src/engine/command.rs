@@ -148,6 +148,11 @@ pub(super) fn carry_out(
         }
         Command::Rollback { component, environment, to, images, commit, nonce } => {
             let place = Place::find(draft.service(), component.as_ref(), environment.as_ref(), &nonce)?;
+            let name = &place.lane.environment;
+            if draft.is_preview(name) && draft.is_going(name.preview().map(|(_, number)| number)) {
+                return Err(Error::conflict("roll back", format!("preview `{name}` is being removed"))
+                    .with_remedy("wait until it is gone, and deploy a build to it"));
+            }
             request(draft, place, Origin::Rollback(to), images, commit, by)
         }
         Command::RemovePreview { number } => {

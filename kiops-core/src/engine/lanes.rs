@@ -53,6 +53,11 @@ impl Draft<'_> {
     pub(super) fn release_again(&mut self, id: &BuildId, by: &Requester) {
         let Some(build) = self.build(id).filter(|_| !by.late).cloned() else { return };
         let Some(lane) = self.own_lane(&build, by) else { return };
+        if self.must_be_preview(by, &lane).is_err() {
+            return;
+        }
+        let number = lane.environment.preview().map(|(_, number)| number);
+        let goes = self.is_preview(&lane.environment) && self.is_going(number);
         let coming = self.coming(&lane).max_by_key(|release| release.order);
         let is_there = |images: &BTreeMap<ContainerName, PinnedImage>| {
             images.values().any(|image| Some(&image.digest) == build.digest.as_ref())
@@ -64,7 +69,7 @@ impl Draft<'_> {
                 let order = coming.order.max(by.order);
                 self.put_release(Release { order, ..coming });
             }
-            (None, Some(live)) if !live.unsure && is_there(&live.images) && !self.is_going(&lane) => {
+            (None, Some(live)) if !live.unsure && is_there(&live.images) && !goes => {
                 let order = live.order.max(by.order);
                 self.put_lane(LaneState { order, ..live });
             }
@@ -158,7 +163,11 @@ impl Draft<'_> {
         lane: &Lane,
     ) -> Result<BTreeMap<ContainerName, PinnedImage>> {
         let component = self.component(build)?;
-        let live = self.lane(lane).map(|live| &live.images);
+        // A preview that is new has beside the build what runs where the service lives.
+        let own =
+            self.service().settings.deploy.environment.clone().filter(|_| self.is_preview(&lane.environment));
+        let own = own.map(|environment| Lane { environment, component: lane.component.clone() });
+        let live = self.lane(lane).or_else(|| self.lane(own.as_ref()?)).map(|live| &live.images);
         let mut images = BTreeMap::new();
         match workload_of(component) {
             Target::Workload(workload) => {
@@ -195,6 +204,8 @@ impl Draft<'_> {
         let component = self.service().settings.component(&new.component).ok_or_else(|| {
             Error::not_found("make release", format!("there is no component `{}`", new.component))
         })?;
+        let target = self.without_secrets(target_of(self.name(), &environment, component));
+        self.enter_preview(&environment, &target)?;
         let state = match environment.protection.deploy(environment.approval_required, &new.subject) {
             Permission::Granted => ReleaseState::Pending,
             Permission::NeedsApproval => ReleaseState::AwaitingApproval,
@@ -203,8 +214,6 @@ impl Draft<'_> {
             let line = format!("Awaiting approval for environment {}", new.environment);
             self.log(build, Stage::Deploy, line);
         }
-        let target = self.without_secrets(target_of(self.name(), &environment, component));
-        self.enter_preview(&environment, &target)?;
         let lane = Lane { environment: new.environment, component: new.component };
         let before = self.lane_images(&lane).unwrap_or_default();
         let told_of = |container: &ContainerName, image: &PinnedImage| match before.images.get(container) {
@@ -308,12 +317,13 @@ impl Draft<'_> {
                 self.apply_release(id, ReleaseInput::Supersede { by: by.clone() })?;
             }
         }
-        if under_way || self.is_going(lane) {
+        if under_way {
             return Ok(());
         }
         let next = self
             .releases()
             .filter(|release| release.lane() == *lane && release.state == ReleaseState::Pending)
+            .filter(|release| !self.is_going(release.target.preview))
             .max_by_key(|release| release.order)
             .map(|release| release.id.clone());
         if let Some(id) = next {

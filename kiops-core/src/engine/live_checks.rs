@@ -68,6 +68,10 @@ impl Draft<'_> {
     /// Whether a build may go to an environment, as far as its checks of what is live say: what is on its way to another one is looked
     /// at there first.
     pub(super) fn may_promote(&self, build: &Build, environment: &EnvironmentName) -> Result<()> {
+        // Nothing that is judged elsewhere keeps a build from being looked at in its preview.
+        if self.is_preview(environment) {
+            return Ok(());
+        }
         // What a preview was looked at for says nothing of where it goes after the merge: there it is looked at anew.
         let looked = build.live_checks.as_ref().filter(|live| !self.is_preview(&live.environment));
         if looked.is_some() {

@@ -10,8 +10,8 @@ use crate::effect::{Effect, Work};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, MergeRequestChange};
 use crate::name::{BuildId, EnvironmentName, ReleaseId};
-use crate::policy::RefKey;
-use crate::release::{DeployTarget, Lane, Preview, PreviewState, Release, ReleaseInput, ReleaseState};
+use crate::policy::{Preview, PreviewState, RefKey};
+use crate::release::{DeployTarget, Lane, Release, ReleaseInput, ReleaseState};
 use crate::service::{EnvValue, Environment, Previews, Target};
 use crate::store::{DeliveryRecord, EventRecord};
 
@@ -61,6 +61,7 @@ impl Draft<'_> {
         let fresh = || Preview {
             environment: environment.name.clone(),
             runtime: environment.runtime.clone(),
+            namespace: target.namespace.clone(),
             targets: BTreeMap::new(),
             state: PreviewState::Open,
             until,
@@ -80,7 +81,7 @@ impl Draft<'_> {
             preview.state = PreviewState::Open;
         }
         preview.until = until;
-        preview.targets.insert(target.component.clone(), target.clone());
+        preview.targets.insert(target.component.clone(), target.target.clone());
         self.wake_preview(&preview, number);
         all.insert(number, preview);
         self.put_previews(all);
@@ -104,7 +105,7 @@ impl Draft<'_> {
             Err(Error::conflict("make release", text).with_remedy(remedy))
         };
         match state.request {
-            _ if state.newest.is_none() => {
+            None if state.newest.is_none() => {
                 refuse(format!("nothing is known of merge request {number}"), "name one that has a build")
             }
             Some(told) if !told.open => refuse(
@@ -176,10 +177,17 @@ impl Draft<'_> {
         let all = self.previews();
         let preview =
             all.get(&number).ok_or_else(|| missing("preview of merge request", &number.to_string()))?;
-        if matches!(preview.state, PreviewState::Removing(_)) {
-            self.ask_for_removal(preview, number);
+        match preview.state {
+            // Whoever removes it now is not disturbed.
+            PreviewState::Removing(_) if preview.problem.is_none() => Ok(()),
+            PreviewState::Removing(_) => {
+                self.ask_for_removal(preview, number);
+                Ok(())
+            }
+            PreviewState::Open | PreviewState::Ending(_) => {
+                self.end_preview(number, &format!("removed by {by}"))
+            }
         }
-        self.end_preview(number, &format!("removed by {by}"))
     }
 
     pub(super) fn preview_input(&mut self, number: u64, input: PreviewInput) -> Result<()> {
@@ -200,10 +208,7 @@ impl Draft<'_> {
                 self.wake_preview(&preview, number);
                 Ok(())
             }
-            PreviewInput::Removed if removing => {
-                self.preview_is_gone(number, all);
-                Ok(())
-            }
+            PreviewInput::Removed if removing => self.preview_is_gone(number, all),
             PreviewInput::Stuck(why) if removing && preview.problem.as_ref() != Some(&why) => {
                 preview.problem = Some(why);
                 self.put_previews(all);
@@ -214,8 +219,8 @@ impl Draft<'_> {
     }
 
     /// Nothing runs there any more; what was released there meanwhile begins anew.
-    fn preview_is_gone(&mut self, number: u64, mut all: BTreeMap<u64, Preview>) {
-        let Some(preview) = all.remove(&number) else { return };
+    fn preview_is_gone(&mut self, number: u64, mut all: BTreeMap<u64, Preview>) -> Result<()> {
+        let Some(preview) = all.remove(&number) else { return Ok(()) };
         // Somebody may have registered an environment of that name: what is noted there is its own.
         if self.is_preview(&preview.environment) {
             for component in preview.targets.keys() {
@@ -223,20 +228,34 @@ impl Draft<'_> {
                 self.drop_lane(lane);
             }
         }
-        let waits = |release: &&Release| release.target.preview == Some(number) && !release.is_over();
-        let targets: BTreeMap<_, _> = self
-            .releases()
-            .filter(waits)
-            .map(|release| (release.target.component.clone(), release.target.clone()))
-            .collect();
+        let waiting = self.waiting_in(number);
+        let Some(found) = self.environment(&preview.environment).filter(|found| found.preview.is_some())
+        else {
+            self.put_previews(all);
+            for id in waiting {
+                self.apply_release(&id, ReleaseInput::Cancel { by: "kiops: the preview is gone".into() })?;
+            }
+            return Ok(());
+        };
+        let released = waiting.iter().filter_map(|id| self.release(id)).map(|release| &release.target);
+        let targets: BTreeMap<_, _> =
+            released.map(|target| (target.component.clone(), target.target.clone())).collect();
         if !targets.is_empty() {
-            let found = self.environment(&preview.environment);
-            let runtime = found.map_or(preview.runtime, |found| found.runtime);
-            let preview = Preview { targets, runtime, state: PreviewState::Open, problem: None, ..preview };
+            let kept = self.service().settings.deploy.previews.as_ref().map(Previews::kept);
+            let until = self.now.saturating_add(kept.unwrap_or_default()).unwrap_or(self.now);
+            let preview = Preview {
+                targets,
+                runtime: found.runtime,
+                state: PreviewState::Open,
+                until: until.max(preview.until),
+                problem: None,
+                ..preview
+            };
             self.wake_preview(&preview, number);
             all.insert(number, preview);
         }
         self.put_previews(all);
+        Ok(())
     }
 
     /// Lets those previews go that are to go and in which nothing is being rolled out any more.
@@ -270,12 +289,10 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Whether nothing may be rolled out along a lane: it is of a preview that goes.
-    pub(super) fn is_going(&self, lane: &Lane) -> bool {
-        let of_lane = |preview: &Preview| preview.environment == lane.environment;
-        let goes =
-            self.previews().values().any(|preview| of_lane(preview) && preview.state != PreviewState::Open);
-        goes && self.is_preview(&lane.environment)
+    /// Whether nothing may be rolled out for a merge request: its preview goes. `None` is of no preview.
+    pub(super) fn is_going(&self, number: Option<u64>) -> bool {
+        let preview = number.and_then(|number| self.previews().remove(&number));
+        preview.is_some_and(|preview| preview.state != PreviewState::Open)
     }
 
     /// Whether this is the environment of a preview, and not one that is registered. It stays one where what it was made after is not

@@ -73,6 +73,7 @@ pub(crate) fn preview(environments: &[Environment], release: &Release) -> Option
     let target = &release.target;
     let number = target.preview.filter(|_| release.state == ReleaseState::Live)?;
     let found = Environment::find(environments, &target.service, &target.environment)?;
+    let found = Some(found).filter(|found| found.preview.is_some())?;
     Some((number, found.url_of(&target.service, &target.component)?))
 }
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::preview::Preview;
 use crate::name::{
     BranchName, BuildId, CommitId, ComponentName, ContainerName, Digest, GitRef, GitTag, ImageRef,
     PinnedImage,
 };
 use crate::provider::{Commit, Comparison};
-use crate::release::Preview;
 use crate::service::Schedule;
 
 /// What newer events replace older ones by: event class and ref, or merge-request number. Two forks with the same branch

@@ -5,6 +5,7 @@ mod facts;
 mod image;
 mod judge;
 mod merge_request;
+mod preview;
 mod refs;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -15,4 +16,5 @@ pub use facts::{
     Answer, Answered, Facts, LiveImages, Looked, Question, RefKey, RefState, RequestTold, SeenBase, SeenBases,
 };
 pub use judge::{Rule, Rules, decide};
+pub use preview::{Preview, PreviewState};
 pub use text::{Finding, Saw, Weight};

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::name::{
     CommitId, ComponentName, ContainerName, DnsLabel, EnvironmentName, PinnedImage, ReleaseId, ServiceName,
 };
+use crate::policy::Preview;
 use crate::service::Target;
 use crate::stage::Failure;
 
@@ -72,6 +73,21 @@ pub struct DeployTarget {
     /// The merge request that this is the preview of: namespace and all in it are made for it and go with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<u64>,
+}
+
+impl DeployTarget {
+    /// What was released to a service's preview, each as its newest release had it.
+    pub fn all_of(service: &ServiceName, number: u64, preview: &Preview) -> Vec<Self> {
+        let target = |(component, target): (&ComponentName, &Target)| Self {
+            service: service.clone(),
+            component: component.clone(),
+            environment: preview.environment.clone(),
+            namespace: preview.namespace.clone(),
+            target: target.clone(),
+            preview: Some(number),
+        };
+        preview.targets.iter().map(target).collect()
+    }
 }
 
 /// What is to run there.

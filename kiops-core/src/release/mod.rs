@@ -1,7 +1,6 @@
 //! Releases: the state machine, protection at work, and the trait [`Deployer`] that brings images to a runtime.
 
 mod deployer;
-mod preview;
 mod pull_secrets;
 mod record;
 mod state;
@@ -12,7 +11,6 @@ mod view;
 pub use deployer::{
     DeployRequest, DeployTarget, Deployer, Live, REVISIONS_KEPT, Revision, RevisionInfo, RolloutStatus,
 };
-pub use preview::{Preview, PreviewState};
 pub use pull_secrets::{PullSecretCreation, PullSecretState, PullSecrets};
 pub use record::{Lane, LaneState, Origin, Release};
 pub use state::{IllegalRelease, ReleaseAsk, ReleaseInput, ReleaseState};

@@ -156,9 +156,9 @@ mod tests {
     use crate::build::tests::{at, finish, queued, started, success};
     use crate::build::{Build, BuildState};
     use crate::name::EnvironmentName;
-    use crate::policy::RefState;
+    use crate::policy::{Preview, PreviewState, RefState};
+    use crate::release::Release;
     use crate::release::tests::{image, images, pending};
-    use crate::release::{Preview, PreviewState, Release};
     use crate::service::Service;
     use crate::stage::{Failure, FailureKind, Stage};
     use crate::store::{Changes, MemoryStore};
@@ -282,7 +282,8 @@ mod tests {
         let preview = Preview {
             environment: target.environment.clone(),
             runtime: "here".into(),
-            targets: [(target.component.clone(), target)].into(),
+            namespace: target.namespace.clone(),
+            targets: [(target.component.clone(), target.target)].into(),
             state: PreviewState::Open,
             until: at(0),
             problem: None,

@@ -13,9 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::{
     BuildId, CommitId, ComponentName, DeliveryId, EnvironmentName, GitRef, MemberId, ReleaseId, ServiceName,
 };
-use crate::policy::{Decision, Question};
+use crate::policy::{Decision, Preview, Question};
 use crate::provider::{Commit, GitProvider, Relation, Search};
-use crate::release::{DeployTarget, Live, Preview, Revision};
+use crate::release::{DeployTarget, Live, Revision};
 use crate::service::{Environment, GitSource, Service, Settings, Source};
 
 /// What a call of the API trigger led to.

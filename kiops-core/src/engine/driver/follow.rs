@@ -221,7 +221,8 @@ impl Shared {
             environment,
             url,
         };
-        let mut inputs = self.inputs(build, check.spec.secrets.iter()).await?;
+        let given = self.may_have_secrets(build, job.environment.as_ref()).await?;
+        let mut inputs = self.inputs(build, check.spec.secrets.iter().filter(|_| given)).await?;
         // A check pushes nothing.
         inputs.push = None;
         runner.start(run, &job, inputs).await.map_err(|error| match error.retry() {
@@ -230,6 +231,24 @@ impl Shared {
             }
             _ => Stop::Later(error),
         })
+    }
+
+    /// Whether a check that looks there is given its secrets: it shows them to what runs there, and nobody has reviewed what runs in a
+    /// preview.
+    async fn may_have_secrets(
+        &self,
+        build: &Build,
+        environment: Option<&EnvironmentName>,
+    ) -> Result<bool, Stop> {
+        let Some(name) = environment else { return Ok(true) };
+        let environments = self.store.environments().await.map_err(Stop::Later)?;
+        let found = Environment::find(&environments, build.service(), name);
+        if found.is_some_and(|found| found.preview.is_none()) {
+            return Ok(true);
+        }
+        let service = self.store.service(build.service()).await.map_err(Stop::Later)?;
+        let previews = service.and_then(|service| service.value.settings.deploy.previews);
+        Ok(previews.is_some_and(|previews| previews.secrets))
     }
 
     /// Where a check of what is live looks, and where that is reached.
@@ -244,7 +263,7 @@ impl Shared {
         let url = environment.and_then(|known| known.url_of(build.service(), build.component()));
         if url.is_none() && check.spec.command.iter().any(|word| word.contains("{url}")) {
             let text = format!(
-                "checks.{}.command: `{{url}}` stands for nothing: environment `{}` has no `url`; set it, or write the address itself",
+                "checks.{}.command: `{{url}}` stands for nothing: environment `{}` has no `url`; set it (for previews with `{{namespace}}` in it), or write the address itself",
                 check.spec.name, live.environment
             );
             return Err(Stop::Failed(Failure::new(check.spec.stage, FailureKind::SettingsInvalid, text)));

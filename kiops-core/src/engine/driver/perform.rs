@@ -12,10 +12,8 @@ use crate::engine::promote::tags_to_move;
 use crate::engine::step::Input;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::name::{BuildId, DeliveryId, ReleaseId, ServiceName};
-use crate::policy::{Answer, Answered, Question, RefKey};
-use crate::release::{
-    DeployRequest, Origin, Preview, PreviewState, Release, ReleaseInput, Revision, RolloutStatus,
-};
+use crate::policy::{Answer, Answered, Preview, PreviewState, Question, RefKey};
+use crate::release::{DeployRequest, DeployTarget, Origin, Release, ReleaseInput, Revision, RolloutStatus};
 use crate::service::{Environment, Service};
 use crate::stage::{Failure, FailureKind, Stage};
 use crate::store::{Claim, Wants};
@@ -330,6 +328,7 @@ impl Shared {
         })
     }
 
+    /// The previews of a service that there are, by merge request.
     pub(super) async fn previews(&self, service: &ServiceName) -> Result<BTreeMap<u64, Preview>> {
         let mut wants = Wants::of(service.clone());
         wants.refs.insert(RefKey::Previews);
@@ -352,12 +351,12 @@ impl Shared {
         let Some(preview) = preview.filter(goes) else { return self.store.finish(claim).await };
         let removing = async {
             let deployer = self.adapters.deployer(&preview.runtime)?;
-            for target in preview.targets.values() {
-                deployer.remove(target).await?;
+            for target in DeployTarget::all_of(&claim.work.service, number, &preview) {
+                deployer.remove(&target).await?;
             }
             Ok::<_, Error>(())
         };
-        // Whoever removes it now may be followed by what is released there next.
+        // Once somebody else removes it, something new may be there soon, which this would take away.
         let removed = tokio::select! {
             biased;
             removed = removing => removed,

@@ -5,7 +5,8 @@ use crate::engine::{PreviewInput, report};
 use crate::event::{EventKind, MergeRequest, MergeRequestChange as Change};
 use crate::name::ComponentName;
 use crate::policy::tests::merge_request;
-use crate::release::{BuildView, Preview, PreviewState};
+use crate::policy::{Preview, PreviewState};
+use crate::release::BuildView;
 use crate::service::Target;
 
 const PREVIEWS: &str = r#"{"auto_ci":{"merge_request":{"enabled":true}},
@@ -435,6 +436,7 @@ fn somebody_may_have_a_removal_tried_again_at_once() {
     let mut world = world();
     live(&mut world, 7, 2);
     world.deliver(request(7, 2, Change::Closed));
+    preview_input(&mut world, 7, PreviewInput::Stuck("the cluster is away".into()));
     let stepped =
         world.step(Input::Command { command: Command::RemovePreview { number: 7 }, by: ada() }).unwrap();
     let removal = Effect::RemovePreview { environment: review(7), number: 7 };
@@ -450,6 +452,75 @@ fn its_time_begins_anew_when_what_waited_is_rolled_out() {
     world.seconds += 9 * 3600;
     world.command(Command::Approve { release }, &member("boss", Role::Admin)).unwrap();
     assert!(previews(&world)[&7].until >= until + later(9 * 3600));
+}
+
+#[test]
+fn what_is_judged_elsewhere_keeps_no_build_from_its_preview() {
+    let checked = PREVIEWS.replacen(
+        '{',
+        r#"{"checks":[{"name":"zap","phase":"deployed","stage":"scan","image":"h.io/zap:1"}],"#,
+        1,
+    );
+    let mut world = world_of(&checked);
+    let build = world.live(onto(1, 2));
+    assert!(world.build(&build).live_check().is_some(), "it is being looked at");
+    assert_eq!(world.pushed(request(7, 2, Change::Opened)), build);
+    assert_eq!(world.release_of(&build).target.preview, Some(7));
+}
+
+#[test]
+fn what_stands_beside_the_build_is_in_a_new_preview_what_it_is_where_the_service_lives() {
+    let settings = PREVIEWS.replacen(
+        '{',
+        r#"{"components":[{"runs":{"type":"workload","containers":[{"name":"web"},{"name":"cache","image":{"ready":"redis:7"}}]}}],"#,
+        1,
+    );
+    let mut world = world_of(&settings);
+    let image =
+        |text: &str| crate::name::PinnedImage::try_from(crate::name::ImageRef::parse(text).unwrap()).unwrap();
+    let cache = image(&format!("docker.io/library/redis:7@{}", digest_of(&commit(9))));
+    let web = image(&format!("h.io/app:1@{}", digest_of(&commit(8))));
+    let name = |text: &str| crate::name::ContainerName::parse(text).unwrap();
+    let images = [(name("web"), web), (name("cache"), cache.clone())].into();
+    let by_hand = Command::DeployImages { component: None, images, environment: None, nonce: "n".into() };
+    let first = world.released_by(by_hand, &ada());
+    world.goes_live(&first);
+    let (_, release) = released(&mut world, 7, 2);
+    assert_eq!(world.release(&release).images[&name("cache")], cache);
+}
+
+#[test]
+fn nothing_goes_back_in_a_preview_that_is_being_removed() {
+    let mut world = world();
+    let (_, release) = live(&mut world, 7, 2);
+    world.deliver(request(7, 2, Change::Closed));
+    world.deliver(request(7, 3, Change::Reopened));
+    let images = world.release(&release).images;
+    let back = Command::Rollback {
+        component: None,
+        environment: Some(review(7)),
+        to: Revision(1),
+        images,
+        commit: None,
+        nonce: "n".into(),
+    };
+    refused(world.command(back, &ada()), ErrorKind::Conflict, "is being removed");
+}
+
+#[test]
+fn what_waits_for_a_preview_whose_name_is_somebody_elses_by_then_is_taken_back() {
+    let mut world = world();
+    live(&mut world, 7, 2);
+    world.deliver(request(7, 2, Change::Closed));
+    let build = world.pushed(request(7, 3, Change::Reopened));
+    world.succeed(&build);
+    let release = world.release_of(&build).id;
+    world.environment(r#"{"name":"review-mr-7","runtime":"here"}"#);
+    preview_input(&mut world, 7, PreviewInput::Stuck("it takes its time".into()));
+    assert_eq!(world.release(&release).state, ReleaseState::Pending, "not in the middle of a removal");
+    gone(&mut world, 7);
+    assert!(matches!(world.release(&release).state, ReleaseState::Canceled { .. }));
+    assert_eq!(previews(&world), BTreeMap::new());
 }
 
 #[test]

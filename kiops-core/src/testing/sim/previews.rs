@@ -7,8 +7,8 @@ use super::{BROKEN, World, owner};
 use crate::engine::{Clock as _, Command, Driver};
 use crate::event::{Actor, CommitFacts, Event, EventKind, MergeRequest, MergeRequestChange};
 use crate::name::{CommitId, EnvironmentName, GitRef};
-use crate::policy::RefKey;
-use crate::release::{Preview, PreviewState, Release};
+use crate::policy::{Preview, PreviewState, RefKey};
+use crate::release::Release;
 use crate::service::Previews;
 use crate::store::{Store as _, Wants};
 

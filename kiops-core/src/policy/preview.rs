@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::deployer::DeployTarget;
-use crate::name::{ComponentName, EnvironmentName};
+use crate::name::{ComponentName, DnsLabel, EnvironmentName};
+use crate::service::Target;
 
 /// A preview that something was released to, until nothing is left of it.
 ///
@@ -19,8 +19,10 @@ pub struct Preview {
     pub environment: EnvironmentName,
     /// The runtime that it is on.
     pub runtime: String,
+    /// Its namespace.
+    pub namespace: DnsLabel,
     /// What was released to it, each as its newest release had it: all that is to be removed.
-    pub targets: BTreeMap<ComponentName, DeployTarget>,
+    pub targets: BTreeMap<ComponentName, Target>,
     /// Where it stands.
     pub state: PreviewState,
     /// When it is removed by itself.
