@@ -6,7 +6,7 @@ mod judge;
 mod rights;
 
 pub use judge::judge;
-pub use rights::{DEPLOY_RIGHTS, NAMESPACE_RIGHTS, RUN_RIGHTS, Right, TEKTON_RIGHTS};
+pub use rights::{DEPLOY_RIGHTS, NAMESPACE_RIGHTS, PREVIEW_RIGHTS, RUN_RIGHTS, Right, TEKTON_RIGHTS};
 
 use std::fmt;
 

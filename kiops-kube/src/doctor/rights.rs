@@ -126,3 +126,12 @@ pub const DEPLOY_RIGHTS: &[Right] = &[
 /// What deploying asks besides where it creates namespaces.
 pub const NAMESPACE_RIGHTS: &[Right] =
     &[Right::cluster_wide("get", "", "namespaces"), Right::cluster_wide("create", "", "namespaces")];
+
+/// What previews ask of the whole cluster besides [`DEPLOY_RIGHTS`]: no namespace of theirs is there before.
+pub const PREVIEW_RIGHTS: &[Right] = &[
+    Right::cluster_wide("get", "", "namespaces"),
+    Right::cluster_wide("create", "", "namespaces"),
+    Right::cluster_wide("delete", "", "namespaces"),
+    Right::cluster_wide("list", "", "persistentvolumeclaims"),
+    Right::cluster_wide("delete", "", "persistentvolumeclaims"),
+];

@@ -6,7 +6,8 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role, RoleBinding, Rol
 use kiops_core::name::DnsLabel;
 use kiops_core::testing::skipped;
 use kiops_kube::doctor::{
-    DEPLOY_RIGHTS, Examination, Finding, NAMESPACE_RIGHTS, RUN_RIGHTS, Right, Subject, Verdict, examine,
+    DEPLOY_RIGHTS, Examination, Finding, NAMESPACE_RIGHTS, PREVIEW_RIGHTS, RUN_RIGHTS, Right, Subject,
+    Verdict, examine,
 };
 use kiops_kube::{Cluster, ClusterConfig};
 use kube::Api;
@@ -135,7 +136,7 @@ fn wanted(rights: &[&[Right]]) -> BTreeSet<String> {
 #[test]
 fn the_doctor_looks_for_what_the_documented_roles_grant() {
     let deploy = include_str!("../../../docs/adapters/kubernetes-deploy-role.yaml");
-    assert_eq!(wanted(&[DEPLOY_RIGHTS, NAMESPACE_RIGHTS]), granted(deploy));
+    assert_eq!(wanted(&[DEPLOY_RIGHTS, NAMESPACE_RIGHTS, PREVIEW_RIGHTS]), granted(deploy));
     let runs = include_str!("../../../docs/adapters/kaniko-role.yaml");
     assert_eq!(wanted(&[RUN_RIGHTS]), granted(&runs.replace("kind: Role\n", "kind: ClusterRole\n")));
 }
