@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::draft::Draft;
 use super::reply::missing;
 use crate::access::Trust;
@@ -56,8 +58,7 @@ impl Draft<'_> {
             return Err(Error::unsupported("make release", text)
                 .with_remedy("make it a workload, or deploy it where it is without a preview"));
         }
-        let mut all = self.previews();
-        let until = self.now.saturating_add(previews.kept()).unwrap_or(self.now);
+        let (mut all, until) = (self.previews(), self.kept_until());
         let fresh = || Preview {
             environment: environment.name.clone(),
             runtime: environment.runtime.clone(),
@@ -241,13 +242,11 @@ impl Draft<'_> {
         let targets: BTreeMap<_, _> =
             released.map(|target| (target.component.clone(), target.target.clone())).collect();
         if !targets.is_empty() {
-            let kept = self.service().settings.deploy.previews.as_ref().map(Previews::kept);
-            let until = self.now.saturating_add(kept.unwrap_or_default()).unwrap_or(self.now);
             let preview = Preview {
                 targets,
                 runtime: found.runtime,
                 state: PreviewState::Open,
-                until: until.max(preview.until),
+                until: self.kept_until().max(preview.until),
                 problem: None,
                 ..preview
             };
@@ -313,18 +312,20 @@ impl Draft<'_> {
 
     /// The time of a preview begins anew with each release that is rolled out there.
     pub(super) fn prolong_preview(&mut self, release: &ReleaseId) {
-        let number = self.release(release).and_then(|release| release.target.preview);
-        let (Some(number), Some(settings)) = (number, &self.service().settings.deploy.previews) else {
-            return;
-        };
-        let until = self.now.saturating_add(settings.kept()).unwrap_or(self.now);
-        let mut all = self.previews();
+        let Some(number) = self.release(release).and_then(|release| release.target.preview) else { return };
+        let (mut all, until) = (self.previews(), self.kept_until());
         if let Some(preview) = all.get_mut(&number).filter(|preview| preview.until < until) {
             preview.until = until;
             let preview = preview.clone();
             self.wake_preview(&preview, number);
             self.put_previews(all);
         }
+    }
+
+    /// When what is released now is removed by itself; at once where previews are switched off.
+    fn kept_until(&self) -> Timestamp {
+        let kept = self.service().settings.deploy.previews.as_ref().map(Previews::kept);
+        self.now.saturating_add(kept.unwrap_or_default()).unwrap_or(self.now)
     }
 
     fn waiting_in(&self, number: u64) -> Vec<ReleaseId> {
@@ -355,7 +356,7 @@ impl Draft<'_> {
     }
 
     /// Two services may have previews of the same name.
-    fn ask_for_previews(&mut self, due: jiff::Timestamp, effect: Effect) {
+    fn ask_for_previews(&mut self, due: Timestamp, effect: Effect) {
         let work = Work::new(self.name(), due, effect, self.name().as_str());
         self.add_work(work);
     }

@@ -172,7 +172,7 @@ impl Driver {
     ) -> Result<ReleaseId> {
         let known = self.service(service).await?;
         let target = self.target(&known, component, environment).await?;
-        let runtime = self.runtime_of(&target).await?;
+        let runtime = self.shared.runtime(&target).await?;
         let deployer = self.shared.adapters.deployer(&runtime)?;
         let live: Live = deployer.observed(&target).await?.ok_or_else(|| {
             Error::conflict("roll back", format!("nothing is live in `{}`", target.environment))
@@ -269,20 +269,6 @@ impl Driver {
     /// The previews of a service that there are, by merge request, those that are being removed too.
     pub async fn previews(&self, service: &ServiceName) -> Result<BTreeMap<u64, Preview>> {
         self.shared.previews(&self.service(service).await?.name).await
-    }
-
-    async fn runtime_of(&self, target: &DeployTarget) -> Result<String> {
-        if let Some(number) = target.preview
-            && let Some(preview) = self.shared.previews(&target.service).await?.remove(&number)
-            && preview.environment == target.environment
-        {
-            return Ok(preview.runtime);
-        }
-        let (environments, name) = (self.shared.store.environments().await?, &target.environment);
-        let found = Environment::find(&environments, &target.service, name);
-        found.map(|environment| environment.runtime).ok_or_else(|| {
-            Error::not_found("find runtime", format!("environment `{name}` is not registered"))
-        })
     }
 
     pub(super) async fn service(&self, name: &ServiceName) -> Result<Service> {

@@ -236,7 +236,7 @@ impl Shared {
     }
 
     async fn apply(&self, release: &Release) -> Result<Revision> {
-        let deployer = self.adapters.deployer(&self.runtime(release).await?)?;
+        let deployer = self.adapters.deployer(&self.runtime(&release.target).await?)?;
         if let Origin::Rollback(to) = release.origin {
             return deployer.rollback(&release.target, to, &release.id).await;
         }
@@ -265,7 +265,7 @@ impl Shared {
         release: &Release,
         revision: Revision,
     ) -> Result<Option<RolloutStatus>> {
-        let deployer = self.adapters.deployer(&self.runtime(release).await?)?;
+        let deployer = self.adapters.deployer(&self.runtime(&release.target).await?)?;
         let mut wait = self.config.rollouts;
         loop {
             match deployer.status(&release.target, revision).await {
@@ -291,7 +291,7 @@ impl Shared {
 
     async fn go_back(&self, claim: &Claim, id: &ReleaseId, to: Revision) -> Result<()> {
         let Some(release) = self.store.release(id).await? else { return self.store.finish(claim).await };
-        let deployer = self.adapters.deployer(&self.runtime(&release).await?)?;
+        let deployer = self.adapters.deployer(&self.runtime(&release.target).await?)?;
         // The release's own id is the failed revision's.
         let own = ReleaseId::derive([release.id.as_str(), "back"]);
         let back = tokio::select! {
@@ -312,19 +312,19 @@ impl Shared {
         self.release_input(claim, id, ReleaseInput::WentBack(result)).await
     }
 
-    async fn runtime(&self, release: &Release) -> Result<String> {
-        // A preview stays where it was made, so that all of it is found when it goes.
-        if let Some(number) = release.target.preview
-            && let Some(preview) = self.previews(release.service()).await?.remove(&number)
-            && preview.environment == release.target.environment
+    /// The runtime that a target is on. A preview stays where it was made, so that all of it is found when it goes.
+    pub(super) async fn runtime(&self, target: &DeployTarget) -> Result<String> {
+        if let Some(number) = target.preview
+            && let Some(preview) = self.previews(&target.service).await?.remove(&number)
+            && preview.environment == target.environment
         {
             return Ok(preview.runtime);
         }
-        let name = &release.target.environment;
         let environments = self.store.environments().await?;
-        let environment = Environment::find(&environments, release.service(), name);
-        environment.map(|environment| environment.runtime).ok_or_else(|| {
-            Error::not_found("find runtime", format!("environment `{name}` is not registered any more"))
+        let found = Environment::find(&environments, &target.service, &target.environment);
+        found.map(|environment| environment.runtime).ok_or_else(|| {
+            let text = format!("environment `{}` is not registered any more", target.environment);
+            Error::not_found("find runtime", text)
         })
     }
 

@@ -24,6 +24,12 @@ fn world_of(settings: &str) -> World {
     world
 }
 
+/// A world in which what is live is looked at.
+fn checked() -> World {
+    let check = r#"{"checks":[{"name":"zap","phase":"deployed","stage":"scan","image":"h.io/zap:1"}],"#;
+    world_of(&PREVIEWS.replacen('{', check, 1))
+}
+
 /// News of a merge request from the repository's own branch.
 fn request(number: u64, head: u8, change: Change) -> Event {
     merge_request(|request: &mut MergeRequest| {
@@ -456,12 +462,7 @@ fn its_time_begins_anew_when_what_waited_is_rolled_out() {
 
 #[test]
 fn what_is_judged_elsewhere_keeps_no_build_from_its_preview() {
-    let checked = PREVIEWS.replacen(
-        '{',
-        r#"{"checks":[{"name":"zap","phase":"deployed","stage":"scan","image":"h.io/zap:1"}],"#,
-        1,
-    );
-    let mut world = world_of(&checked);
+    let mut world = checked();
     let build = world.live(onto(1, 2));
     assert!(world.build(&build).live_check().is_some(), "it is being looked at");
     assert_eq!(world.pushed(request(7, 2, Change::Opened)), build);
@@ -525,12 +526,7 @@ fn what_waits_for_a_preview_whose_name_is_somebody_elses_by_then_is_taken_back()
 
 #[test]
 fn a_preview_that_goes_live_late_takes_nothing_back_of_what_counts() {
-    let checked = PREVIEWS.replacen(
-        '{',
-        r#"{"checks":[{"name":"zap","phase":"deployed","stage":"scan","image":"h.io/zap:1"}],"#,
-        1,
-    );
-    let mut world = world_of(&checked);
+    let mut world = checked();
     let (build, preview) = released(&mut world, 7, 2);
     assert_eq!(world.pushed(onto(1, 2)), build);
     let release = world.release_of(&build).id;
@@ -567,12 +563,7 @@ fn another_pattern_makes_another_preview_once_the_first_is_gone() {
 
 #[test]
 fn checks_of_a_preview_end_with_it_and_gate_nothing_after_the_merge() {
-    let checked = PREVIEWS.replacen(
-        '{',
-        r#"{"checks":[{"name":"zap","phase":"deployed","stage":"scan","image":"h.io/zap:1"}],"#,
-        1,
-    );
-    let mut world = world_of(&checked);
+    let mut world = checked();
     world.environment(r#"{"name":"prod","runtime":"there"}"#);
     let (build, _) = live(&mut world, 7, 2);
     assert!(world.build(&build).live_check().is_some(), "what is live is looked at");
