@@ -30,7 +30,8 @@ pub struct RunInputs {
     pub pull: Vec<RegistryCredential>,
     /// The credential for pushing; `None` where nothing is pushed or none is needed.
     pub push: Option<RegistryCredential>,
-    /// Build secrets by the name under which the Dockerfile or the check asks for them. Empty for a fork's build.
+    /// Build secrets by the name under which the Dockerfile or the check asks for them. Empty for a fork's build, and for a check that looks at
+    /// a preview unless the settings say otherwise.
     pub secrets: BTreeMap<String, Secret>,
 }
 

@@ -34,6 +34,13 @@ pub struct Environment {
     pub preview: Option<u64>,
 }
 
+/// Whether an address or a host name, as it is written for all services, is another one for each preview: with `{namespace}` in it, or with
+/// `{environment}` and `{service}`. Two services may have merge requests of the same number.
+pub fn is_previews_own(pattern: &str) -> bool {
+    let has = |place: &str| pattern.contains(place);
+    has("{namespace}") || (has("{environment}") && has("{service}"))
+}
+
 const fn yes() -> bool {
     true
 }
@@ -69,12 +76,9 @@ impl Environment {
     /// alone. `None`: its name would be too long.
     fn preview_of(&self, service: &ServiceName, number: u64) -> Option<Self> {
         let name = self.name.preview_of(number)?;
-        let has = |url: &str, place: &str| url.contains(place);
-        let own =
-            |url: &String| has(url, "{namespace}") || (has(url, "{environment}") && has(url, "{service}"));
         Some(Self {
             namespace: NamespaceRule::Fixed(crate::name::dns_label([service.as_str(), name.as_str()])),
-            url: self.url.clone().filter(own),
+            url: self.url.clone().filter(|url| is_previews_own(url)),
             preview: Some(number),
             name,
             ..self.clone()
@@ -165,8 +169,10 @@ mod tests {
 
     #[test]
     fn an_address_that_names_no_place_is_not_a_previews() {
-        let dev = Environment { url: Some("https://{service}.dev.example.com".into()), ..review() };
-        assert_eq!(found(&[dev], "review-mr-7").unwrap().url, None);
+        for shared in ["https://{service}.dev.example.com", "https://{environment}.example.com"] {
+            let dev = Environment { url: Some(shared.into()), ..review() };
+            assert_eq!(found(&[dev], "review-mr-7").unwrap().url, None, "{shared}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use auto_ci::{
     Supersede, Tags,
 };
 pub use check::{CheckPhase, CheckSpec, Gate, SeverityLimits};
-pub use environment::{Environment, NamespaceRule};
+pub use environment::{Environment, NamespaceRule, is_previews_own};
 pub use previews::Previews;
 pub use repo_config::RepoConfig;
 pub use rules::{Fractions, check_quantity, normal_path};

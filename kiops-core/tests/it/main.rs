@@ -11,6 +11,7 @@ mod liars;
 mod live_checks;
 mod log_store;
 mod orphans;
+mod previews;
 mod reports;
 mod retention;
 mod sim;

@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::{
     IngressSpec, ServiceBackendPort,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kiops_core::service::Workload;
+use kiops_core::service::{Workload, is_previews_own};
 use kiops_core::{Error, Result};
 
 use super::{OPERATION, Scope, names};
@@ -83,9 +83,7 @@ pub(super) fn ingress(scope: &Scope<'_>, workload: &Workload) -> Result<Option<I
 /// A preview under the host of others would take their traffic, or they its.
 fn refuse_a_shared_host(scope: &Scope<'_>) -> Result<()> {
     let pattern = scope.config.ingress_host.as_deref().unwrap_or_default();
-    let has = |place: &str| pattern.contains(place);
-    let own = has("{namespace}") || (has("{environment}") && has("{service}"));
-    if scope.target.preview.is_none() || own {
+    if scope.target.preview.is_none() || is_previews_own(pattern) {
         return Ok(());
     }
     let message = match pattern {

@@ -520,7 +520,7 @@ impl World {
             assert!(made <= 1, "seed {seed}: {} was released {made} times", build.id);
         }
         self.check_live(seed, &builds, &releases).await;
-        self.check_previews(seed, &releases).await;
+        self.check_previews(seed, &builds, &releases).await;
         for build in &builds {
             check_reports(seed, self.logs.as_ref(), build).await;
         }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::super::chaos::Draw;
 use super::{BROKEN, World, owner};
+use crate::build::{Build, BuildState, Requester};
 use crate::engine::{Clock as _, Command, Driver};
 use crate::event::{Actor, CommitFacts, Event, EventKind, MergeRequest, MergeRequestChange};
 use crate::name::{CommitId, EnvironmentName, GitRef};
 use crate::policy::{Preview, PreviewState, RefKey};
-use crate::release::Release;
+use crate::release::{Release, ReleaseState};
 use crate::service::Previews;
 use crate::store::{Store as _, Wants};
 
@@ -25,6 +26,8 @@ struct Request {
     open: bool,
     /// Whether the newest of it was answered 2xx.
     told: bool,
+    /// Whether somebody removed its preview, or deployed something to it.
+    by_hand: bool,
 }
 
 impl Requests {
@@ -56,13 +59,14 @@ impl World {
             (_, 4) => return self.by_hand_to_preview(driver, number).await,
             _ => return,
         };
+        let by_hand = known.as_ref().is_some_and(|known| known.by_hand);
         let head = match (change, known) {
             (MergeRequestChange::Closed | MergeRequestChange::Reopened, Some(known)) => known.head,
             (_, known) => self.request_commit(known.map(|known| known.head)),
         };
         let told = self.tell_of_request(number, &head, change).await;
         let open = change != MergeRequestChange::Closed;
-        self.requests.all.insert(number, Request { head, open, told });
+        self.requests.all.insert(number, Request { head, open, told, by_hand });
         driver.wake();
     }
 
@@ -111,6 +115,9 @@ impl World {
 
     /// Somebody removes a preview, or deploys something to it.
     async fn by_hand_to_preview(&mut self, driver: &Driver, number: u64) {
+        if let Some(request) = self.requests.all.get_mut(&number) {
+            request.by_hand = true;
+        }
         let command = match (self.requests.draw.below(2), self.some_build().await) {
             (0, _) => Command::RemovePreview { number },
             (_, Some(build)) => Command::DeployBuild {
@@ -136,9 +143,42 @@ impl World {
         self.previews().await.iter().all(|(number, of)| of.state == PreviewState::Open && !left(number))
     }
 
-    /// What runs in previews is what is noted, and nothing runs in one that is gone.
-    pub(super) async fn check_previews(&self, seed: u64, releases: &[Release]) {
+    /// A request that is open has no preview: nothing was built of its head, its time was over, or somebody took the release back.
+    fn check_missing(&self, seed: u64, number: u64, head: &CommitId, builds: &[Build], releases: &[Release]) {
+        let wants = |build: &&Build| {
+            let asked = |by: &Requester| by.scope == RefKey::MergeRequest(number) && !by.late;
+            *build.commit() == *head
+                && build.state == BuildState::Succeeded
+                && build.requesters.iter().any(asked)
+        };
+        let Some(build) = builds.iter().find(wants) else { return };
+        let of_preview = |release: &&Release| release.target.preview == Some(number);
+        let newest = releases.iter().filter(of_preview).max_by_key(|release| release.order);
+        let expired = |release: &Release| {
+            let last = release.deploy_started_at.unwrap_or(release.created_at);
+            self.clock.now().duration_since(last) >= settings().kept()
+        };
+        let explained = newest.is_some_and(|release| {
+            release.commit.as_ref() == Some(head)
+                && (expired(release) || matches!(release.state, ReleaseState::Canceled { .. }))
+        });
+        assert!(
+            explained,
+            "seed {seed}: request {number} is open, {} succeeded, and it has no preview",
+            build.id
+        );
+    }
+
+    /// What runs in previews is what is noted, and nothing runs in one that is gone; and who should have one has one.
+    pub(super) async fn check_previews(&self, seed: u64, builds: &[Build], releases: &[Release]) {
         let previews = self.previews().await;
+        // With as many requests as there may be previews none was ever refused for want of a place.
+        let room = self.requests.all.len() <= AT_ONCE as usize;
+        for (number, request) in self.requests.all.iter().filter(|_| room) {
+            if request.open && request.told && !request.by_hand && !previews.contains_key(number) {
+                self.check_missing(seed, *number, &request.head, builds, releases);
+            }
+        }
         assert!(previews.len() <= AT_ONCE as usize, "seed {seed}: there are {} previews", previews.len());
         for release in releases {
             let Some(number) = release.target.preview else { continue };
