@@ -12,6 +12,8 @@
 mod calls;
 #[path = "git/connect.rs"]
 mod connect;
+#[path = "git/deploy.rs"]
+mod deploy;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -34,7 +36,7 @@ struct Arguments {
 async fn main() -> ExitCode {
     let Arguments { connection, call } = Arguments::parse();
     let result = match connection.open() {
-        Ok(provider) => call.make(provider.as_ref()).await,
+        Ok(provider) => call.make(provider).await,
         Err(error) => Err(error),
     };
     match result {

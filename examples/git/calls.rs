@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::connect::secret_from;
+use crate::deploy::Deploy;
 
 /// What is asked.
 #[derive(Debug, Subcommand)]
@@ -161,6 +163,21 @@ pub(crate) enum Call {
         #[arg(long, default_value = "")]
         description: String,
     },
+    /// The newest merge request from one branch to another, whatever became of it.
+    MergeRequest {
+        #[command(flatten)]
+        repository: Named,
+        source: BranchName,
+        target: BranchName,
+    },
+    /// Closes a merge request without merging it.
+    CloseMergeRequest {
+        #[command(flatten)]
+        repository: Named,
+        number: u64,
+    },
+    /// Sets a container's image in a file of a repository, by a commit or a merge request, and says what has become of it.
+    Deploy(Deploy),
     /// Imports a repository from another host.
     Import {
         /// Where it lies.
@@ -282,7 +299,8 @@ pub(crate) enum EventText {
 
 impl Call {
     /// Makes the call and prints what it gives.
-    pub(crate) async fn make(self, provider: &dyn GitProvider) -> Result<()> {
+    pub(crate) async fn make(self, asked: Arc<dyn GitProvider>) -> Result<()> {
+        let provider = asked.as_ref();
         match self {
             Self::Repositories(list) => print_page(provider.repositories(&list.search()).await?),
             Self::Branches { repository, list } => {
@@ -361,6 +379,14 @@ impl Call {
                 let new = NewMergeRequest { source, target, title, description };
                 print(&writes(provider)?.open_merge_request(&repository.known(), &new).await?)
             }
+            Self::MergeRequest { repository, source, target } => {
+                print(&writes(provider)?.merge_request(&repository.known(), &source, &target).await?)
+            }
+            Self::CloseMergeRequest { repository, number } => {
+                writes(provider)?.close_merge_request(&repository.known(), number).await?;
+                print(&json!({ "closed": number }))
+            }
+            Self::Deploy(call) => call.make(asked).await,
             Self::Import { from, owner, name, from_token_env } => {
                 let token = from_token_env.as_deref().map(secret_from).transpose()?;
                 let import = Import { url: from, token, owner, name };
@@ -434,7 +460,7 @@ fn change(text: &str) -> Result<FileChange> {
 }
 
 impl Named {
-    fn known(&self) -> Repository {
+    pub(crate) fn known(&self) -> Repository {
         Repository { id: self.id.clone(), path: self.repository.clone() }
     }
 }
@@ -486,7 +512,7 @@ fn print_page<T: Serialize>(page: Page<T>) -> Result<()> {
     print(&json!({ "items": page.items, "next": page.next }))
 }
 
-fn print(value: &impl Serialize) -> Result<()> {
+pub(crate) fn print(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::internal("print", "the answer cannot be written").with_source(error))?;
     writeln!(std::io::stdout(), "{text}").map_err(|error| broken("print", &error))

@@ -6,7 +6,7 @@
 //! - [`ManifestDirectory`] is a runtime that needs no cluster: a [`Deployer`](kiops_core::release::Deployer) that keeps the
 //!   current manifests of every target in a directory, for `kubectl apply -f` or a GitOps tool to take from there, and the
 //!   older revisions in another one.
-//! - [`GitOps`] is a runtime whose releases are commits: the digest is written to a file of a Git repository.
+//! - [`GitOps`] is a runtime whose releases are commits or merge requests: the digest is written to a file of a Git repository.
 //!
 //! Feature `cluster` (on by default) is what talks to a cluster, through the host's [`kube::Client`]:
 //! - [`Cluster`] is a client with a name, deadlines, and errors that say what to do.

@@ -31,6 +31,8 @@ pub(super) struct DeploymentJson {
     build: Option<BuildId>,
     images: BTreeMap<ContainerName, String>,
     state: &'static str,
+    /// Where people are asked about it, once they are.
+    proposal: Option<String>,
     /// Whether it is what runs now.
     current: bool,
     revision: Option<u64>,
@@ -49,7 +51,12 @@ async fn view(app: &App, release: Release) -> Result<DeploymentJson, Refusal> {
         | ReleaseState::RolledBack(failure) => Some(FailureJson::of(failure.clone())),
         _ => None,
     };
+    let proposal = match &release.state {
+        ReleaseState::Proposed(text) => text.clone(),
+        _ => None,
+    };
     Ok(DeploymentJson {
+        proposal,
         current: lane.is_some_and(|lane| lane.release == release.id),
         service: release.service().clone(),
         component: release.target.component.clone(),

@@ -92,6 +92,29 @@ async fn a_call_of_a_capability_reaches_the_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_by_merge_request_says_where_people_are_asked() {
+    const BRANCH: &str =
+        r#"{"name":"main","commit":{"id":"1111111111111111111111111111111111111111"},"default":true}"#;
+    const OPEN: &str = r#"[{"iid":3,"web_url":"https://x/3","state":"opened","source_project_id":1,
+        "target_project_id":1}]"#;
+    let (url, asked) = host(&[
+        ("/api/v4/projects/team%2Fdeploy/repository/branches/main", BRANCH),
+        ("/api/v4/projects/team%2Fdeploy/merge_requests", OPEN),
+    ])
+    .await;
+    let image = format!("reg.example/shop:1@sha256:{}", "0".repeat(64));
+    let deploy = ["deploy", "team/deploy", "main", "shop.yaml", "web", &image, "--service", "shop"];
+    let by = ["--environment", "prod", "--by", "merge-request"];
+    let output = run_at(&url, "gitlab", &[&deploy[..], &by].concat()).await;
+    assert_eq!(printed(&output), json!({ "open": "merge request 3 (https://x/3)" }));
+    let list = asked.lock().unwrap().pop().unwrap();
+    assert!(list.contains("source_branch=kiops%2Fshop%2Fmain%2Fprod%2F1-r-"), "{list}");
+    let output = run_at(&url, "gitlab", &[&deploy[..], &["--environment", "prod"]].concat()).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("shop.yaml is not in main of team/deploy"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_goes_wrong_is_said_and_the_code_is_one() {
     let (url, _) = host(&[]).await;
     for (provider, args, words) in [

@@ -73,6 +73,16 @@ pub enum Effect {
         /// Which build.
         build: BuildId,
     },
+    /// Propose a release to people, and look what they say.
+    Propose {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// Take a release's proposal back.
+    Withdraw {
+        /// Which.
+        release: ReleaseId,
+    },
     /// Tell the runtime of a release.
     Deploy {
         /// Which.
@@ -160,6 +170,8 @@ impl Effect {
             Self::Check { .. } => "check",
             Self::CancelCheck { .. } => "cancel_check",
             Self::Promote { .. } => "promote",
+            Self::Propose { .. } => "propose",
+            Self::Withdraw { .. } => "withdraw",
             Self::Deploy { .. } => "deploy",
             Self::Verify { .. } => "verify",
             Self::GoBack { .. } => "go_back",
@@ -186,7 +198,9 @@ impl Effect {
             Self::CancelRun { run, .. } | Self::ForgetRun { run, .. } | Self::CancelCheck { run } => {
                 run.as_str()
             }
-            Self::Deploy { release }
+            Self::Propose { release }
+            | Self::Withdraw { release }
+            | Self::Deploy { release }
             | Self::Verify { release }
             | Self::GoBack { release, .. }
             | Self::WakeRelease { release } => release.as_str(),
@@ -194,6 +208,11 @@ impl Effect {
                 environment.as_str()
             }
         }
+    }
+
+    /// Whether it looks at something until that is over, however long it takes.
+    pub const fn follows(&self) -> bool {
+        matches!(self, Self::Run { .. } | Self::Check { .. } | Self::Propose { .. } | Self::Verify { .. })
     }
 
     /// Whether it tells the Git host how a commit stands.

@@ -231,7 +231,10 @@ fn cancel(draft: &mut Draft<'_>, id: &BuildId, by: &Subject) -> Result<Reply> {
     }
     let release = build.release.as_ref().and_then(|release| draft.release(release));
     match release.map(|release| (release.id.clone(), &release.state)) {
-        Some((release, ReleaseState::Pending | ReleaseState::AwaitingApproval)) => {
+        Some((
+            release,
+            ReleaseState::Pending | ReleaseState::AwaitingApproval | ReleaseState::Proposed(_),
+        )) => {
             draft.apply_release(&release, ReleaseInput::Cancel { by })?;
             Ok(Reply::Builds(vec![id.clone()]))
         }
@@ -376,7 +379,7 @@ fn settle(draft: &mut Draft<'_>, release: ReleaseId, answer: ReleaseInput) -> Re
     match draft.apply_release(&release, answer) {
         Ok(()) => Ok(Reply::Release(release)),
         Err(error) if error.kind() == ErrorKind::Conflict => Err(error.with_remedy(
-            "only a release that awaits approval can be approved or rejected: look at the newest one, or deploy again",
+            "only a release that awaits approval can be approved or rejected, and one that is proposed rejected: look at the newest one, or deploy again",
         )),
         Err(error) => Err(error),
     }

@@ -236,6 +236,7 @@ impl<'a> Draft<'a> {
         let mut release = self.release(id).cloned().ok_or_else(|| missing("release", id.as_str()))?;
         let woken = input == ReleaseInput::Tick;
         let work = match &release.state {
+            ReleaseState::Proposed(_) => Some(Effect::Propose { release: id.clone() }),
             ReleaseState::Deploying => Some(Effect::Deploy { release: id.clone() }),
             ReleaseState::Verifying => Some(Effect::Verify { release: id.clone() }),
             ReleaseState::RollingBack(_) => {
@@ -256,6 +257,8 @@ impl<'a> Draft<'a> {
         let (order, images, told) = (release.order, release.images.clone(), release.told.clone());
         let failed = matches!(release.state, ReleaseState::Failed(_)) && release.state != before;
         let applied = release.revision.is_some() || before == ReleaseState::Deploying;
+        // Somebody may have said yes before it could be taken back.
+        let withdrawn = matches!(before, ReleaseState::Proposed(_)) && release.is_over();
         let became = |state: ReleaseState| release.state == state && before != state;
         let (starts, goes_live) = (became(ReleaseState::Deploying), became(ReleaseState::Live));
         let of_build = release.origin.build().cloned();
@@ -265,6 +268,8 @@ impl<'a> Draft<'a> {
         self.put_release(release);
         for ask in asks {
             match ask {
+                ReleaseAsk::Propose => self.ask_for(Effect::Propose { release: id.clone() }),
+                ReleaseAsk::Withdraw => self.ask_for(Effect::Withdraw { release: id.clone() }),
                 ReleaseAsk::Deploy => self.ask_for(Effect::Deploy { release: id.clone() }),
                 ReleaseAsk::Verify => self.ask_for(Effect::Verify { release: id.clone() }),
                 ReleaseAsk::GoBack(to) => self.ask_for(Effect::GoBack { release: id.clone(), to }),
@@ -279,7 +284,7 @@ impl<'a> Draft<'a> {
             }
         }
         // What was applied and failed may be what runs now, also where nobody heard that it was.
-        if let Some(live) = self.lane(&lane).filter(|_| failed && applied).cloned() {
+        if let Some(live) = self.lane(&lane).filter(|_| (failed && applied) || withdrawn).cloned() {
             self.put_lane(LaneState { unsure: true, ..live });
         }
         if starts {

@@ -290,6 +290,7 @@ impl Draft<'_> {
 
     fn advance_lane(&mut self, lane: &Lane) -> Result<()> {
         let (mut pending, mut awaiting): (Vec<(u64, ReleaseId)>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut proposed = None;
         let mut under_way = false;
         // The newest that is on its way or live: nothing older goes over it.
         let mut newest = self.lane(lane).map(|live| (live.order, live.release.clone()));
@@ -300,16 +301,18 @@ impl Draft<'_> {
                 continue;
             }
             newest = newest.max(Some(place.clone()));
-            if release.state == ReleaseState::Pending {
-                pending.push(place);
-            } else {
-                under_way = true;
+            match release.state {
+                ReleaseState::Pending => pending.push(place),
+                // Nothing has changed yet: something newer takes its place.
+                ReleaseState::Proposed(_) => proposed = Some(place),
+                _ => under_way = true,
             }
         }
         // One that waits for a yes replaces only what waits for one, too: it may yet get a no.
         let newest_asked = newest.clone().max(awaiting.iter().max().cloned());
         let all = pending
             .iter()
+            .chain(&proposed)
             .map(|place| (place, &newest))
             .chain(awaiting.iter().map(|place| (place, &newest_asked)));
         for ((order, id), newest) in all {
@@ -317,7 +320,8 @@ impl Draft<'_> {
                 self.apply_release(id, ReleaseInput::Supersede { by: by.clone() })?;
             }
         }
-        if under_way {
+        let stays = |(_, id): (u64, ReleaseId)| self.release(&id).is_some_and(|release| !release.is_over());
+        if under_way || proposed.is_some_and(stays) {
             return Ok(());
         }
         let next = self

@@ -10,7 +10,7 @@ use super::lanes::NewRelease;
 use crate::error::{Error, Result};
 use crate::name::{ComponentName, ReleaseId};
 use crate::policy::{LiveImages, PlannedRelease};
-use crate::release::{Lane, Origin, ReleaseState};
+use crate::release::{Lane, Origin};
 use crate::store::EventRecord;
 
 impl Draft<'_> {
@@ -69,11 +69,11 @@ impl Draft<'_> {
         components.filter_map(|name| Some((name.clone(), images(name)?))).collect()
     }
 
-    /// What runs in a lane: the images of the newest release on its way, else what is live. What waits for an approval runs nowhere.
+    /// What runs in a lane: the images of the newest release on its way, else what is live. What waits for a yes runs nowhere.
     pub(super) fn lane_images(&self, lane: &Lane) -> Option<LiveImages> {
         let newest = |waiting: bool| {
             self.coming(lane)
-                .filter(|release| (release.state == ReleaseState::AwaitingApproval) == waiting)
+                .filter(|release| release.state.awaits_a_yes() == waiting)
                 .max_by_key(|release| release.order)
         };
         let runs = match (newest(false), self.lane(lane)) {

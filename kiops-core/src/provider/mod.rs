@@ -20,8 +20,8 @@ pub use statuses::{
 pub use token::{Anonymous, FixedToken, Token, TokenSource};
 pub use token_store::{MemoryTokenStore, OAuthTokens, StoredTokens, TokenRecord, TokenStore};
 pub use writes::{
-    FileChange, Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest, NewRepository, Owner,
-    OwnerKind, Visibility, Writes,
+    FileChange, Import, ImportProgress, MergeRequestInfo, MergeRequestState, NewCommit, NewMergeRequest,
+    NewRepository, Owner, OwnerKind, Visibility, Writes,
 };
 
 use async_trait::async_trait;

@@ -37,6 +37,17 @@ pub trait Writes: Send + Sync {
         new: &NewMergeRequest,
     ) -> Result<MergeRequestInfo>;
 
+    /// The newest merge request from one branch of the repository to another, whatever became of it; `None`: there never was one.
+    async fn merge_request(
+        &self,
+        repository: &Repository,
+        source: &BranchName,
+        target: &BranchName,
+    ) -> Result<Option<MergeRequestInfo>>;
+
+    /// Closes a merge request without merging it. One that is not open any more stays as it is.
+    async fn close_merge_request(&self, repository: &Repository, number: u64) -> Result<()>;
+
     /// Starts to import a repository from another host (G04), or finds the one that this import has made already. `Unsupported` where the
     /// host cannot.
     async fn import_repository(&self, import: &Import) -> Result<RepositoryInfo>;
@@ -134,6 +145,20 @@ pub struct MergeRequestInfo {
     pub number: u64,
     /// Where a person can look at it.
     pub web_url: Option<String>,
+    /// What became of it.
+    pub state: MergeRequestState,
+}
+
+/// What became of a merge request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeRequestState {
+    /// Nothing yet.
+    Open,
+    /// It was merged.
+    Merged,
+    /// It was closed, declined or replaced, and not merged.
+    Closed,
 }
 
 /// A repository to be imported.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::proposals::Proposals;
 use super::pull_secrets::PullSecrets;
 use crate::error::Result;
 use crate::name::{
@@ -47,6 +48,11 @@ pub trait Deployer: Send + Sync + std::fmt::Debug {
     /// Of a preview its volumes go as well, and with its last component the namespace, if it was made for it. `Ok` means that all of it is gone:
     /// what takes its time is `Unavailable`, and is asked for again.
     async fn remove(&self, target: &DeployTarget) -> Result<()>;
+
+    /// What it proposes to people before it changes it, where there are such targets.
+    fn proposals(&self) -> Option<&dyn Proposals> {
+        None
+    }
 
     /// Its pull Secrets, where it keeps such.
     fn pull_secrets(&self) -> Option<&dyn PullSecrets> {

@@ -50,7 +50,7 @@ pub struct Release {
     pub timers: Timers,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When its rollout, or after a failure going back, began.
+    /// When its rollout began, or what comes before or after one: its proposal, or after a failure going back.
     pub deploy_started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
@@ -117,7 +117,8 @@ pub struct LaneState {
     /// When each was told of or asked for.
     #[serde(default)]
     pub told: BTreeMap<ContainerName, Timestamp>,
-    /// Whether a later release was applied and failed, and nothing went back: then the runtime may have that one's images.
+    /// Whether a later release was applied and failed, and nothing went back, or was proposed and taken back: then the runtime may have that
+    /// one's images.
     #[serde(default)]
     pub unsure: bool,
 }

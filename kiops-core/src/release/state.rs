@@ -1,15 +1,16 @@
 //! The release's state machine: `apply` is the only way a release changes.
 //!
 //! ```text
-//! Pending ─► AwaitingApproval ─► Deploying ─► Verifying ─► Live
-//!    │             │                 └────────────┴─► Failed | RollingBack ─► RolledBack
-//!    └─────────────┴─► Rejected | Expired | Canceled | Superseded
+//! AwaitingApproval ─► Pending ─► (Proposed) ─► Deploying ─► Verifying ─► Live
+//!    │                   │            │            └────────────┴─► Failed | RollingBack ─► RolledBack
+//!    └───────────────────┴────────────┴─► Rejected | Expired | Canceled | Superseded
 //! ```
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::deployer::{Revision, RolloutStatus};
+use super::proposals::Proposal;
 use super::record::Release;
 use crate::access::Approval;
 use crate::name::{MemberId, ReleaseId};
@@ -24,6 +25,9 @@ pub enum ReleaseState {
     Pending,
     /// It waits for somebody who may say yes (T18). No slot is held and no build timer runs.
     AwaitingApproval,
+    /// It is proposed to people outside, who say yes or no there; with where, once they can. Nothing has changed yet, and something newer
+    /// takes its place.
+    Proposed(Option<String>),
     /// The runtime is being told.
     Deploying,
     /// The runtime was told; it becomes healthy, or does not.
@@ -60,7 +64,12 @@ impl ReleaseState {
     pub const fn is_over(&self) -> bool {
         !matches!(
             self,
-            Self::Pending | Self::AwaitingApproval | Self::Deploying | Self::Verifying | Self::RollingBack(_)
+            Self::Pending
+                | Self::AwaitingApproval
+                | Self::Proposed(_)
+                | Self::Deploying
+                | Self::Verifying
+                | Self::RollingBack(_)
         )
     }
 
@@ -69,11 +78,17 @@ impl ReleaseState {
         matches!(self, Self::Deploying | Self::Verifying | Self::RollingBack(_))
     }
 
+    /// Whether it waits until somebody says yes, here or outside: what it brings runs nowhere yet.
+    pub const fn awaits_a_yes(&self) -> bool {
+        matches!(self, Self::AwaitingApproval | Self::Proposed(_))
+    }
+
     /// The state's name in JSON.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::AwaitingApproval => "awaiting_approval",
+            Self::Proposed(_) => "proposed",
             Self::Deploying => "deploying",
             Self::Verifying | Self::RollingBack(_) => "verifying",
             Self::Live => "live",
@@ -115,6 +130,8 @@ pub enum ReleaseInput {
         /// Which.
         by: ReleaseId,
     },
+    /// How the proposal stands, or why it could not be made.
+    Proposed(Result<Proposal, Failure>),
     /// The runtime took it, or could not.
     Applied(Result<Revision, Failure>),
     /// How the rollout stands.
@@ -133,6 +150,10 @@ pub enum ReleaseInput {
 /// What a transition asks of whoever applied it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReleaseAsk {
+    /// Propose it, and look what becomes of that.
+    Propose,
+    /// Take the proposal back.
+    Withdraw,
     /// Tell the runtime.
     Deploy,
     /// Watch the rollout.
@@ -165,13 +186,19 @@ impl Release {
             (ReleaseInput::Start { previous }, S::Pending) => {
                 self.previous = previous;
                 self.deploy_started_at = Some(now);
-                self.state = S::Deploying;
                 let images: Vec<String> = self
                     .images
                     .iter()
                     .map(|(name, image)| format!("container {name} with {image}"))
                     .collect();
-                let line = format!("Updating {} in {}", images.join(", "), self.target.environment);
+                let (images, environment) = (images.join(", "), &self.target.environment);
+                if self.target.target.is_proposed() {
+                    self.state = S::Proposed(None);
+                    let line = format!("Proposing {images} for {environment}");
+                    return Ok(vec![ReleaseAsk::Log(line), ReleaseAsk::Propose]);
+                }
+                self.state = S::Deploying;
+                let line = format!("Updating {images} in {environment}");
                 Ok(vec![ReleaseAsk::Log(line), ReleaseAsk::Deploy])
             }
             (ReleaseInput::Approve { by }, S::AwaitingApproval) => {
@@ -180,17 +207,21 @@ impl Release {
                 self.state = S::Pending;
                 Ok(vec![line])
             }
-            (ReleaseInput::Reject { by }, S::AwaitingApproval) => {
+            (ReleaseInput::Reject { by }, S::AwaitingApproval | S::Proposed(_)) => {
                 let line = format!("Rejected by {by}");
                 Ok(self.end(S::Rejected { by }, line, now))
             }
-            (ReleaseInput::Cancel { by }, S::Pending | S::AwaitingApproval) => {
+            (ReleaseInput::Cancel { by }, S::Pending | S::AwaitingApproval | S::Proposed(_)) => {
                 let line = format!("Canceled by {by}");
                 Ok(self.end(S::Canceled { by }, line, now))
             }
-            (ReleaseInput::Supersede { by }, S::Pending | S::AwaitingApproval) => {
+            (ReleaseInput::Supersede { by }, S::Pending | S::AwaitingApproval | S::Proposed(_)) => {
                 let line = format!("Superseded by release {by}");
                 Ok(self.end(S::Superseded { by }, line, now))
+            }
+            (ReleaseInput::Proposed(proposal), S::Proposed(known)) => {
+                let known = known.clone();
+                Ok(self.proposed(proposal, known, now))
             }
             (ReleaseInput::Applied(Ok(revision)), S::Deploying) => {
                 self.revision = Some(revision);
@@ -231,6 +262,7 @@ impl Release {
     pub fn wake_at(&self) -> Option<Timestamp> {
         let (from, seconds) = match self.state {
             ReleaseState::AwaitingApproval => (Some(self.created_at), self.timers.approval_seconds),
+            ReleaseState::Proposed(_) => (self.deploy_started_at, self.timers.approval_seconds),
             ReleaseState::Deploying | ReleaseState::Verifying | ReleaseState::RollingBack(_) => {
                 (self.deploy_started_at, self.timers.rollout_seconds)
             }
@@ -246,14 +278,15 @@ impl Release {
         if self.wake_at().is_none_or(|at| now < at) {
             return Vec::new();
         }
-        if let (true, Some(away)) = (self.state.is_under_way(), unwatched(self.armed, now)) {
-            // The rollout may have been complete for long: whoever watches it says so first.
+        let watched = self.state.is_under_way() || matches!(self.state, ReleaseState::Proposed(_));
+        if let (true, Some(away)) = (watched, unwatched(self.armed, now)) {
+            // It may have been complete for long, or accepted: whoever watches it says so first.
             self.deploy_started_at = self.deploy_started_at.map(|at| at.saturating_add(away).unwrap_or(now));
-            let line = "Nobody watched for a while; the rollout's time goes on from here";
+            let line = "Nobody watched for a while; the release's time goes on from here";
             return vec![ReleaseAsk::Log(line.into())];
         }
         match &self.state {
-            ReleaseState::AwaitingApproval => {
+            ReleaseState::AwaitingApproval | ReleaseState::Proposed(_) => {
                 self.end(ReleaseState::Expired, "Expired: nobody approved in time".into(), now)
             }
             ReleaseState::Deploying | ReleaseState::Verifying => {
@@ -266,6 +299,33 @@ impl Release {
                 self.end(ReleaseState::Failed(failure), line, now)
             }
             _ => Vec::new(),
+        }
+    }
+
+    fn proposed(
+        &mut self,
+        proposal: Result<Proposal, Failure>,
+        known: Option<String>,
+        now: Timestamp,
+    ) -> Vec<ReleaseAsk> {
+        match proposal {
+            Ok(Proposal::Open(text)) => {
+                let news = known.as_ref() != Some(&text);
+                let line = news.then(|| ReleaseAsk::Log(format!("Waiting for {text}")));
+                self.state = ReleaseState::Proposed(Some(text));
+                line.into_iter().chain([ReleaseAsk::Propose]).collect()
+            }
+            Ok(Proposal::Accepted) => {
+                let line = format!("Accepted: updating {}", self.target.environment);
+                self.deploy_started_at = Some(now);
+                self.state = ReleaseState::Deploying;
+                vec![ReleaseAsk::Log(line), ReleaseAsk::Deploy]
+            }
+            Ok(Proposal::Rejected(text)) => {
+                let line = format!("Rejected: {text}");
+                self.end(ReleaseState::Rejected { by: text }, line, now)
+            }
+            Err(failure) => self.fail(failure, now),
         }
     }
 
@@ -291,11 +351,12 @@ impl Release {
 
     fn fail(&mut self, failure: Failure, now: Timestamp) -> Vec<ReleaseAsk> {
         match self.previous {
-            // Before the runtime took anything there is nothing to take back. A number that is not before its own is of another place, where what
-            // was live before never was.
+            // Before the runtime took anything there is nothing to take back, and what people have said yes to only people take back. A number that
+            // is not before its own is of another place, where what was live before never was.
             Some(previous)
                 if self.rollback_on_failure
                     && self.state == ReleaseState::Verifying
+                    && !self.target.target.is_proposed()
                     && self.revision.is_none_or(|own| previous < own) =>
             {
                 let line = ReleaseAsk::Log(format!("{failure}; going back to revision {previous}"));
@@ -311,9 +372,11 @@ impl Release {
     }
 
     fn end(&mut self, state: ReleaseState, line: String, now: Timestamp) -> Vec<ReleaseAsk> {
-        self.state = state;
+        let before = std::mem::replace(&mut self.state, state);
         self.finished_at = Some(now);
-        vec![ReleaseAsk::Log(line)]
+        // Nobody must say yes any more to what is over.
+        let withdraw = matches!(before, ReleaseState::Proposed(_)).then_some(ReleaseAsk::Withdraw);
+        [ReleaseAsk::Log(line)].into_iter().chain(withdraw).collect()
     }
 }
 
@@ -325,6 +388,7 @@ impl ReleaseInput {
             Self::Reject { .. } => "reject",
             Self::Cancel { .. } => "cancel",
             Self::Supersede { .. } => "supersede",
+            Self::Proposed(_) => "proposed",
             Self::Applied(_) => "applied",
             Self::Status(_) => "status",
             Self::WentBack(_) => "went back",

@@ -118,7 +118,9 @@ impl BuildView {
         let at = |n| built.raised_to(Progress::at(Stage::Deploy, n, 4));
         let (state, stage, progress, failure) = match &release.state {
             ReleaseState::Pending => (VisibleState::Running, deploy, at(0), None),
-            ReleaseState::AwaitingApproval => (VisibleState::AwaitingApproval, deploy, at(0), None),
+            ReleaseState::AwaitingApproval | ReleaseState::Proposed(_) => {
+                (VisibleState::AwaitingApproval, deploy, at(0), None)
+            }
             ReleaseState::Deploying => (VisibleState::Running, deploy, at(1), None),
             ReleaseState::Verifying | ReleaseState::RollingBack(_) => {
                 (VisibleState::Running, deploy, at(2), None)

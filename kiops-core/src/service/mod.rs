@@ -23,7 +23,7 @@ pub use rules::{Fractions, check_quantity, normal_path};
 pub use schedule::Schedule;
 pub use source::{Component, GitSource, ImageTarget, Source};
 pub use workload::{
-    Container, ContainerImage, EnvValue, ExistingKind, GitFile, Target, VolumeMount, Workload,
+    Container, ContainerImage, EnvValue, ExistingKind, GitChange, GitFile, Target, VolumeMount, Workload,
 };
 
 use std::collections::BTreeMap;

@@ -61,6 +61,27 @@ pub struct GitFile {
     pub path: String,
     /// The container whose image the file sets.
     pub container: ContainerName,
+    /// How the change gets to the branch.
+    #[serde(default)]
+    pub by: GitChange,
+}
+
+/// How a change gets to a branch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GitChange {
+    /// By a commit.
+    #[default]
+    Commit,
+    /// By a merge request, which a person merges.
+    MergeRequest,
+}
+
+impl Target {
+    /// Whether a release to it is proposed to people first, who say yes or no where it is kept.
+    pub fn is_proposed(&self) -> bool {
+        matches!(self, Self::GitFile(file) if file.by == GitChange::MergeRequest)
+    }
 }
 
 /// A workload of one or several containers in one pod.

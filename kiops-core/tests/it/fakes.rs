@@ -74,6 +74,15 @@ pub(crate) fn target(word: &str) -> DeployTarget {
     }
 }
 
+/// One that people are asked about.
+pub(crate) fn proposed(word: &str) -> DeployTarget {
+    let file = serde_json::json!({
+        "type": "git_file", "provider": "fake", "repository": {"path": "team/deploy"}, "branch": "main",
+        "path": "site.yaml", "container": "web", "by": "merge_request",
+    });
+    DeployTarget { target: serde_json::from_value(file).unwrap(), ..target(word) }
+}
+
 /// What fails: nothing is done, or everything is and nobody hears of it.
 struct Failing(Rates);
 
@@ -82,7 +91,12 @@ impl Subject<DeployBench> for Failing {
     async fn open(&self) -> Arc<DeployBench> {
         let (chaos, rates) = (Chaos::none(), self.0);
         let deployer = FakeDeployer::new("fake", chaos.clone());
-        let bench = DeployBench::new(Arc::new(deployer), target);
+        let people = deployer.clone();
+        let bench =
+            DeployBench::new(Arc::new(deployer), target).with_people(proposed, move |release, yes| {
+                people.answer(&release, yes);
+                std::future::ready(())
+            });
         Arc::new(bench.with_fault(move |on| chaos.set(if on { rates } else { Rates::default() })))
     }
 

@@ -12,6 +12,7 @@ mod live_checks;
 mod log_store;
 mod orphans;
 mod previews;
+mod proposals;
 mod reports;
 mod retention;
 mod sim;

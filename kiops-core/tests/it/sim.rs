@@ -49,7 +49,13 @@ fn whatever_fails_hangs_repeats_or_is_cut_everything_settles_as_promised() {
 fn every_seed_that_failed_once_settles_now() {
     for seed in FAILED_ONCE {
         // As they failed, and as they are drawn now.
-        let as_then = Plan { live_checks: false, previews: false, parallel: 32, ..Plan::of_seed(*seed) };
+        let as_then = Plan {
+            live_checks: false,
+            previews: false,
+            proposals: false,
+            parallel: 32,
+            ..Plan::of_seed(*seed)
+        };
         play_plan(Plan { reports: false, ..as_then });
         play_plan(Plan { reports: true, ..as_then });
         play_plan(Plan::of_seed(*seed));

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
 use kiops_core::event::Repository;
-use kiops_core::name::{CommitId, GitRef};
+use kiops_core::name::{BranchName, CommitId, GitRef};
 use kiops_core::provider::{
-    FileChange, GitProvider as _, Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest,
-    NewRepository, Owner, OwnerKind, Page, RepositoryInfo, Search, Visibility, Writes,
+    FileChange, GitProvider as _, Import, ImportProgress, MergeRequestInfo, MergeRequestState, NewCommit,
+    NewMergeRequest, NewRepository, Owner, OwnerKind, Page, RepositoryInfo, Search, Visibility, Writes,
 };
 use kiops_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
@@ -22,11 +22,13 @@ const OWNERS: &str = "list owners";
 const CREATE: &str = "create repository";
 const COMMIT: &str = "commit files";
 const OPEN: &str = "open merge request";
+const CLOSE: &str = "close merge request";
 const IMPORT: &str = "import repository";
 
 #[derive(Deserialize)]
 struct PullRequestBody {
     id: u64,
+    state: Option<String>,
     links: Option<Links>,
     source: Option<Side>,
     destination: Option<Side>,
@@ -60,16 +62,21 @@ impl Side {
 
 impl PullRequestBody {
     /// Whether it goes from one of these branches to the other, in one repository.
-    fn is(&self, new: &NewMergeRequest) -> bool {
+    fn is(&self, (from, to): (&BranchName, &BranchName)) -> bool {
         let (Some(source), Some(destination)) = (&self.source, &self.destination) else { return false };
-        source.is(new.source.as_str())
-            && destination.is(new.target.as_str())
+        source.is(from.as_str())
+            && destination.is(to.as_str())
             && source.repository().is_some()
             && source.repository() == destination.repository()
     }
 
     fn into_info(self) -> MergeRequestInfo {
-        MergeRequestInfo { number: self.id, web_url: self.links.and_then(Links::web) }
+        let state = match self.state.as_deref() {
+            Some("MERGED") => MergeRequestState::Merged,
+            Some("DECLINED" | "SUPERSEDED") => MergeRequestState::Closed,
+            _ => MergeRequestState::Open,
+        };
+        MergeRequestInfo { number: self.id, web_url: self.links.and_then(Links::web), state }
     }
 }
 
@@ -143,12 +150,14 @@ impl Bitbucket {
         call.json(&body)?.good().await.map(drop)
     }
 
-    async fn open_request(
+    /// The newest in one of these states between two branches.
+    async fn newest_request(
         &self,
         repository: &Repository,
-        new: &NewMergeRequest,
+        between: (&BranchName, &BranchName),
+        states: &[&str],
     ) -> Result<Option<MergeRequestInfo>> {
-        let names = (quoted(new.source.as_str()), quoted(new.target.as_str()));
+        let names = (quoted(between.0.as_str()), quoted(between.1.as_str()));
         let filter = match names {
             (Some(source), Some(target)) => {
                 Some(format!("source.branch.name = {source} AND destination.branch.name = {target}"))
@@ -156,7 +165,8 @@ impl Bitbucket {
             _ => None,
         };
         let call = || {
-            let call = self.get(OPEN, repository, &["pullrequests"])?.query("state", "OPEN");
+            let call = self.get(OPEN, repository, &["pullrequests"])?;
+            let call = states.iter().fold(call, |call, state| call.query("state", state));
             // More than fifty are refused here.
             let call = call.query("pagelen", "50");
             Ok(match &filter {
@@ -165,7 +175,8 @@ impl Bitbucket {
             })
         };
         let found: Vec<PullRequestBody> = self.every(OPEN, call).await?;
-        Ok(found.into_iter().find(|request| request.is(new)).map(PullRequestBody::into_info))
+        let found = found.into_iter().filter(|request| request.is(between)).max_by_key(|request| request.id);
+        Ok(found.map(PullRequestBody::into_info))
     }
 }
 
@@ -286,7 +297,8 @@ impl Writes for Bitbucket {
         repository: &Repository,
         new: &NewMergeRequest,
     ) -> Result<MergeRequestInfo> {
-        if let Some(found) = self.open_request(repository, new).await? {
+        let between = (&new.source, &new.target);
+        if let Some(found) = self.newest_request(repository, between, &["OPEN"]).await? {
             return Ok(found);
         }
         let body = serde_json::json!({
@@ -298,6 +310,26 @@ impl Writes for Bitbucket {
         });
         let call = self.call(OPEN, Method::POST, repository, &["pullrequests"])?.json(&body)?;
         Ok(call.read::<PullRequestBody>().await?.into_info())
+    }
+
+    async fn merge_request(
+        &self,
+        repository: &Repository,
+        source: &BranchName,
+        target: &BranchName,
+    ) -> Result<Option<MergeRequestInfo>> {
+        self.newest_request(repository, (source, target), &["OPEN", "MERGED", "DECLINED", "SUPERSEDED"]).await
+    }
+
+    /// Declines it: Bitbucket's word for closing without a merge.
+    async fn close_merge_request(&self, repository: &Repository, number: u64) -> Result<()> {
+        let number = number.to_string();
+        let found: PullRequestBody = self.get(CLOSE, repository, &["pullrequests", &number])?.read().await?;
+        if found.into_info().state != MergeRequestState::Open {
+            return Ok(());
+        }
+        let call = self.call(CLOSE, Method::POST, repository, &["pullrequests", &number, "decline"])?;
+        call.good().await.map(drop)
     }
 
     /// `Unsupported`: Bitbucket's importer is on its web pages only.

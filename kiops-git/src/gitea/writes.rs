@@ -5,10 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use kiops_core::event::Repository;
-use kiops_core::name::{CommitId, GitRef};
+use kiops_core::name::{BranchName, CommitId, GitRef};
 use kiops_core::provider::{
-    GitProvider as _, Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest, NewRepository,
-    Owner, OwnerKind, Page, RepositoryInfo, Search, TreeEntryKind, Visibility, Writes,
+    GitProvider as _, Import, ImportProgress, MergeRequestInfo, MergeRequestState, NewCommit,
+    NewMergeRequest, NewRepository, Owner, OwnerKind, Page, RepositoryInfo, Search, TreeEntryKind,
+    Visibility, Writes,
 };
 use kiops_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ const OWNERS: &str = "list owners";
 const CREATE: &str = "create repository";
 const COMMIT: &str = "commit files";
 const OPEN: &str = "open merge request";
+const CLOSE: &str = "close merge request";
 const IMPORT: &str = "import repository";
 
 #[derive(Deserialize)]
@@ -78,12 +80,19 @@ struct Pull {
     number: u64,
     base: End,
     head: End,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    merged: bool,
 }
 
 #[derive(Deserialize)]
 struct End {
     #[serde(rename = "ref")]
     name: String,
+    /// The branch's name, also where the branch is gone and `ref` is `refs/pull/7/head`.
+    #[serde(default)]
+    label: String,
     #[serde(default)]
     repo_id: u64,
 }
@@ -151,24 +160,32 @@ impl Gitea {
         }
     }
 
-    async fn open_request(
+    /// The newest of this state between two branches.
+    async fn newest_request(
         &self,
         repository: &Repository,
-        new: &NewMergeRequest,
+        (source, target): (&BranchName, &BranchName),
+        state: &str,
     ) -> Result<Option<MergeRequestInfo>> {
-        let call = || Ok(self.get(OPEN, repository, &["pulls"])?.query("state", "open"));
-        let open: Vec<Pull> = self.list(OPEN, "the list of open pull requests", call).await?;
+        let call = || Ok(self.get(OPEN, repository, &["pulls"])?.query("state", state));
+        let pulls: Vec<Pull> = self.list(OPEN, "the list of pull requests", call).await?;
         let same = |pull: &&Pull| {
-            pull.head.name == new.source.as_str()
-                && pull.base.name == new.target.as_str()
+            [&pull.head.name, &pull.head.label].into_iter().any(|name| name == source.as_str())
+                && pull.base.name == target.as_str()
                 && pull.head.repo_id == pull.base.repo_id
         };
-        Ok(open.iter().find(same).map(|pull| self.request_info(repository, pull)))
+        let newest = pulls.iter().filter(same).max_by_key(|pull| pull.number);
+        Ok(newest.map(|pull| self.request_info(repository, pull)))
     }
 
     fn request_info(&self, repository: &Repository, pull: &Pull) -> MergeRequestInfo {
         let web_url = Some(self.web_url(&repository.path, &format!("/pulls/{}", pull.number)));
-        MergeRequestInfo { number: pull.number, web_url }
+        let state = match (pull.merged, pull.state.as_str()) {
+            (true, _) => MergeRequestState::Merged,
+            (false, "closed") => MergeRequestState::Closed,
+            _ => MergeRequestState::Open,
+        };
+        MergeRequestInfo { number: pull.number, web_url, state }
     }
 }
 
@@ -300,11 +317,34 @@ impl Writes for Gitea {
         });
         let answer = self.call(OPEN, Method::POST, repository, &["pulls"])?.json(&body)?.send().await?;
         if answer.status == 409
-            && let Some(found) = self.open_request(repository, new).await?
+            && let Some(found) = self.newest_request(repository, (&new.source, &new.target), "open").await?
         {
             return Ok(found);
         }
         Ok(self.request_info(repository, &answer.good()?.read()?))
+    }
+
+    /// See [`Writes::merge_request`]. Of those that are not open any more the host is asked only where none is.
+    async fn merge_request(
+        &self,
+        repository: &Repository,
+        source: &BranchName,
+        target: &BranchName,
+    ) -> Result<Option<MergeRequestInfo>> {
+        match self.newest_request(repository, (source, target), "open").await? {
+            Some(open) => Ok(Some(open)),
+            None => self.newest_request(repository, (source, target), "closed").await,
+        }
+    }
+
+    async fn close_merge_request(&self, repository: &Repository, number: u64) -> Result<()> {
+        let number = number.to_string();
+        let pull: Pull = self.get(CLOSE, repository, &["pulls", &number])?.read().await?;
+        if self.request_info(repository, &pull).state != MergeRequestState::Open {
+            return Ok(());
+        }
+        let call = self.call(CLOSE, Method::PATCH, repository, &["pulls", &number])?;
+        call.json(&serde_json::json!({ "state": "closed" }))?.good().await.map(drop)
     }
 
     /// See [`Writes::import_repository`]: branches and tags, private, without issues. The host answers when the import has ended; where that takes

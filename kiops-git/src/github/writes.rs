@@ -5,8 +5,8 @@ use http::Method;
 use kiops_core::event::Repository;
 use kiops_core::name::{BranchName, CommitId};
 use kiops_core::provider::{
-    Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest, NewRepository, Owner, OwnerKind,
-    Page, RepositoryInfo, Search, Visibility, Writes,
+    Import, ImportProgress, MergeRequestInfo, MergeRequestState, NewCommit, NewMergeRequest, NewRepository,
+    Owner, OwnerKind, Page, RepositoryInfo, Search, Visibility, Writes,
 };
 use kiops_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use crate::shape::page;
 
 const CREATE: &str = "create repository";
 const OPEN: &str = "open merge request";
+const CLOSE: &str = "close merge request";
 const OWNERS: &str = "list owners";
 
 #[derive(Deserialize)]
@@ -32,6 +33,21 @@ struct Account {
 struct PullObject {
     number: u64,
     html_url: Option<String>,
+    state: String,
+    merged_at: Option<String>,
+    head: Option<Side>,
+    base: Option<Side>,
+}
+
+#[derive(Deserialize)]
+struct Side {
+    /// `None`: the repository is gone.
+    repo: Option<SideRepository>,
+}
+
+#[derive(Deserialize)]
+struct SideRepository {
+    id: u64,
 }
 
 impl Account {
@@ -41,8 +57,20 @@ impl Account {
 }
 
 impl PullObject {
+    /// Whether it comes from the repository itself: an organisation's fork may have a branch of the same name.
+    fn is_own(&self) -> bool {
+        let repository =
+            |side: &Option<Side>| side.as_ref().and_then(|side| side.repo.as_ref()).map(|repo| repo.id);
+        repository(&self.head).is_some() && repository(&self.head) == repository(&self.base)
+    }
+
     fn into_info(self) -> MergeRequestInfo {
-        MergeRequestInfo { number: self.number, web_url: self.html_url }
+        let state = match (self.state.as_str(), self.merged_at) {
+            (_, Some(_)) => MergeRequestState::Merged,
+            ("closed", None) => MergeRequestState::Closed,
+            _ => MergeRequestState::Open,
+        };
+        MergeRequestInfo { number: self.number, web_url: self.html_url, state }
     }
 }
 
@@ -53,16 +81,19 @@ impl GitHub {
         if is_of_app(&answer) { Ok(None) } else { answer.good()?.read().map(Some) }
     }
 
-    async fn open_request(
+    /// The newest of this state between two branches.
+    async fn newest_request(
         &self,
         repository: &Repository,
-        new: &NewMergeRequest,
+        (source, target): (&BranchName, &BranchName),
+        state: &str,
     ) -> Result<Option<MergeRequestInfo>> {
         let (owner, _) = owner_and_name(OPEN, repository)?;
-        let call = self.get(OPEN, repository, &["pulls"])?.query("state", "open");
-        let call = call.query("head", &format!("{owner}:{}", new.source)).query("base", new.target.as_str());
-        let found: Vec<PullObject> = call.query("per_page", "1").read().await?;
-        Ok(found.into_iter().next().map(PullObject::into_info))
+        let call = self.get(OPEN, repository, &["pulls"])?.query("state", state);
+        let call = call.query("head", &format!("{owner}:{source}")).query("base", target.as_str());
+        let call = call.query("sort", "created").query("direction", "desc");
+        let found: Vec<PullObject> = call.query("per_page", "100").read().await?;
+        Ok(found.into_iter().find(PullObject::is_own).map(PullObject::into_info))
     }
 }
 
@@ -141,11 +172,30 @@ impl Writes for GitHub {
         let answer = self.at(OPEN, Method::POST, repository, &["pulls"])?.json(&body)?.send().await?;
         if answer.status == 422
             && answer.said().contains("already exists")
-            && let Some(found) = self.open_request(repository, new).await?
+            && let Some(found) = self.newest_request(repository, (&new.source, &new.target), "open").await?
         {
             return Ok(found);
         }
         Ok(answer.good()?.read::<PullObject>()?.into_info())
+    }
+
+    async fn merge_request(
+        &self,
+        repository: &Repository,
+        source: &BranchName,
+        target: &BranchName,
+    ) -> Result<Option<MergeRequestInfo>> {
+        self.newest_request(repository, (source, target), "all").await
+    }
+
+    async fn close_merge_request(&self, repository: &Repository, number: u64) -> Result<()> {
+        let number = number.to_string();
+        let found: PullObject = self.get(CLOSE, repository, &["pulls", &number])?.read().await?;
+        if found.into_info().state != MergeRequestState::Open {
+            return Ok(());
+        }
+        let call = self.at(CLOSE, Method::PATCH, repository, &["pulls", &number])?;
+        call.json(&json!({ "state": "closed" }))?.good().await.map(drop)
     }
 
     async fn import_repository(&self, _: &Import) -> Result<RepositoryInfo> {

@@ -5,10 +5,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use kiops_core::event::Repository;
-use kiops_core::name::{CommitId, GitRef, RepoId};
+use kiops_core::name::{BranchName, CommitId, GitRef, RepoId};
 use kiops_core::provider::{
-    GitProvider as _, Import, ImportProgress, MergeRequestInfo, NewCommit, NewMergeRequest, NewRepository,
-    Owner, OwnerKind, Page, RepositoryInfo, Search, Visibility, Writes,
+    GitProvider as _, Import, ImportProgress, MergeRequestInfo, MergeRequestState, NewCommit,
+    NewMergeRequest, NewRepository, Owner, OwnerKind, Page, RepositoryInfo, Search, Visibility, Writes,
 };
 use kiops_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use crate::shape::check_path;
 const CREATE: &str = "create repository";
 const COMMIT: &str = "commit files";
 const OPEN: &str = "open merge request";
+const CLOSE: &str = "close merge request";
 const IMPORT: &str = "import repository";
 const GITHUB_API: &str = "https://api.github.com/";
 
@@ -56,6 +57,9 @@ struct CommitBody {
 struct MergeRequestBody {
     iid: u64,
     web_url: Option<String>,
+    state: String,
+    source_project_id: Option<u64>,
+    target_project_id: Option<u64>,
 }
 
 impl GitLab {
@@ -129,17 +133,19 @@ impl GitLab {
         Ok(actions)
     }
 
-    async fn open_request(
+    /// The newest of this state between two branches. A fork's may have a branch of the same name.
+    async fn newest_request(
         &self,
         repository: &Repository,
-        new: &NewMergeRequest,
+        (source, target): (&BranchName, &BranchName),
+        state: &str,
     ) -> Result<Option<MergeRequestInfo>> {
-        let call = self.get(OPEN, repository, &["merge_requests"])?.query("state", "opened");
-        let call =
-            call.query("source_branch", new.source.as_str()).query("target_branch", new.target.as_str());
-        // One branch pair has one open merge request at most, those of forks aside.
-        let found: Vec<MergeRequestBody> = call.query("per_page", "1").read().await?;
-        Ok(found.into_iter().next().map(MergeRequestBody::into_info))
+        let call = self.get(OPEN, repository, &["merge_requests"])?.query("state", state);
+        let call = call.query("source_branch", source.as_str()).query("target_branch", target.as_str());
+        let call = call.query("order_by", "created_at").query("sort", "desc");
+        let found: Vec<MergeRequestBody> = call.query("per_page", "100").read().await?;
+        let own = |request: &MergeRequestBody| request.source_project_id == request.target_project_id;
+        Ok(found.into_iter().find(own).map(MergeRequestBody::into_info))
     }
 
     /// The number that GitHub gives a repository: what GitLab's importer wants.
@@ -174,7 +180,13 @@ enum There {
 
 impl MergeRequestBody {
     fn into_info(self) -> MergeRequestInfo {
-        MergeRequestInfo { number: self.iid, web_url: self.web_url }
+        let state = match self.state.as_str() {
+            "merged" => MergeRequestState::Merged,
+            "closed" => MergeRequestState::Closed,
+            // `locked` is what it is while it is being merged.
+            _ => MergeRequestState::Open,
+        };
+        MergeRequestInfo { number: self.iid, web_url: self.web_url, state }
     }
 }
 
@@ -281,7 +293,8 @@ impl Writes for GitLab {
         repository: &Repository,
         new: &NewMergeRequest,
     ) -> Result<MergeRequestInfo> {
-        if let Some(found) = self.open_request(repository, new).await? {
+        let between = (&new.source, &new.target);
+        if let Some(found) = self.newest_request(repository, between, "opened").await? {
             return Ok(found);
         }
         let body = serde_json::json!({
@@ -293,11 +306,31 @@ impl Writes for GitLab {
         let answer =
             self.project(OPEN, Method::POST, repository, &["merge_requests"])?.json(&body)?.send().await?;
         if answer.status == 409
-            && let Some(found) = self.open_request(repository, new).await?
+            && let Some(found) = self.newest_request(repository, between, "opened").await?
         {
             return Ok(found);
         }
         Ok(answer.good()?.read::<MergeRequestBody>()?.into_info())
+    }
+
+    async fn merge_request(
+        &self,
+        repository: &Repository,
+        source: &BranchName,
+        target: &BranchName,
+    ) -> Result<Option<MergeRequestInfo>> {
+        self.newest_request(repository, (source, target), "all").await
+    }
+
+    async fn close_merge_request(&self, repository: &Repository, number: u64) -> Result<()> {
+        let number = number.to_string();
+        let found: MergeRequestBody =
+            self.get(CLOSE, repository, &["merge_requests", &number])?.read().await?;
+        if found.into_info().state != MergeRequestState::Open {
+            return Ok(());
+        }
+        let call = self.project(CLOSE, Method::PUT, repository, &["merge_requests", &number])?;
+        call.json(&serde_json::json!({ "state_event": "close" }))?.good().await.map(drop)
     }
 
     /// From github.com, by the importer that an administrator has switched on ("Import sources"). The token needs GitHub's scope `repo`.

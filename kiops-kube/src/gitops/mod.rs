@@ -1,7 +1,8 @@
-//! Deploying by commit: the image's digest is written to a file of a Git repository, from which something else (Argo CD, Flux,
-//! a pipeline) brings it to a cluster.
+//! Deploying by commit or merge request: the image's digest is written to a file of a Git repository, from which something else (Argo CD,
+//! Flux, a pipeline) brings it to a cluster.
 
 mod edit;
+mod proposal;
 mod record;
 
 pub use edit::set_image;
@@ -13,10 +14,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use kiops_core::name::{CommitId, GitRef, PinnedImage, ProviderName, ReleaseId};
+use kiops_core::name::{BranchName, CommitId, GitRef, PinnedImage, ProviderName, ReleaseId};
 use kiops_core::provider::{FileChange, GitProvider, NewCommit, Writes};
 use kiops_core::release::{
-    DeployRequest, DeployTarget, Deployer, Live, Revision, RevisionInfo, RolloutStatus,
+    DeployRequest, DeployTarget, Deployer, Live, Proposals, Revision, RevisionInfo, RolloutStatus,
 };
 use kiops_core::service::{GitFile, Target};
 use kiops_core::stage::{Failure, FailureKind, Stage};
@@ -42,7 +43,8 @@ pub struct GitOpsConfig {
     /// How many revisions of each target the history keeps; 10 at least, 50 by default.
     pub keep: usize,
     /// Whether commits say `[skip ci]`, so that none of them starts a build (E80). On by default; off where pipelines of that
-    /// repository are to run.
+    /// repository are to run. Of merge requests the title says so, from where hosts take it into the merge's message: pipelines that look at what
+    /// is proposed run.
     pub skip_ci: bool,
 }
 
@@ -59,7 +61,11 @@ impl Default for GitOpsConfig {
 /// commit, made only if the branch has not moved since they were read: so what others commit meanwhile is never lost, and any number of replicas
 /// may work on one repository.
 ///
-/// A rollout is complete once it is committed: whether a cluster follows the repository is not looked at. If somebody changes the image
+/// Where the target says so, a release is a merge request instead, which a person merges ([`Proposals`]): the same commit on a branch of its own,
+/// `kiops/{service}/{component}/{environment}/{revision}-{release}`. If another release becomes that revision first, it is proposed again as the
+/// next. Such a target never goes back by itself.
+///
+/// A rollout is complete once it is committed, or merged: whether a cluster follows the repository is not looked at. If somebody changes the image
 /// by another commit, the rollout has failed, and says so.
 #[derive(Debug)]
 pub struct GitOps {
@@ -105,31 +111,31 @@ impl GitOps {
         wanted: impl Fn(&Record) -> Result<DeployRequest> + Send + Sync,
     ) -> Result<Revision> {
         let file = self.file(target)?;
-        let mut tried = 0;
-        loop {
+        again(|| async {
             let state = file.read().await?;
             if let Some(done) = state.record.of(release) {
                 return Ok(done.revision);
             }
-            let commit = self.commit(target, &file, &state, &wanted(&state.record)?)?;
-            let revision = state.record.next()?;
-            match file.writes.commit_files(&file.file.repository, &commit).await {
-                Ok(_) => return Ok(revision),
-                Err(error) if error.kind() == ErrorKind::Conflict && tried < TRIES => {
-                    tried += 1;
-                    tokio::time::sleep(Duration::from_millis(20) * tried).await;
-                }
-                Err(error) => return Err(error),
+            if target.target.is_proposed() {
+                return Err(Error::unsupported(OPERATION, "what runs there changes by merge request only")
+                    .with_remedy("release to it, and merge what is proposed"));
             }
-        }
+            let branch = &file.file.branch;
+            let commit = self.commit(target, &file, &state, &wanted(&state.record)?, branch)?;
+            let revision = state.record.next()?;
+            file.writes.commit_files(&file.file.repository, &commit).await.map(|_| revision)
+        })
+        .await
     }
 
+    /// A release as a commit on a branch that has, or will have, this state.
     fn commit(
         &self,
         target: &DeployTarget,
         file: &File<'_>,
         state: &State,
         request: &DeployRequest,
+        branch: &BranchName,
     ) -> Result<NewCommit> {
         let image = file.image(&request.images)?;
         let text = set_image(&state.text, &file.file.container, image)
@@ -143,9 +149,9 @@ impl GitOps {
             self.config.keep,
         );
         let DeployTarget { service, component, environment, .. } = target;
-        let skip = if self.config.skip_ci { " [skip ci]" } else { "" };
+        let skip = if *branch == file.file.branch { self.skip() } else { "" };
         Ok(NewCommit {
-            branch: file.file.branch.clone(),
+            branch: branch.clone(),
             parent: Some(state.head.clone()),
             message: format!(
                 "Deploy {service} to {environment}{skip}\n\n{component}: {image}\n\nKiops-Release: {}\nKiops-Revision: {revision}\n",
@@ -153,6 +159,11 @@ impl GitOps {
             ),
             files: vec![change(&file.file.path, text), change(&file.record, record.to_text()?)],
         })
+    }
+
+    /// What keeps pipelines from running, after a subject.
+    const fn skip(&self) -> &'static str {
+        if self.config.skip_ci { " [skip ci]" } else { "" }
     }
 }
 
@@ -210,29 +221,40 @@ impl Deployer for GitOps {
     /// Removes the history. The file is the platform's and stays as it is.
     async fn remove(&self, target: &DeployTarget) -> Result<()> {
         let file = self.file(target)?;
-        let mut tried = 0;
-        loop {
+        again(|| async {
             // The file itself may be gone already, and the branch.
             let Some(head) = file.head().await? else { return Ok(()) };
             let repository = &file.file.repository;
             if file.provider.file(repository, &head, &file.record, FILE_MAX).await?.is_none() {
                 return Ok(());
             }
-            let skip = if self.config.skip_ci { " [skip ci]" } else { "" };
+            let skip = self.skip();
             let commit = NewCommit {
                 branch: file.file.branch.clone(),
                 parent: Some(head),
                 message: format!("Forget {} in {}{skip}\n", target.service, target.environment),
                 files: vec![FileChange { path: file.record.clone(), content: None }],
             };
-            match file.writes.commit_files(&file.file.repository, &commit).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Conflict && tried < TRIES => {
-                    tried += 1;
-                    tokio::time::sleep(Duration::from_millis(20) * tried).await;
-                }
-                Err(error) => return Err(error),
+            file.writes.commit_files(repository, &commit).await.map(drop)
+        })
+        .await
+    }
+
+    fn proposals(&self) -> Option<&dyn Proposals> {
+        Some(self)
+    }
+}
+
+/// Does it anew while somebody else commits in between.
+async fn again<T, F: Future<Output = Result<T>>>(mut once: impl FnMut() -> F) -> Result<T> {
+    let mut tried = 0;
+    loop {
+        match once().await {
+            Err(error) if error.kind() == ErrorKind::Conflict && tried < TRIES => {
+                tried += 1;
+                tokio::time::sleep(Duration::from_millis(20) * tried).await;
             }
+            done => return done,
         }
     }
 }
@@ -254,28 +276,42 @@ struct State {
 
 impl File<'_> {
     async fn head(&self) -> Result<Option<CommitId>> {
-        self.provider.head(&self.file.repository, &GitRef::Branch(self.file.branch.clone())).await
+        self.head_of(&self.file.branch).await
+    }
+
+    async fn head_of(&self, branch: &BranchName) -> Result<Option<CommitId>> {
+        self.provider.head(&self.file.repository, &GitRef::Branch(branch.clone())).await
+    }
+
+    /// Where the target's branch is.
+    async fn must_head(&self) -> Result<CommitId> {
+        let GitFile { repository, branch, .. } = self.file;
+        self.head().await?.ok_or_else(|| {
+            Error::not_found(OPERATION, format!("there is no branch {branch} in {}", repository.path))
+                .with_remedy("create the branch with the file, or correct the target")
+        })
     }
 
     async fn read(&self) -> Result<State> {
+        let head = self.must_head().await?;
+        let text = self.text_at(&head).await?;
+        Ok(State { text, record: self.record_at(&head).await?, head })
+    }
+
+    async fn text_at(&self, head: &CommitId) -> Result<String> {
         let GitFile { repository, branch, path, .. } = self.file;
-        let head = self.head().await?.ok_or_else(|| {
-            Error::not_found(OPERATION, format!("there is no branch {branch} in {}", repository.path))
-                .with_remedy("create the branch with the file, or correct the target")
-        })?;
-        let file = self.provider.file(repository, &head, path, FILE_MAX).await?;
+        let file = self.provider.file(repository, head, path, FILE_MAX).await?;
         let file = file.ok_or_else(|| {
             Error::not_found(OPERATION, format!("{path} is not in {branch} of {}", repository.path))
                 .with_remedy("commit the file, or correct the target")
         })?;
-        let record = self.provider.file(repository, &head, &self.record, FILE_MAX).await?;
-        Ok(State {
-            text: String::from_utf8(file.to_vec())
-                .map_err(|_| Error::invalid(OPERATION, format!("{path} is not UTF-8")))?,
-            record: record
-                .map_or_else(|| Ok(Record::default()), |bytes| Record::read(&bytes, &self.record))?,
-            head,
-        })
+        String::from_utf8(file.to_vec())
+            .map_err(|_| Error::invalid(OPERATION, format!("{path} is not UTF-8")))
+    }
+
+    async fn record_at(&self, head: &CommitId) -> Result<Record> {
+        let record = self.provider.file(&self.file.repository, head, &self.record, FILE_MAX).await?;
+        record.map_or_else(|| Ok(Record::default()), |bytes| Record::read(&bytes, &self.record))
     }
 
     fn image<'i, M>(&self, images: M) -> Result<&'i PinnedImage>

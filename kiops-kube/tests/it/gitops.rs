@@ -7,15 +7,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kiops_core::event::Repository;
 use kiops_core::name::{
-    BranchName, CommitId, ContainerName, DnsLabel, EnvironmentName, GitRef, ProviderName, ServiceName,
+    BranchName, CommitId, ContainerName, DnsLabel, EnvironmentName, GitRef, ProviderName, ReleaseId,
+    ServiceName,
 };
 use kiops_core::provider::{
     CloneAccess, Commit, Comparison, FileChange, GitProvider, Head, Import, ImportProgress, MergeRequestInfo,
-    NewCommit, NewMergeRequest, NewRepository, Owner, Page, RepositoryInfo, Search, TreeEntry, TreeQuery,
-    Writes,
+    MergeRequestState, NewCommit, NewMergeRequest, NewRepository, Owner, Page, RepositoryInfo, Search,
+    TreeEntry, TreeQuery, Writes,
 };
-use kiops_core::release::{DeployTarget, Deployer, Revision, RolloutStatus};
-use kiops_core::service::{GitFile, Target};
+use kiops_core::release::{DeployTarget, Deployer, Proposal, Proposals as _, Revision, RolloutStatus};
+use kiops_core::service::{GitChange, GitFile, Target};
 use kiops_core::stream::ByteStream;
 use kiops_core::testing::conformance::deployer::DeployBench;
 use kiops_core::testing::conformance::{self, Subject};
@@ -29,7 +30,7 @@ const MANIFEST: &str = "# the site\nspec:\n  containers:\n  - name: web\n    ima
 
 type Files = BTreeMap<String, Bytes>;
 
-/// One branch of one repository. Files below `apps/` are there from the start.
+/// One repository. Files below `apps/` are there from the start.
 #[derive(Debug, Default)]
 struct Host {
     state: Mutex<State>,
@@ -38,10 +39,24 @@ struct Host {
 #[derive(Debug, Default)]
 struct State {
     commits: HashMap<CommitId, Files>,
-    log: Vec<(CommitId, String)>,
+    /// Where the branches are, besides a `main` that nobody committed to.
+    branches: BTreeMap<String, CommitId>,
+    /// The messages of all commits, in their order.
+    log: Vec<String>,
+    requests: Vec<Request>,
     down: bool,
     /// Answers the next commit with a fault after it was made.
     deaf: bool,
+    /// What of the target was there when a branch was made.
+    starts: HashMap<String, Files>,
+}
+
+#[derive(Debug)]
+struct Request {
+    source: String,
+    target: String,
+    title: String,
+    state: MergeRequestState,
 }
 
 fn commit_id(n: usize) -> CommitId {
@@ -49,46 +64,104 @@ fn commit_id(n: usize) -> CommitId {
 }
 
 impl State {
-    fn head(&self) -> CommitId {
-        commit_id(self.log.len())
+    fn head_of(&self, branch: &str) -> Option<CommitId> {
+        let first = || (branch == "main").then(|| commit_id(0));
+        self.branches.get(branch).cloned().or_else(first)
     }
 
-    fn files(&self) -> Files {
-        self.commits.get(&self.head()).cloned().unwrap_or_default()
+    fn files_of(&self, branch: &str) -> Files {
+        self.head_of(branch).and_then(|head| self.commits.get(&head).cloned()).unwrap_or_default()
     }
 
     fn up(&self) -> Result<()> {
         if self.down { Err(Error::unavailable("ask host", "it is down")) } else { Ok(()) }
     }
 
-    fn commit(&mut self, changes: &[FileChange], message: &str) -> CommitId {
-        let mut files = self.files();
+    fn commit(&mut self, branch: &str, mut files: Files, changes: &[FileChange], message: &str) -> CommitId {
         for change in changes {
             match &change.content {
                 Some(content) => drop(files.insert(change.path.clone(), content.clone())),
                 None => drop(files.remove(&change.path)),
             }
         }
-        self.log.push((commit_id(self.log.len() + 1), message.to_owned()));
-        let head = self.head();
+        self.log.push(message.to_owned());
+        let head = commit_id(self.log.len());
         self.commits.insert(head.clone(), files);
+        self.branches.insert(branch.to_owned(), head.clone());
         head
+    }
+
+    /// Merges a request if it is open, as Git does: what both sides changed is a conflict, and nothing happens.
+    fn merge(&mut self, at: usize) {
+        let Request { source, target, state, .. } = &self.requests[at];
+        let (source, target) = (source.clone(), target.clone());
+        if *state != MergeRequestState::Open {
+            return;
+        }
+        let (start, mut files, theirs) =
+            (self.starts[&source].clone(), self.files_of(&target), self.files_of(&source));
+        let changed: Vec<_> = theirs.iter().filter(|(path, text)| start.get(*path) != Some(text)).collect();
+        if changed.iter().any(|(path, _)| start.get(*path) != files.get(*path)) {
+            return;
+        }
+        files.extend(changed.into_iter().map(|(path, text)| (path.clone(), text.clone())));
+        self.requests[at].state = MergeRequestState::Merged;
+        self.commit(&target, files, &[], "merge");
+    }
+
+    fn close(&mut self, at: usize) {
+        if self.requests[at].state == MergeRequestState::Open {
+            self.requests[at].state = MergeRequestState::Closed;
+        }
     }
 }
 
 impl Host {
     fn text(&self, path: &str) -> String {
-        let found = self.state.lock().unwrap().files().get(path).cloned();
+        let found = self.state.lock().unwrap().files_of("main").get(path).cloned();
         found.map_or_else(|| MANIFEST.to_owned(), |bytes| String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     fn by_hand(&self, path: &str, text: &str) {
         let change = FileChange { path: path.to_owned(), content: Some(Bytes::from(text.to_owned())) };
-        self.state.lock().unwrap().commit(&[change], "by hand");
+        let mut state = self.state.lock().unwrap();
+        let files = state.files_of("main");
+        state.commit("main", files, &[change], "by hand");
     }
 
     fn messages(&self) -> Vec<String> {
-        self.state.lock().unwrap().log.iter().map(|(_, message)| message.clone()).collect()
+        self.state.lock().unwrap().log.clone()
+    }
+
+    /// The merge requests that there were, by title and state.
+    fn requests(&self) -> Vec<(String, MergeRequestState)> {
+        let state = self.state.lock().unwrap();
+        state.requests.iter().map(|request| (request.title.clone(), request.state)).collect()
+    }
+
+    /// Somebody answers the newest request of a release.
+    fn answer(&self, release: &ReleaseId, yes: bool) {
+        let mut state = self.state.lock().unwrap();
+        let of_release = |request: &Request| request.source.ends_with(release.as_str());
+        match (state.requests.iter().rposition(of_release), yes) {
+            (Some(at), true) => state.merge(at),
+            (Some(at), false) => state.close(at),
+            (None, _) => {}
+        }
+    }
+}
+
+impl Host {
+    fn found(&self, source: &BranchName, target: &BranchName) -> Result<Option<MergeRequestInfo>> {
+        let state = self.state.lock().unwrap();
+        state.up()?;
+        let same = |request: &Request| request.source == source.as_str() && request.target == target.as_str();
+        let at = state.requests.iter().rposition(same);
+        Ok(at.map(|at| MergeRequestInfo {
+            number: at as u64 + 1,
+            web_url: Some(format!("https://host/mr/{}", at + 1)),
+            state: state.requests[at].state,
+        }))
     }
 }
 
@@ -104,8 +177,21 @@ impl GitProvider for Host {
     async fn repositories(&self, _: &Search) -> Result<Page<RepositoryInfo>> {
         never()
     }
-    async fn branches(&self, _: &Repository, _: &Search) -> Result<Page<Head>> {
-        never()
+    /// One a page, so that nobody forgets the next.
+    async fn branches(&self, _: &Repository, search: &Search) -> Result<Page<Head>> {
+        let state = self.state.lock().unwrap();
+        state.up()?;
+        let after = search.after.clone().unwrap_or_default();
+        let mut found =
+            state.branches.iter().filter(|(name, _)| name.contains(&search.text) && **name > after);
+        let items = found.next().map(|(name, commit)| Head {
+            git_ref: GitRef::parse(&format!("refs/heads/{name}")).unwrap(),
+            commit: commit.clone(),
+            object: None,
+        });
+        let next = items.as_ref().filter(|_| found.next().is_some());
+        let next = next.and_then(|head| head.git_ref.branch()).map(ToString::to_string);
+        Ok(Page { items: items.into_iter().collect(), next })
     }
     async fn heads(&self, _: &Repository) -> Result<Vec<Head>> {
         never()
@@ -113,7 +199,7 @@ impl GitProvider for Host {
     async fn head(&self, _: &Repository, git_ref: &GitRef) -> Result<Option<CommitId>> {
         let state = self.state.lock().unwrap();
         state.up()?;
-        Ok((git_ref.to_string() == "refs/heads/main").then(|| state.head()))
+        Ok(git_ref.branch().and_then(|branch| state.head_of(branch.as_str())))
     }
     async fn commit(&self, _: &Repository, _: &CommitId) -> Result<Option<Commit>> {
         never()
@@ -154,17 +240,48 @@ impl Writes for Host {
         tokio::task::yield_now().await;
         let mut state = self.state.lock().unwrap();
         state.up()?;
-        if commit.parent != Some(state.head()) {
+        let branch = commit.branch.as_str();
+        let at = state.head_of(branch).or_else(|| commit.parent.clone());
+        if commit.parent != at {
             return Err(Error::conflict("commit", "the branch has moved"));
         }
-        let made = state.commit(&commit.files, &commit.message);
+        let files = at.and_then(|at| state.commits.get(&at).cloned()).unwrap_or_default();
+        state.starts.entry(branch.to_owned()).or_insert_with(|| files.clone());
+        let made = state.commit(branch, files, &commit.files, &commit.message);
         if std::mem::take(&mut state.deaf) {
             return Err(Error::unavailable("commit", "the answer was lost"));
         }
         Ok(made)
     }
-    async fn open_merge_request(&self, _: &Repository, _: &NewMergeRequest) -> Result<MergeRequestInfo> {
-        never()
+    async fn open_merge_request(&self, _: &Repository, new: &NewMergeRequest) -> Result<MergeRequestInfo> {
+        if let Some(found) = self.found(&new.source, &new.target)?
+            && found.state == MergeRequestState::Open
+        {
+            return Ok(found);
+        }
+        let mut state = self.state.lock().unwrap();
+        state.requests.push(Request {
+            source: new.source.to_string(),
+            target: new.target.to_string(),
+            title: new.title.clone(),
+            state: MergeRequestState::Open,
+        });
+        drop(state);
+        Ok(self.found(&new.source, &new.target)?.unwrap())
+    }
+    async fn merge_request(
+        &self,
+        _: &Repository,
+        source: &BranchName,
+        target: &BranchName,
+    ) -> Result<Option<MergeRequestInfo>> {
+        self.found(source, target)
+    }
+    async fn close_merge_request(&self, _: &Repository, number: u64) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        state.up()?;
+        state.close(usize::try_from(number).unwrap() - 1);
+        Ok(())
     }
     async fn import_repository(&self, _: &Import) -> Result<RepositoryInfo> {
         never()
@@ -186,9 +303,18 @@ fn target(word: &str) -> DeployTarget {
             branch: BranchName::parse("main").unwrap(),
             path: format!("apps/{word}.yaml"),
             container: ContainerName::parse("web").unwrap(),
+            by: GitChange::Commit,
         }),
         preview: None,
     }
+}
+
+/// The same by merge request.
+fn reviewed(word: &str) -> DeployTarget {
+    let mut target = target(word);
+    let Target::GitFile(file) = &mut target.target else { unreachable!() };
+    file.by = GitChange::MergeRequest;
+    target
 }
 
 fn gitops(host: &Arc<Host>) -> GitOps {
@@ -210,7 +336,12 @@ impl Subject<DeployBench> for Hosts {
 
     async fn reopen(&self) -> Option<Arc<DeployBench>> {
         let host = Arc::clone(&self.0.lock().unwrap());
-        let bench = DeployBench::new(Arc::new(gitops(&host)), target);
+        let people = Arc::clone(&host);
+        let bench =
+            DeployBench::new(Arc::new(gitops(&host)), target).with_people(reviewed, move |release, yes| {
+                people.answer(&release, yes);
+                std::future::ready(())
+            });
         let bench = bench.with_refused(|_, request| request.images.clear());
         Some(Arc::new(bench.with_fault(move |on| host.state.lock().unwrap().down = on)))
     }
@@ -219,6 +350,102 @@ impl Subject<DeployBench> for Hosts {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commits_keep_every_promise_of_a_deployer() {
     conformance::deployer::all(&Hosts(Mutex::default())).await;
+}
+
+/// What a release is proposed as.
+fn open(number: u64) -> Proposal {
+    Proposal::Open(format!("merge request {number} (https://host/mr/{number})"))
+}
+
+fn closed(number: u64) -> Proposal {
+    Proposal::Rejected(format!("merge request {number} (https://host/mr/{number}) was closed"))
+}
+
+#[tokio::test]
+async fn a_release_is_proposed_and_what_others_commit_meanwhile_stays() {
+    let host = Arc::<Host>::default();
+    let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), open(1));
+    assert_eq!(host.text("apps/a.yaml"), MANIFEST, "nothing has changed yet");
+    assert_eq!(host.requests(), [("Deploy sa to dev [skip ci]".into(), MergeRequestState::Open)]);
+    let message = host.messages().pop().unwrap();
+    assert!(message.starts_with("Deploy sa to dev\n"), "the proposal's own pipelines run: {message}");
+    host.by_hand("apps/b.yaml", "of others");
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), open(1), "another file is no conflict");
+    host.answer(&site.release, true);
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), Proposal::Accepted);
+    assert_eq!(deployer.apply(&target, &site).await.unwrap(), Revision(1));
+    assert_eq!(deployer.status(&target, Revision(1)).await.unwrap(), RolloutStatus::Complete);
+    assert_eq!(host.text("apps/a.yaml"), MANIFEST.replace("old:1", &image("reg.example/site:1").to_string()));
+    assert_eq!(host.text("apps/b.yaml"), "of others");
+    assert_eq!(host.requests().len(), 1);
+}
+
+/// It cannot be merged any more: another release became its revision.
+#[tokio::test]
+async fn what_cannot_be_merged_any_more_is_closed_and_proposed_anew() {
+    let host = Arc::<Host>::default();
+    let (deployer, target) = (gitops(&host), reviewed("a"));
+    let (one, two) = (site("1"), site("2"));
+    deployer.propose(&target, &one).await.unwrap();
+    assert_eq!(deployer.propose(&target, &two).await.unwrap(), open(2));
+    host.answer(&one.release, true);
+    host.answer(&two.release, true);
+    assert!(host.text("apps/a.yaml").contains("site:1"), "the second is a conflict");
+    assert_eq!(deployer.propose(&target, &two).await.unwrap(), open(3));
+    use MergeRequestState::{Closed, Merged, Open};
+    let states: Vec<_> = host.requests().into_iter().map(|(_, state)| state).collect();
+    assert_eq!(states, [Merged, Closed, Open]);
+    deployer.withdraw(&target, &two.release).await.unwrap();
+    assert_eq!(host.requests()[2].1, Closed);
+    assert_eq!(deployer.propose(&target, &two).await.unwrap(), closed(3));
+}
+
+#[tokio::test]
+async fn a_merge_that_left_the_release_out_is_waited_for_and_said() {
+    let host = Arc::<Host>::default();
+    let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
+    deployer.propose(&target, &site).await.unwrap();
+    host.state.lock().unwrap().requests[0].state = MergeRequestState::Merged;
+    let text = "branch main: merge request 1 (https://host/mr/1) was merged, and is not there";
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), Proposal::Open(text.into()));
+}
+
+/// The answer to what was proposed is lost: the same call finds it.
+#[tokio::test]
+async fn a_proposal_whose_answer_was_lost_is_not_made_twice() {
+    let host = Arc::<Host>::default();
+    host.state.lock().unwrap().deaf = true;
+    let (deployer, target) = (gitops(&host), reviewed("a"));
+    assert_eq!(deployer.propose(&target, &site("1")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(host.requests(), []);
+    assert_eq!(deployer.propose(&target, &site("1")).await.unwrap(), open(1));
+    assert_eq!((host.messages().len(), host.requests().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_branch_of_somebody_else_is_not_written_to() {
+    let host = Arc::<Host>::default();
+    let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
+    let name = format!("kiops/sa/main/dev/1-{}", site.release);
+    host.state.lock().unwrap().commit(&name, Files::new(), &[], "somebody's");
+    let error = deployer.propose(&target, &site).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.message().contains(&name), "{error}");
+    assert_eq!((host.messages().len(), host.requests()), (1, vec![]));
+}
+
+#[tokio::test]
+async fn what_changes_by_merge_request_goes_back_by_nothing_else() {
+    let host = Arc::<Host>::default();
+    let (deployer, target) = (gitops(&host), reviewed("a"));
+    for n in ["1", "2"] {
+        deployer.propose(&target, &site(n)).await.unwrap();
+        host.answer(&site(n).release, true);
+    }
+    let error = deployer.rollback(&target, Revision(1), &release("back")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains("by merge request only"), "{error}");
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::{Shared, later};
-use crate::effect::Effect;
 use crate::name::WorkId;
 use crate::store::Claim;
 
@@ -36,8 +35,7 @@ impl Held {
     /// Whoever follows something is told to stop; what is being stored goes on.
     pub(super) fn let_go_of_runs(&self) {
         for (claim, lost) in self.map().values() {
-            if matches!(claim.work.effect, Effect::Run { .. } | Effect::Check { .. } | Effect::Verify { .. })
-            {
+            if claim.work.effect.follows() {
                 lost.send_replace(true);
             }
         }

@@ -10,6 +10,7 @@ mod heads;
 mod held;
 mod images;
 mod perform;
+mod proposals;
 mod report;
 mod runs;
 mod schedule;
@@ -64,6 +65,8 @@ pub struct DriverConfig {
     pub signs: Duration,
     /// How often a rollout is looked at. 500 ms by default.
     pub rollouts: Duration,
+    /// How often a proposal is looked at that people have not answered yet ([`Proposals`](crate::release::Proposals)). 30 s by default.
+    pub proposals: Duration,
     /// How many pieces of work are performed at once, besides runs that are followed. 32 by default.
     pub parallel: usize,
     /// How often work that fails for reasons that may pass is tried before it counts as failed. 6 by default.
@@ -110,6 +113,7 @@ impl DriverConfig {
             heads: Some(Duration::from_secs(30)),
             signs: Duration::from_secs(5),
             rollouts: Duration::from_millis(500),
+            proposals: Duration::from_secs(30),
             parallel: 32,
             tries: 6,
             build_url: None,
@@ -317,14 +321,10 @@ impl Driver {
                 Arc::clone(shared).perform(claim).instrument(span).await;
                 continue;
             }
-            let follows = matches!(
-                claim.work.effect,
-                Effect::Run { .. } | Effect::Check { .. } | Effect::Verify { .. }
-            );
             // Hosts that answer slowly must not keep everything else waiting: those who tell them wait for their own places. A namespace
             // that does not go is waited for, too.
             let removes = matches!(claim.work.effect, Effect::RemovePreview { .. });
-            let apart = follows || removes || claim.work.effect.is_report();
+            let apart = claim.work.effect.follows() || removes || claim.work.effect.is_report();
             let permit = if apart { None } else { Arc::clone(&shared.permits).acquire_owned().await.ok() };
             let shared = Arc::clone(shared);
             let task = async move {

@@ -45,6 +45,8 @@ impl Shared {
                 self.store.finish(claim).await
             }
             Effect::Promote { build } => self.promote(claim, build).await,
+            Effect::Propose { release } => self.propose(claim, release).await,
+            Effect::Withdraw { release } => self.withdraw(claim, release).await,
             Effect::Deploy { release } => self.deploy(claim, release).await,
             Effect::Verify { release } => self.verify(claim, release).await,
             Effect::GoBack { release, to } => self.go_back(claim, release, *to).await,
@@ -240,13 +242,7 @@ impl Shared {
         if let Origin::Rollback(to) = release.origin {
             return deployer.rollback(&release.target, to, &release.id).await;
         }
-        let request = DeployRequest {
-            release: release.id.clone(),
-            images: release.images.clone(),
-            commit: release.commit.clone(),
-            requested_by: release.requested_by.clone(),
-        };
-        deployer.apply(&release.target, &request).await
+        deployer.apply(&release.target, &request_of(release)).await
     }
 
     async fn verify(&self, claim: &Claim, id: &ReleaseId) -> Result<()> {
@@ -377,7 +373,7 @@ impl Shared {
         }
     }
 
-    fn worth_another_try(&self, claim: &Claim, error: &Error) -> bool {
+    pub(super) fn worth_another_try(&self, claim: &Claim, error: &Error) -> bool {
         error.retry() != Retry::Never && claim.failures + 1 < self.config.tries
     }
 
@@ -399,7 +395,8 @@ impl Shared {
                 let input = BuildInput::Quarantine { reason: reason.clone() };
                 Some(Input::Build { build: build.clone(), input, executors })
             }
-            Effect::Deploy { release }
+            Effect::Propose { release }
+            | Effect::Deploy { release }
             | Effect::Verify { release }
             | Effect::GoBack { release, .. }
             | Effect::WakeRelease { release } => Some(Input::Release {
@@ -435,7 +432,17 @@ pub(super) fn overtaken(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict && error.retry() == Retry::Never
 }
 
-fn runtime_failure(error: &Error) -> Failure {
+/// What a release asks its runtime for.
+pub(super) fn request_of(release: &Release) -> DeployRequest {
+    DeployRequest {
+        release: release.id.clone(),
+        images: release.images.clone(),
+        commit: release.commit.clone(),
+        requested_by: release.requested_by.clone(),
+    }
+}
+
+pub(super) fn runtime_failure(error: &Error) -> Failure {
     let kind = match error.kind() {
         ErrorKind::Full => FailureKind::DiskFull,
         ErrorKind::Invalid | ErrorKind::Unsupported => FailureKind::SettingsInvalid,

@@ -16,6 +16,7 @@ mod live_checks;
 mod logs;
 mod order;
 mod previews;
+mod proposals;
 mod schedule;
 mod tags;
 mod wakes;

@@ -25,6 +25,9 @@ fn no_transition_breaks_a_law() {
 fn life(seed: u64, length: usize) {
     let mut rng = Rng(seed);
     let mut release = if rng.one_in(2) { pending() } else { awaiting() };
+    if rng.one_in(2) {
+        release.target = by_merge_request().target;
+    }
     release.rollback_on_failure = !rng.one_in(4);
     if rng.one_in(4) {
         release.timers.rollout_seconds = 0;
@@ -63,21 +66,37 @@ fn legal(before: &Release, after: &Release, asks: &[ReleaseAsk]) -> Result<(), S
     let same = std::mem::discriminant(&before.state) == std::mem::discriminant(&after.state);
     let follows = matches!(
         (&before.state, &after.state),
-        (S::Pending, S::Deploying | S::Canceled { .. } | S::Superseded { .. } | S::Failed(_))
-            | (
-                S::AwaitingApproval,
-                S::Pending
-                    | S::Rejected { .. }
-                    | S::Expired
-                    | S::Canceled { .. }
-                    | S::Superseded { .. }
-                    | S::Failed(_)
-            )
-            | (S::Deploying, S::Verifying | S::Failed(_))
+        (
+            S::Pending,
+            S::Deploying | S::Proposed(_) | S::Canceled { .. } | S::Superseded { .. } | S::Failed(_)
+        ) | (
+            S::AwaitingApproval,
+            S::Pending
+                | S::Rejected { .. }
+                | S::Expired
+                | S::Canceled { .. }
+                | S::Superseded { .. }
+                | S::Failed(_)
+        ) | (
+            S::Proposed(_),
+            S::Deploying
+                | S::Rejected { .. }
+                | S::Expired
+                | S::Canceled { .. }
+                | S::Superseded { .. }
+                | S::Failed(_)
+        ) | (S::Deploying, S::Verifying | S::Failed(_))
             | (S::Verifying, S::Live | S::Failed(_) | S::RollingBack(_))
             | (S::RollingBack(_), S::RolledBack(_) | S::Failed(_))
     );
     claim(same || follows, "there is no such transition")?;
+    let proposes = after.target.target.is_proposed();
+    let skipped = before.state == S::Pending && after.state == S::Deploying;
+    claim(!(proposes && skipped), "it was applied without being proposed")?;
+    claim(proposes || !matches!(after.state, S::Proposed(_)), "it was proposed where nobody is asked")?;
+    let taken_back = asks.contains(&ReleaseAsk::Withdraw);
+    let over = matches!(before.state, S::Proposed(_)) && after.is_over();
+    claim(taken_back == over, "a proposal was left open, or one taken back that is wanted")?;
     claim(after.is_over() == after.finished_at.is_some(), "the end has no time, or a time and no end")?;
     claim(!after.is_over() || after.wake_at().is_none(), "a release that is over is woken")?;
     let live = after.state == S::Live && before.state != S::Live;
@@ -88,6 +107,7 @@ fn legal(before: &Release, after: &Release, asks: &[ReleaseAsk]) -> Result<(), S
     let approved = before.state == S::AwaitingApproval && after.state == S::Pending;
     claim(!approved || after.approval.is_some(), "it went on without a yes")?;
     let going_back = matches!(after.state, S::RollingBack(_)) && !matches!(before.state, S::RollingBack(_));
+    claim(!(going_back && proposes), "what people accepted goes back by itself")?;
     claim(!going_back || (after.previous.is_some() && after.rollback_on_failure), "it goes back to nothing")
 }
 
@@ -99,6 +119,9 @@ fn input(rng: &mut Rng, release: &Release) -> ReleaseInput {
                 return ReleaseInput::Start { previous: rng.one_in(2).then_some(revision) };
             }
             ReleaseState::AwaitingApproval => return ReleaseInput::Approve { by: ada() },
+            ReleaseState::Proposed(_) if rng.one_in(3) => {
+                return ReleaseInput::Proposed(Ok(Proposal::Accepted));
+            }
             ReleaseState::Deploying => return ReleaseInput::Applied(Ok(revision)),
             ReleaseState::Verifying if rng.one_in(3) => {
                 return ReleaseInput::Status(RolloutStatus::Complete);
@@ -107,7 +130,10 @@ fn input(rng: &mut Rng, release: &Release) -> ReleaseInput {
         }
     }
     let by = || "ada".to_owned();
-    match rng.below(16) {
+    match rng.below(19) {
+        16 => ReleaseInput::Proposed(Ok(Proposal::Open("merge request 7".into()))),
+        17 => ReleaseInput::Proposed(Ok(Proposal::Rejected("merge request 7 was closed".into()))),
+        18 => ReleaseInput::Proposed(Err(unhealthy())),
         0 => ReleaseInput::Start { previous: None },
         1 => ReleaseInput::Approve { by: ada() },
         2 => ReleaseInput::Reject { by: by() },

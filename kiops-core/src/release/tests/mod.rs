@@ -64,6 +64,17 @@ pub(crate) fn awaiting() -> Release {
     Release { state: ReleaseState::AwaitingApproval, ..pending() }
 }
 
+/// One to a file that changes by merge request.
+pub(crate) fn by_merge_request() -> Release {
+    let mut release = pending();
+    release.target.target = serde_json::from_str(
+        r#"{"type":"git_file","provider":"gitlab","repository":{"path":"team/deploy"},"branch":"main",
+            "path":"dev.yaml","container":"main","by":"merge_request"}"#,
+    )
+    .unwrap();
+    release
+}
+
 fn ada() -> MemberId {
     MemberId::parse("ada").unwrap()
 }

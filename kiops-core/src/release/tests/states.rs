@@ -61,6 +61,74 @@ fn what_is_under_way_is_neither_canceled_nor_superseded() {
     }
 }
 
+/// One that people are asked about.
+fn proposed() -> Release {
+    let mut release = by_merge_request();
+    let asks = apply(&mut release, ReleaseInput::Start { previous: Some(Revision(3)) }, 1);
+    assert_eq!(deeds(&asks), [ReleaseAsk::Propose]);
+    assert_eq!(
+        lines(&asks),
+        format!("Proposing container main with {} for dev\n", ImageRef::from(image("new")))
+    );
+    let open = || ReleaseInput::Proposed(Ok(Proposal::Open("merge request 7".into())));
+    let asks = apply(&mut release, open(), 2);
+    assert_eq!(lines(&asks), "Waiting for merge request 7\n");
+    assert_eq!(deeds(&asks), [ReleaseAsk::Propose], "somebody goes on looking");
+    assert_eq!(apply(&mut release, open(), 3), [ReleaseAsk::Propose], "it is said once");
+    release
+}
+
+#[test]
+fn what_is_accepted_is_applied_and_its_rollout_has_its_own_time() {
+    let mut release = proposed();
+    let asks = apply(&mut release, ReleaseInput::Proposed(Ok(Proposal::Accepted)), 9_000);
+    assert_eq!((deeds(&asks), &release.state), (vec![ReleaseAsk::Deploy], &ReleaseState::Deploying));
+    assert_eq!(release.wake_at(), Some(time(9_600)));
+    apply(&mut release, ReleaseInput::Applied(Ok(Revision(4))), 9_001);
+    apply(&mut release, ReleaseInput::Status(RolloutStatus::Complete), 9_002);
+    assert_eq!(release.state, ReleaseState::Live);
+}
+
+#[test]
+fn what_is_proposed_ends_by_a_no_a_cancel_or_something_newer_and_is_taken_back() {
+    let (ada, newer) = ("ada".to_owned(), ReleaseId::derive(["newer"]));
+    let closed = "merge request 7 was closed".to_owned();
+    let failure = unhealthy();
+    let ends = [
+        (ReleaseInput::Reject { by: ada.clone() }, ReleaseState::Rejected { by: ada.clone() }),
+        (
+            ReleaseInput::Proposed(Ok(Proposal::Rejected(closed.clone()))),
+            ReleaseState::Rejected { by: closed },
+        ),
+        (ReleaseInput::Cancel { by: ada.clone() }, ReleaseState::Canceled { by: ada }),
+        (ReleaseInput::Supersede { by: newer.clone() }, ReleaseState::Superseded { by: newer }),
+        (ReleaseInput::Proposed(Err(failure.clone())), ReleaseState::Failed(failure)),
+    ];
+    for (input, state) in ends {
+        let mut release = proposed();
+        let asks = apply(&mut release, input, 4);
+        assert_eq!((deeds(&asks), release.state), (vec![ReleaseAsk::Withdraw], state));
+    }
+    let yes = ReleaseInput::Approve { by: super::ada() };
+    assert!(proposed().apply(yes, at(4)).is_err(), "people say yes where it is proposed");
+}
+
+#[test]
+fn what_is_proposed_has_the_time_of_an_approval_while_somebody_looks() {
+    let mut release = proposed();
+    let week = 7 * 24 * 3600;
+    assert_eq!(release.wake_at(), Some(time(1 + week)));
+    // It may have been accepted while nobody looked.
+    release.armed = Some(time(1));
+    let asks = apply(&mut release, ReleaseInput::Tick, 1 + week);
+    assert!(lines(&asks).starts_with("Nobody watched"), "{}", lines(&asks));
+    let due = release.wake_at().unwrap();
+    release.armed = Some(due);
+    let asks = release.apply(ReleaseInput::Tick, due).unwrap();
+    assert_eq!(lines(&asks), "Expired: nobody approved in time\n");
+    assert_eq!((deeds(&asks), release.state), (vec![ReleaseAsk::Withdraw], ReleaseState::Expired));
+}
+
 fn started() -> Release {
     let mut release = pending();
     apply(&mut release, ReleaseInput::Start { previous: Some(Revision(3)) }, 0);

@@ -50,6 +50,14 @@ fn started() -> Release {
 }
 
 #[test]
+fn what_is_proposed_awaits_an_approval() {
+    for text in [None, Some("merge request 7".to_owned())] {
+        let release = Release { state: ReleaseState::Proposed(text), ..by_merge_request() };
+        assert_eq!(word(release), VisibleState::AwaitingApproval);
+    }
+}
+
+#[test]
 fn while_the_old_revision_is_brought_back_the_build_is_not_over() {
     let view = seen(&Release { state: ReleaseState::RollingBack(unhealthy()), ..pending() });
     assert_eq!((view.state, view.failure), (VisibleState::Running, None));

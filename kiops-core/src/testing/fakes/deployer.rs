@@ -11,10 +11,13 @@ use tokio::time::Instant;
 use super::super::Chaos;
 use crate::error::{Error, Result};
 use crate::name::{CommitId, ReleaseId};
-use crate::release::{DeployRequest, DeployTarget, Deployer, Live, Revision, RevisionInfo, RolloutStatus};
+use crate::release::{
+    DeployRequest, DeployTarget, Deployer, Live, Proposal, Proposals, Revision, RevisionInfo, RolloutStatus,
+};
 use crate::stage::{Failure, FailureKind, Stage};
 
-/// A runtime in memory: a rollout takes a second, and fails for commits that are said to be unhealthy.
+/// A runtime in memory: a rollout takes a second, and fails for commits that are said to be unhealthy. What is to be proposed waits until
+/// somebody [answers](Self::answer).
 #[derive(Debug, Clone)]
 pub struct FakeDeployer {
     name: String,
@@ -27,6 +30,16 @@ struct State {
     /// Revisions of each target, oldest first.
     targets: BTreeMap<String, Vec<(RevisionInfo, Instant)>>,
     unhealthy: Vec<CommitId>,
+    proposals: BTreeMap<ReleaseId, Proposed>,
+}
+
+#[derive(Debug)]
+struct Proposed {
+    target: DeployTarget,
+    request: DeployRequest,
+    /// How many revisions there were when it was made.
+    after: usize,
+    became: Proposal,
 }
 
 impl FakeDeployer {
@@ -45,6 +58,43 @@ impl FakeDeployer {
         self.state().targets.get(&key(target))?.last().map(|(info, _)| info.clone())
     }
 
+    /// What people have been asked and have not answered.
+    pub fn proposed(&self) -> Vec<ReleaseId> {
+        let state = self.state();
+        let open =
+            state.proposals.iter().filter(|(_, proposed)| matches!(proposed.became, Proposal::Open(_)));
+        open.map(|(release, _)| release.clone()).collect()
+    }
+
+    /// Whether somebody said yes to a release.
+    pub fn was_accepted(&self, release: &ReleaseId) -> bool {
+        let state = self.state();
+        state.proposals.get(release).is_some_and(|proposed| proposed.became == Proposal::Accepted)
+    }
+
+    /// Somebody says yes or no to a release that is proposed. Nothing happens where nobody is asked any more, or where a yes would go over what
+    /// became live since: that is a conflict, which somebody has to resolve first.
+    pub fn answer(&self, release: &ReleaseId, yes: bool) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(proposed) = state.proposals.get_mut(release) else { return };
+        let all = state.targets.entry(key(&proposed.target)).or_default();
+        match (&proposed.became, yes) {
+            (Proposal::Open(_), true) if all.len() == proposed.after => {
+                let revision = Revision(all.len() as u64 + 1);
+                all.push((
+                    proposed.request.clone().revision(revision, Timestamp::UNIX_EPOCH),
+                    Instant::now(),
+                ));
+                proposed.became = Proposal::Accepted;
+            }
+            (Proposal::Open(text), false) => {
+                proposed.became = Proposal::Rejected(format!("{text} was closed"));
+            }
+            _ => {}
+        }
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,15 +104,18 @@ impl FakeDeployer {
         target: &DeployTarget,
         info: impl FnOnce(Revision) -> RevisionInfo,
         release: &ReleaseId,
-    ) -> Revision {
+    ) -> Result<Revision> {
         let mut state = self.state();
         let all = state.targets.entry(key(target)).or_default();
         if let Some((known, _)) = all.iter().find(|(known, _)| known.release == *release) {
-            return known.revision;
+            return Ok(known.revision);
+        }
+        if target.target.is_proposed() {
+            return Err(Error::unsupported("apply", "nobody has accepted it"));
         }
         let revision = Revision(all.len() as u64 + 1);
         all.push((info(revision), Instant::now()));
-        revision
+        Ok(revision)
     }
 }
 
@@ -85,7 +138,7 @@ impl Deployer for FakeDeployer {
         self.chaos
             .around("apply", async {
                 let info = |revision| request.clone().revision(revision, Timestamp::UNIX_EPOCH);
-                Ok(self.add(target, info, &request.release))
+                self.add(target, info, &request.release)
             })
             .await
     }
@@ -132,7 +185,7 @@ impl Deployer for FakeDeployer {
                 let old = found.ok_or_else(|| no_such("roll back", to))?;
                 let request = old.again(release);
                 let info = |revision| request.revision(revision, Timestamp::UNIX_EPOCH);
-                Ok(self.add(target, info, release))
+                self.add(target, info, release)
             })
             .await
     }
@@ -156,6 +209,46 @@ impl Deployer for FakeDeployer {
             .around("remove", async {
                 self.state().targets.remove(&key(target));
                 Ok(())
+            })
+            .await
+    }
+
+    fn proposals(&self) -> Option<&dyn Proposals> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Proposals for FakeDeployer {
+    async fn propose(&self, target: &DeployTarget, request: &DeployRequest) -> Result<Proposal> {
+        self.chaos
+            .around("propose", async {
+                let mut state = self.state();
+                let after = state.targets.get(&key(target)).map_or(0, Vec::len);
+                let open = || Proposed {
+                    target: target.clone(),
+                    request: request.clone(),
+                    after,
+                    became: Proposal::Open(format!("proposal {}", request.release)),
+                };
+                let proposed = state.proposals.entry(request.release.clone()).or_insert_with(open);
+                // One that something else came before is made anew.
+                proposed.after = after;
+                Ok(proposed.became.clone())
+            })
+            .await
+    }
+
+    async fn withdraw(&self, _: &DeployTarget, release: &ReleaseId) -> Result<Proposal> {
+        self.chaos
+            .around("withdraw", async {
+                self.answer(release, false);
+                let nothing = || Proposal::Rejected("nothing was proposed".into());
+                Ok(self
+                    .state()
+                    .proposals
+                    .get(release)
+                    .map_or_else(nothing, |proposed| proposed.became.clone()))
             })
             .await
     }

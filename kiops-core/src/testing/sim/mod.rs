@@ -8,6 +8,7 @@
 
 mod checks;
 mod previews;
+mod proposals;
 mod store;
 
 pub use store::ChaosStore;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 
 use self::checks::{check_reports, check_script, check_verdict, live_check};
 use self::previews::Requests;
+use self::proposals::People;
 use super::chaos::{Chaos, Draw, Rates};
 use super::fakes::{
     FakeDeployer, FakeExecutor, FakeGit, FakeRegistry, FakeRunner, FakeSender, RunScript, Runs, VirtualClock,
@@ -64,6 +66,8 @@ pub struct Plan {
     pub live_checks: bool,
     /// Whether merge requests come and go, each with a preview.
     pub previews: bool,
+    /// Whether releases are proposed to people, who say yes or no. Never beside previews, which are workloads.
+    pub proposals: bool,
     /// How many pieces of work the driver performs at once.
     pub parallel: usize,
 }
@@ -84,7 +88,8 @@ impl Plan {
         // Drawn apart, so that the others' worlds stay what they were.
         let live_checks = Draw::new(seed ^ 0xda57).below(3) > 0;
         let previews = Draw::new(seed ^ 0x93e7).below(2) == 0;
-        Self { seed, steps: 30, rates, in_process, reports, live_checks, previews, parallel }
+        let proposals = !previews && Draw::new(seed ^ 0x9e0b).below(2) == 0;
+        Self { seed, steps: 30, rates, in_process, reports, live_checks, previews, proposals, parallel }
     }
 
     /// Whether a build whose content builds must succeed: only crashes and slowness are drawn.
@@ -139,6 +144,7 @@ struct World {
     by_hand: bool,
     lives: u32,
     requests: Requests,
+    people: People,
 }
 
 const BROKEN: &str = "broken";
@@ -173,6 +179,9 @@ impl World {
         let previews = plan.previews.then(previews::settings);
         settings.deploy = AutoDeploy { auto: true, environment: Some(environment.clone()), previews };
         settings.auto_ci.merge_request.enabled = plan.previews;
+        if plan.proposals {
+            settings.components = vec![proposals::component()];
+        }
         if plan.live_checks {
             settings.checks = ["zap", "load"].map(live_check).into();
         }
@@ -220,6 +229,7 @@ impl World {
             by_hand: false,
             lives: 0,
             requests: Requests::of_seed(plan.seed),
+            people: People::of_seed(plan.seed),
             chaos,
         }
     }
@@ -274,6 +284,7 @@ impl World {
                         if plan.previews {
                             self.step_of_requests(&driver).await;
                         }
+                        self.some_answer();
                         let pause = Duration::from_millis(self.draw.below(20_000));
                         tokio::time::sleep(pause).await;
                     }
@@ -417,6 +428,7 @@ impl World {
         let settled = async {
             for _ in 0..2160 {
                 tokio::time::sleep(Duration::from_secs(10)).await;
+                self.all_say_yes();
                 if self.is_settled().await {
                     return;
                 }
@@ -449,6 +461,7 @@ impl World {
             && !undecided
             && slots.is_empty()
             && known
+            && self.deployer.proposed().is_empty()
             && self.previews_are_settled().await
             && self.host_shows_how_builds_stand(&builds).await
     }
@@ -521,6 +534,9 @@ impl World {
         }
         self.check_live(seed, &builds, &releases).await;
         self.check_previews(seed, &builds, &releases).await;
+        if plan.proposals {
+            self.check_proposals(seed, &releases);
+        }
         for build in &builds {
             check_reports(seed, self.logs.as_ref(), build).await;
         }
@@ -564,8 +580,14 @@ impl World {
             return;
         };
         let running = self.deployer.live(&release.target).expect("something is live");
-        assert_eq!(running.images, live.images, "seed {seed}: the runtime runs something else than is noted");
-        if self.by_hand {
+        // What was accepted just before it was to be taken back runs, and is not noted.
+        if !(self.plan.proposals && live.unsure) {
+            assert_eq!(
+                running.images, live.images,
+                "seed {seed}: the runtime runs something else than is noted"
+            );
+        }
+        if self.by_hand || self.people.said_no {
             return;
         }
         let newest = builds

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use kiops_core::Result;
 use kiops_core::name::ReleaseId;
 use kiops_core::release::{
-    DeployRequest, DeployTarget, Deployer, Live, Revision, RevisionInfo, RolloutStatus,
+    DeployRequest, DeployTarget, Deployer, Live, Proposal, Proposals, Revision, RevisionInfo, RolloutStatus,
 };
 use kiops_core::testing::Chaos;
 use kiops_core::testing::conformance::Subject;
@@ -15,7 +15,7 @@ use kiops_core::testing::conformance::deployer::{CHECKS, DeployBench};
 use kiops_core::testing::fakes::FakeDeployer;
 
 use super::finds;
-use crate::fakes::target;
+use crate::fakes::{proposed, target};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lie {
@@ -37,6 +37,11 @@ enum Lie {
     ForgetsTheCommit,
     /// An error for what was never applied.
     NothingIsAnError,
+    /// Nobody need say yes.
+    AppliesUnasked,
+    /// Every call asks people anew.
+    AsksAgain,
+    TakesNothingBack,
 }
 
 #[derive(Debug)]
@@ -68,7 +73,10 @@ impl Deployer for Liar {
     }
 
     async fn apply(&self, target: &DeployTarget, request: &DeployRequest) -> Result<Revision> {
-        let (target, mut request) = (self.at(target), request.clone());
+        let (mut target, mut request) = (self.at(target), request.clone());
+        if self.is(Lie::AppliesUnasked) {
+            target.target = crate::fakes::target("one").target;
+        }
         let known = self.deployer.history(&target).await?;
         let is_late = known.iter().skip(1).any(|info| info.release == request.release);
         if self.is(Lie::AppliesAgain) || (self.is(Lie::BringsTheOldBack) && is_late) {
@@ -121,14 +129,40 @@ impl Deployer for Liar {
     async fn remove(&self, target: &DeployTarget) -> Result<()> {
         if self.is(Lie::RemovesNothing) { Ok(()) } else { self.deployer.remove(&self.at(target)).await }
     }
+
+    fn proposals(&self) -> Option<&dyn Proposals> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Proposals for Liar {
+    async fn propose(&self, target: &DeployTarget, request: &DeployRequest) -> Result<Proposal> {
+        let mut request = request.clone();
+        if self.is(Lie::AsksAgain) {
+            request.release = self.other();
+        }
+        self.deployer.propose(target, &request).await
+    }
+
+    async fn withdraw(&self, target: &DeployTarget, release: &ReleaseId) -> Result<Proposal> {
+        if self.is(Lie::TakesNothingBack) {
+            return Ok(Proposal::Rejected("it was taken back".into()));
+        }
+        self.deployer.withdraw(target, release).await
+    }
 }
 
 #[async_trait]
 impl Subject<DeployBench> for Lie {
     async fn open(&self) -> Arc<DeployBench> {
         let deployer = FakeDeployer::new("fake", Chaos::none());
+        let people = deployer.clone();
         let liar = Liar { deployer, lie: *self, calls: AtomicU64::default() };
-        Arc::new(DeployBench::new(Arc::new(liar), target))
+        Arc::new(DeployBench::new(Arc::new(liar), target).with_people(proposed, move |release, yes| {
+            people.answer(&release, yes);
+            std::future::ready(())
+        }))
     }
 
     async fn reopen(&self) -> Option<Arc<DeployBench>> {
@@ -156,6 +190,10 @@ async fn a_deployer_that_breaks_a_promise_is_found_out() {
         (Lie::RemovesNothing, "a_removed_target_runs_nothing"),
         (Lie::ForgetsTheCommit, "history_says_what_every_release_was_newest_first"),
         (Lie::NothingIsAnError, "nothing_is_live_before_the_first_release"),
+        (Lie::AppliesUnasked, "what_is_proposed_changes_nothing_until_it_is_accepted"),
+        (Lie::AsksAgain, "a_release_is_proposed_once_however_often_it_is_asked_for"),
+        (Lie::TakesNothingBack, "what_was_taken_back_is_not_accepted_any_more"),
+        (Lie::TakesNothingBack, "what_was_accepted_is_not_taken_back"),
     ];
     for (lie, check) in cases {
         assert!(!finds(CHECKS, check, &Lie::None).await, "{check} finds something where nothing is wrong");

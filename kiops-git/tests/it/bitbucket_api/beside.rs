@@ -77,20 +77,40 @@ impl Face {
                 false => page_of(asked, state.restrictions.clone(), 2),
             },
             (Method::GET, ["pullrequests"]) => {
-                assert_eq!(asked.parameter("state"), "OPEN");
+                let states: Vec<&str> = asked
+                    .query
+                    .iter()
+                    .filter(|(key, _)| key == "state")
+                    .map(|(_, value)| value.as_str())
+                    .collect();
                 let filter = asked.parameter("q");
                 let wanted = |request: &&Value| {
-                    ["source", "destination"].iter().all(|side| {
-                        let name = request[side]["branch"]["name"].as_str().unwrap();
-                        filter.is_empty() || filter.contains(&format!("{side}.branch.name = \"{name}\""))
-                    })
+                    let state = request["state"].as_str().unwrap_or("OPEN");
+                    states.contains(&state)
+                        && ["source", "destination"].iter().all(|side| {
+                            let name = request[side]["branch"]["name"].as_str().unwrap();
+                            filter.is_empty() || filter.contains(&format!("{side}.branch.name = \"{name}\""))
+                        })
                 };
                 let found = state.pull_requests.iter().filter(wanted).cloned().collect();
                 page_of(asked, found, 2)
             }
+            (Method::GET | Method::POST, ["pullrequests", number, rest @ ..]) => {
+                let mut known = state.pull_requests.iter_mut();
+                let Some(request) = known.find(|request| request["id"].as_u64() == number.parse().ok())
+                else {
+                    return refusal(404, "Resource not found");
+                };
+                if asked.method == Method::POST {
+                    assert_eq!((rest, &request["state"]), (&["decline"][..], &json!("OPEN")));
+                    request["state"] = "DECLINED".into();
+                }
+                answer(200, request)
+            }
             (Method::POST, ["pullrequests"]) => {
                 let (mut request, id) = (asked.json(), state.number());
                 request["id"] = id.into();
+                request["state"] = "OPEN".into();
                 for side in ["source", "destination"] {
                     request[side]["repository"] = json!({ "uuid": found.id.as_ref().unwrap().as_str() });
                 }

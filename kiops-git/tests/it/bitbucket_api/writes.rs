@@ -3,8 +3,8 @@ use jiff::Timestamp;
 use kiops_core::ErrorKind;
 use kiops_core::name::{BranchName, CommitId, GitRef};
 use kiops_core::provider::{
-    FileChange, GitProvider as _, Import, NewCommit, NewMergeRequest, NewRepository, OwnerKind, Search,
-    TreeEntryKind, TreeQuery, Visibility, Writes as _,
+    FileChange, GitProvider as _, Import, MergeRequestState, NewCommit, NewMergeRequest, NewRepository,
+    OwnerKind, Search, TreeEntryKind, TreeQuery, Visibility, Writes as _,
 };
 use kiops_core::testing::conformance::git_provider::{self, Entry, GitHost as _};
 use serde_json::json;
@@ -218,6 +218,38 @@ async fn a_pull_request_is_opened_once_and_a_forks_is_another() {
         assert_ne!(made.number, first.number);
         assert_eq!(provider.open_merge_request(&repository, &other).await.unwrap(), made);
     }
+}
+
+#[tokio::test]
+async fn the_newest_pull_request_between_two_branches_is_found_whatever_became_of_it() {
+    let (host, face, repository) = app().await;
+    let provider = bitbucket(&host);
+    let (source, target) = (branch("kiops/shop"), branch("main"));
+    let found = || provider.merge_request(&repository, &source, &target);
+    assert_eq!(found().await.unwrap(), None);
+    let new = NewMergeRequest {
+        source: source.clone(),
+        target: target.clone(),
+        title: "Deploy".into(),
+        description: String::new(),
+    };
+    let first = provider.open_merge_request(&repository, &new).await.unwrap();
+    assert_eq!((found().await.unwrap(), first.state), (Some(first.clone()), MergeRequestState::Open));
+    for _ in 0..2 {
+        provider.close_merge_request(&repository, first.number).await.unwrap();
+        assert_eq!(found().await.unwrap().unwrap().state, MergeRequestState::Closed);
+    }
+    let second = provider.open_merge_request(&repository, &new).await.unwrap();
+    for request in &mut face.state().pull_requests {
+        if request["id"] == second.number {
+            request["state"] = "MERGED".into();
+        }
+    }
+    let newest = found().await.unwrap().unwrap();
+    assert_eq!((newest.number, newest.state), (second.number, MergeRequestState::Merged));
+    provider.close_merge_request(&repository, second.number).await.unwrap();
+    let error = provider.close_merge_request(&repository, 77).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 #[tokio::test]

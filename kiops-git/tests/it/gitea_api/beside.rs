@@ -106,8 +106,23 @@ impl Face {
             (Method::GET, ["branches", ..]) if state.protection.is_null() => not_found(),
             (Method::GET, ["branches", ..]) => answer(200, &state.protection),
             (Method::GET, ["pulls"]) => {
-                assert_eq!(asked.parameter("state"), "open");
-                page(asked, state.pulls.clone(), 2)
+                let wanted =
+                    |pull: &&Value| pull["state"].as_str().unwrap_or("open") == asked.parameter("state");
+                page(asked, state.pulls.iter().filter(wanted).cloned().collect(), 2)
+            }
+            (Method::GET | Method::PATCH, ["pulls", number]) => {
+                let mut known = state.pulls.iter_mut();
+                let Some(pull) = known.find(|pull| pull["number"].as_u64() == number.parse().ok()) else {
+                    return not_found();
+                };
+                if asked.method == Method::PATCH {
+                    assert_eq!(
+                        (&asked.json(), &pull["state"]),
+                        (&json!({ "state": "closed" }), &json!("open"))
+                    );
+                    pull["state"] = "closed".into();
+                }
+                answer(200, pull)
             }
             (Method::POST, ["pulls"]) => {
                 let new = asked.json();
@@ -115,6 +130,7 @@ impl Face {
                     pull["head"]["ref"] == new["head"]
                         && pull["base"]["ref"] == new["base"]
                         && pull["head"]["repo_id"] == 1
+                        && pull["state"].as_str().is_none_or(|state| state == "open")
                 };
                 if state.pulls.iter().any(|pull| same(&pull)) {
                     return said(409, "pull request already exists for these targets [id: 1]");
@@ -122,7 +138,7 @@ impl Face {
                 let number = state.number();
                 let end = |name: &Value| json!({ "ref": name, "repo_id": 1 });
                 let pull = json!({
-                    "number": number, "title": new["title"], "body": new["body"],
+                    "number": number, "state": "open", "merged": false, "title": new["title"], "body": new["body"],
                     "head": end(&new["head"]), "base": end(&new["base"]),
                     "html_url": "http://localhost:3000/x",
                 });

@@ -11,8 +11,8 @@ use kiops_core::event::Repository;
 use kiops_core::http::Body;
 use kiops_core::name::{BranchName, CommitId, GitRef};
 use kiops_core::provider::{
-    FileChange, GitProvider as _, Import, ImportProgress, NewCommit, NewMergeRequest, NewRepository,
-    OwnerKind, Search, TreeQuery, Visibility, Writes as _,
+    FileChange, GitProvider as _, Import, ImportProgress, MergeRequestState, NewCommit, NewMergeRequest,
+    NewRepository, OwnerKind, Search, TreeQuery, Visibility, Writes as _,
 };
 use kiops_core::secret::Secret;
 use kiops_core::testing::conformance::git_provider::{self, Entry, GitHost as _};
@@ -253,6 +253,42 @@ async fn a_pull_request_is_opened_once_between_two_branches() {
     assert_eq!(opened.web_url, Some(format!("{WEB}/team/app/pulls/{}", opened.number)));
     assert_eq!(provider.open_merge_request(&repository, &new).await.unwrap(), opened);
     assert_eq!(face.state().pulls.len(), 4);
+}
+
+#[tokio::test]
+async fn the_newest_pull_request_between_two_branches_is_found_whatever_became_of_it() {
+    let (host, face, repository) = app().await;
+    let provider = gitea(&host);
+    let (source, target) = (branch_name("kiops/shop"), branch_name("main"));
+    let found = || provider.merge_request(&repository, &source, &target);
+    assert_eq!(found().await.unwrap(), None);
+    let new = NewMergeRequest {
+        source: source.clone(),
+        target: target.clone(),
+        title: "Deploy".into(),
+        description: String::new(),
+    };
+    let first = provider.open_merge_request(&repository, &new).await.unwrap();
+    assert_eq!((found().await.unwrap(), first.state), (Some(first.clone()), MergeRequestState::Open));
+    for _ in 0..2 {
+        provider.close_merge_request(&repository, first.number).await.unwrap();
+        assert_eq!(found().await.unwrap().unwrap().state, MergeRequestState::Closed);
+    }
+    let second = provider.open_merge_request(&repository, &new).await.unwrap();
+    assert_eq!(found().await.unwrap().unwrap().number, second.number, "one that is open comes first");
+    for pull in &mut face.state().pulls {
+        if pull["number"] == second.number {
+            (pull["state"], pull["merged"]) = ("closed".into(), true.into());
+            // The branch goes with the merge, where somebody wants that.
+            let name = pull["head"]["ref"].clone();
+            (pull["head"]["label"], pull["head"]["ref"]) = (name, "refs/pull/2/head".into());
+        }
+    }
+    let newest = found().await.unwrap().unwrap();
+    assert_eq!((newest.number, newest.state), (second.number, MergeRequestState::Merged));
+    provider.close_merge_request(&repository, second.number).await.unwrap();
+    let error = provider.close_merge_request(&repository, 77).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 fn import(url: &str, token: Option<&str>) -> Import {

@@ -22,6 +22,15 @@ fn invalid(message: &str) -> Response<Body> {
     )
 }
 
+/// A pull request as the API shows it. Of a fork's, `from` is the fork's number.
+fn pull_object(pull: &Value) -> Value {
+    let mut object = pull.clone();
+    let from = pull["from"].as_u64().unwrap_or(1);
+    object["head"] = json!({ "ref": pull["head"], "repo": { "id": from } });
+    object["base"] = json!({ "ref": pull["base"], "repo": { "id": 1 } });
+    object
+}
+
 impl Face {
     /// Below `repos/OWNER/NAME/`, the objects aside.
     pub(super) fn beside(
@@ -110,21 +119,43 @@ impl Face {
                 let owner = repository.path.split_once('/').unwrap().0;
                 let wanted = |pull: &&Value| {
                     let head = format!("{owner}:{}", pull["head"].as_str().unwrap());
-                    asked.parameter("head") == head && pull["base"] == asked.parameter("base")
+                    let state = asked.parameter("state");
+                    asked.parameter("head") == head
+                        && pull["base"] == asked.parameter("base")
+                        && (state == "all" || pull["state"] == state)
                 };
-                page(asked, pulls.iter().filter(wanted).cloned().collect(), self.most())
+                page(asked, pulls.iter().rev().filter(wanted).map(pull_object).collect(), self.most())
+            }
+            (Method::GET | Method::PATCH, ["pulls", number]) => {
+                let mut state = self.state();
+                let mut known = state.pulls.iter_mut();
+                let Some(pull) = known.find(|pull| pull["number"].as_u64() == number.parse().ok()) else {
+                    return not_found();
+                };
+                if asked.method == Method::PATCH {
+                    assert_eq!(
+                        (&asked.json(), &pull["state"]),
+                        (&json!({ "state": "closed" }), &json!("open"))
+                    );
+                    pull["state"] = "closed".into();
+                }
+                answer(200, &pull_object(pull))
             }
             (Method::POST, ["pulls"]) => {
                 let (mut state, mut pull) = (self.state(), asked.json());
-                let same = |other: &&Value| other["head"] == pull["head"] && other["base"] == pull["base"];
+                let same = |other: &&Value| {
+                    ["head", "base"].iter().all(|side| other[*side] == pull[*side])
+                        && other["state"] == "open"
+                };
                 if state.pulls.iter().any(|other| same(&other)) {
                     return invalid("A pull request already exists for team:kiops/setup.");
                 }
                 let number = state.number();
                 pull["number"] = number.into();
+                pull["state"] = "open".into();
                 pull["html_url"] = format!("{WEB}/{}/pull/{number}", repository.path).into();
                 state.pulls.push(pull.clone());
-                answer(201, &pull)
+                answer(201, &pull_object(&pull))
             }
             _ => not_found(),
         }

@@ -8,13 +8,14 @@ use kiops_core::event::Repository;
 use kiops_core::http::{Body, HttpService};
 use kiops_core::name::{BranchName, CommitId};
 use kiops_core::provider::{
-    Admin as _, FileChange, GitProvider as _, Import, NewCommit, NewMergeRequest, NewRepository, NewUser,
-    OwnerKind, Search, Visibility, Writes as _,
+    Admin as _, FileChange, GitProvider as _, Import, MergeRequestState, NewCommit, NewMergeRequest,
+    NewRepository, NewUser, OwnerKind, Search, Visibility, Writes as _,
 };
 use kiops_core::testing::conformance::git_provider::{Entry, GitHost as _, NewCommit as Made};
 use kiops_core::{Error, ErrorKind, Result};
 use kiops_git::github::GitHub;
 use kiops_git::rest::HostConfig;
+use serde_json::json;
 
 use super::face::WEB;
 use super::{app, github};
@@ -321,6 +322,42 @@ async fn a_merge_request_is_opened_once() {
     let error = github(&host).open_merge_request(&repository, &new).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.message().contains("No commits between"), "{error}");
+}
+
+#[tokio::test]
+async fn the_newest_merge_request_between_two_branches_is_found_whatever_became_of_it() {
+    let (host, face, repository) = app().await;
+    let provider = github(&host);
+    let (source, target) = (branch("kiops/shop"), branch("main"));
+    let found = || provider.merge_request(&repository, &source, &target);
+    // A fork in the same organisation has a branch of the same name.
+    face.state().pulls.push(json!({
+        "number": 900, "state": "closed", "head": "kiops/shop", "base": "main", "from": 2,
+    }));
+    assert_eq!(found().await.unwrap(), None);
+    let new = NewMergeRequest {
+        source: source.clone(),
+        target: target.clone(),
+        title: "Deploy".into(),
+        description: String::new(),
+    };
+    let first = provider.open_merge_request(&repository, &new).await.unwrap();
+    assert_eq!((found().await.unwrap(), first.state), (Some(first.clone()), MergeRequestState::Open));
+    for _ in 0..2 {
+        provider.close_merge_request(&repository, first.number).await.unwrap();
+        assert_eq!(found().await.unwrap().unwrap().state, MergeRequestState::Closed);
+    }
+    let second = provider.open_merge_request(&repository, &new).await.unwrap();
+    for pull in &mut face.state().pulls {
+        if pull["number"] == second.number {
+            (pull["state"], pull["merged_at"]) = ("closed".into(), "2026-01-01T00:00:00Z".into());
+        }
+    }
+    let newest = found().await.unwrap().unwrap();
+    assert_eq!((newest.number, newest.state), (second.number, MergeRequestState::Merged));
+    provider.close_merge_request(&repository, second.number).await.unwrap();
+    let error = provider.close_merge_request(&repository, 77).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 #[tokio::test]

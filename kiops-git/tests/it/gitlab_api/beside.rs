@@ -90,15 +90,39 @@ impl Face {
                 answer(200, note)
             }
             (Method::GET, ["merge_requests"]) => {
-                let wanted = |request: &&Value| {
-                    ["source_branch", "target_branch"].iter().all(|key| request[*key] == asked.parameter(key))
+                let of_state = |request: &Value| match asked.parameter("state") {
+                    "all" => true,
+                    state => request["state"] == state,
                 };
-                let found = state.merge_requests.iter().filter(wanted).cloned().collect();
+                let wanted = |request: &&Value| {
+                    of_state(request)
+                        && ["source_branch", "target_branch"]
+                            .iter()
+                            .all(|key| request[*key] == asked.parameter(key))
+                };
+                let found = state.merge_requests.iter().rev().filter(wanted).cloned().collect();
                 page(asked, found, 100)
+            }
+            (Method::GET | Method::PUT, ["merge_requests", number]) => {
+                let known = state.merge_requests.iter_mut();
+                let mut known = known.filter(|request| request["iid"].as_u64() == number.parse().ok());
+                let Some(request) = known.next() else { return text(404, r#"{"message":"404 Not found"}"#) };
+                if asked.method == Method::PUT {
+                    assert_eq!(
+                        (&asked.json()["state_event"], &request["state"]),
+                        (&json!("close"), &json!("opened"))
+                    );
+                    request["state"] = "closed".into();
+                }
+                answer(200, request)
             }
             (Method::POST, ["merge_requests"]) => {
                 let (mut request, iid) = (asked.json(), state.number());
                 request["iid"] = iid.into();
+                request["state"] = "opened".into();
+                for side in ["source_project_id", "target_project_id"] {
+                    request[side] = 1.into();
+                }
                 request["web_url"] = format!("{WEB}/{}/-/merge_requests/{iid}", repository.path).into();
                 state.merge_requests.push(request.clone());
                 answer(201, &request)

@@ -11,8 +11,8 @@ use kiops_core::event::Repository;
 use kiops_core::http::Body;
 use kiops_core::name::{BranchName, CommitId, GitRef};
 use kiops_core::provider::{
-    FileChange, GitProvider as _, Import, ImportProgress, NewCommit, NewMergeRequest, NewRepository,
-    OwnerKind, Search, TreeQuery, Visibility, Writes as _,
+    FileChange, GitProvider as _, Import, ImportProgress, MergeRequestState, NewCommit, NewMergeRequest,
+    NewRepository, OwnerKind, Search, TreeQuery, Visibility, Writes as _,
 };
 use kiops_core::secret::Secret;
 use kiops_core::testing::conformance::git_provider::{self, Entry, GitHost as _};
@@ -237,6 +237,47 @@ async fn a_merge_request_is_opened_once() {
     assert_eq!(provider.open_merge_request(&repository, &new).await.unwrap(), first);
     let other = NewMergeRequest { target: branch("develop"), ..new };
     assert_ne!(provider.open_merge_request(&repository, &other).await.unwrap().number, first.number);
+}
+
+#[tokio::test]
+async fn the_newest_merge_request_between_two_branches_is_found_whatever_became_of_it() {
+    let face = Face::default();
+    let host = InProcess::new(face.clone());
+    let repository = host.host.named("app");
+    host.host.create(&repository).await;
+    let provider = gitlab(&host);
+    let (source, target) = (branch("kiops/shop"), branch("main"));
+    let found = || provider.merge_request(&repository, &source, &target);
+    assert_eq!(found().await.unwrap(), None);
+    // A fork has a branch of the same name.
+    face.state().merge_requests.push(json!({
+        "iid": 900, "state": "opened", "source_branch": "kiops/shop", "target_branch": "main",
+        "source_project_id": 2, "target_project_id": 1,
+    }));
+    assert_eq!(found().await.unwrap(), None);
+    let new = NewMergeRequest {
+        source: source.clone(),
+        target: target.clone(),
+        title: "Deploy".into(),
+        description: String::new(),
+    };
+    let first = provider.open_merge_request(&repository, &new).await.unwrap();
+    assert_eq!((found().await.unwrap(), first.state), (Some(first.clone()), MergeRequestState::Open));
+    for _ in 0..2 {
+        provider.close_merge_request(&repository, first.number).await.unwrap();
+        assert_eq!(found().await.unwrap().unwrap().state, MergeRequestState::Closed);
+    }
+    let second = provider.open_merge_request(&repository, &new).await.unwrap();
+    assert_ne!(second.number, first.number);
+    for request in &mut face.state().merge_requests {
+        if request["iid"] == second.number {
+            request["state"] = "merged".into();
+        }
+    }
+    assert_eq!(found().await.unwrap().unwrap().state, MergeRequestState::Merged);
+    provider.close_merge_request(&repository, second.number).await.unwrap();
+    let error = provider.close_merge_request(&repository, 77).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 fn import(url: &str) -> Import {

@@ -15,6 +15,7 @@ mod applying;
 mod contention;
 mod durability;
 mod fixtures;
+mod proposing;
 mod removal;
 mod rolling_back;
 mod standing;
@@ -22,6 +23,9 @@ mod standing;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use super::fresh::word;
 use super::runs::Pace;
@@ -55,6 +59,16 @@ checks! { DeployBench:
         a_rollback_goes_to_any_revision_also_to_the_live_one,
         a_rollback_to_what_is_not_there_is_refused_and_changes_nothing,
     }
+    proposing {
+        what_is_proposed_changes_nothing_until_it_is_accepted,
+        a_release_is_proposed_once_however_often_it_is_asked_for,
+        what_was_rejected_stays_so_and_changes_nothing,
+        what_was_taken_back_is_not_accepted_any_more,
+        what_was_accepted_is_not_taken_back,
+        a_release_that_another_came_before_is_proposed_again,
+        a_proposal_that_failed_is_made_by_the_same_call,
+        a_rollback_is_proposed_too,
+    }
     removal {
         a_removed_target_runs_nothing,
         what_is_not_there_is_removed_without_an_error,
@@ -81,7 +95,20 @@ pub struct DeployBench {
     images: Images,
     refused: Option<Refused>,
     fault: Option<Box<dyn Fn(bool) + Send + Sync>>,
+    people: Option<People>,
     pace: Pace,
+}
+
+/// Who says yes or no to what is proposed, and of which targets.
+struct People {
+    target: Box<dyn Fn(&str) -> DeployTarget + Send + Sync>,
+    answer: Box<dyn Fn(ReleaseId, bool) -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+impl People {
+    fn target(&self) -> DeployTarget {
+        (self.target)(&word())
+    }
 }
 
 type Images = Box<dyn Fn(&ContainerName, &str) -> PinnedImage + Send + Sync>;
@@ -100,7 +127,8 @@ impl DeployBench {
             tag: None,
             digest: Digest::of(format!("{container} {word}").as_bytes()),
         });
-        Self { deployer, target: Box::new(target), images, refused: None, fault: None, pace: Pace::default() }
+        let target = Box::new(target);
+        Self { deployer, target, images, refused: None, fault: None, people: None, pace: Pace::default() }
     }
 
     /// The same with images that the runtime can run, another one for each word: for a runtime that pulls them.
@@ -128,6 +156,19 @@ impl DeployBench {
     #[must_use]
     pub fn with_fault(mut self, fault: impl Fn(bool) + Send + Sync + 'static) -> Self {
         self.fault = Some(Box::new(fault));
+        self
+    }
+
+    /// The same with targets that [are proposed](Target::is_proposed), each with the word as above, and with people who say yes (`true`) or no to a
+    /// release as soon as they are told to, if they can. Without them, proposals go unproved.
+    #[must_use]
+    pub fn with_people<A: Future<Output = ()> + Send + 'static>(
+        mut self,
+        target: impl Fn(&str) -> DeployTarget + Send + Sync + 'static,
+        answer: impl Fn(ReleaseId, bool) -> A + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Box::new(move |release, yes| answer(release, yes).boxed());
+        self.people = Some(People { target: Box::new(target), answer });
         self
     }
 
