@@ -34,10 +34,13 @@ pub(crate) struct Deploy {
     /// The service, for the history beside the file.
     #[arg(long)]
     service: ServiceName,
+    /// Its component: each has a history of its own.
+    #[arg(long, default_value = "main")]
+    component: ComponentName,
     /// Its environment.
     #[arg(long)]
     environment: EnvironmentName,
-    /// Tells this release from others of the same image, to bring an older one back.
+    /// Tells this release from others of the same image: to bring an older one back, or to ask again.
     #[arg(long, default_value = "")]
     nonce: String,
 }
@@ -59,6 +62,8 @@ impl Deploy {
         let release = ReleaseId::derive([
             service.as_str(),
             environment.as_str(),
+            self.branch.as_str(),
+            &self.path,
             self.container.as_str(),
             &self.image,
             &self.nonce,
@@ -77,7 +82,7 @@ impl Deploy {
         let target = DeployTarget {
             namespace: kiops_core::name::dns_label([service.as_str()]),
             service,
-            component: ComponentName::default(),
+            component: self.component,
             environment,
             target: Target::GitFile(file),
             preview: None,
@@ -90,10 +95,13 @@ impl Deploy {
         };
         let deployer = GitOps::new(GitOpsConfig::default(), [provider])?;
         if let (true, Some(proposals)) = (target.target.is_proposed(), deployer.proposals()) {
-            match proposals.propose(&target, &request).await? {
-                Proposal::Accepted => {}
-                open => return print(&open),
-            }
+            return match proposals.propose(&target, &request).await? {
+                Proposal::Accepted(revision) => print(&json!({ "revision": revision })),
+                Proposal::Rejected(text) => {
+                    Err(Error::conflict("deploy", text).with_remedy("deploy it again with another --nonce"))
+                }
+                open @ Proposal::Open(_) => print(&open),
+            };
         }
         print(&json!({ "revision": deployer.apply(&target, &request).await? }))
     }

@@ -31,7 +31,7 @@ pub(super) struct DeploymentJson {
     build: Option<BuildId>,
     images: BTreeMap<ContainerName, String>,
     state: &'static str,
-    /// Where people are asked about it, once they are.
+    /// Where people are, or were, asked about it.
     proposal: Option<String>,
     /// Whether it is what runs now.
     current: bool,
@@ -51,12 +51,7 @@ async fn view(app: &App, release: Release) -> Result<DeploymentJson, Refusal> {
         | ReleaseState::RolledBack(failure) => Some(FailureJson::of(failure.clone())),
         _ => None,
     };
-    let proposal = match &release.state {
-        ReleaseState::Proposed(text) => text.clone(),
-        _ => None,
-    };
     Ok(DeploymentJson {
-        proposal,
         current: lane.is_some_and(|lane| lane.release == release.id),
         service: release.service().clone(),
         component: release.target.component.clone(),
@@ -70,6 +65,7 @@ async fn view(app: &App, release: Release) -> Result<DeploymentJson, Refusal> {
         created_at: release.created_at,
         finished_at: release.finished_at,
         failure,
+        proposal: release.proposal,
         id: release.id,
     })
 }

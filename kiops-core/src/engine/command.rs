@@ -231,10 +231,7 @@ fn cancel(draft: &mut Draft<'_>, id: &BuildId, by: &Subject) -> Result<Reply> {
     }
     let release = build.release.as_ref().and_then(|release| draft.release(release));
     match release.map(|release| (release.id.clone(), &release.state)) {
-        Some((
-            release,
-            ReleaseState::Pending | ReleaseState::AwaitingApproval | ReleaseState::Proposed(_),
-        )) => {
+        Some((release, ReleaseState::Pending | ReleaseState::AwaitingApproval | ReleaseState::Proposed)) => {
             draft.apply_release(&release, ReleaseInput::Cancel { by })?;
             Ok(Reply::Builds(vec![id.clone()]))
         }
@@ -379,7 +376,7 @@ fn settle(draft: &mut Draft<'_>, release: ReleaseId, answer: ReleaseInput) -> Re
     match draft.apply_release(&release, answer) {
         Ok(()) => Ok(Reply::Release(release)),
         Err(error) if error.kind() == ErrorKind::Conflict => Err(error.with_remedy(
-            "only a release that awaits approval can be approved or rejected, and one that is proposed rejected: look at the newest one, or deploy again",
+            "only a release that awaits approval can be approved or rejected: look at the newest one, or deploy again; to one that is proposed people say yes where it is proposed",
         )),
         Err(error) => Err(error),
     }

@@ -235,8 +235,10 @@ impl<'a> Draft<'a> {
     pub(super) fn apply_release(&mut self, id: &ReleaseId, input: ReleaseInput) -> Result<()> {
         let mut release = self.release(id).cloned().ok_or_else(|| missing("release", id.as_str()))?;
         let woken = input == ReleaseInput::Tick;
+        let withdrawn = matches!(input, ReleaseInput::Withdrawn(Ok(_)));
         let work = match &release.state {
-            ReleaseState::Proposed(_) => Some(Effect::Propose { release: id.clone() }),
+            ReleaseState::Proposed => Some(Effect::Propose { release: id.clone() }),
+            ReleaseState::Withdrawing(_) => Some(Effect::Withdraw { release: id.clone() }),
             ReleaseState::Deploying => Some(Effect::Deploy { release: id.clone() }),
             ReleaseState::Verifying => Some(Effect::Verify { release: id.clone() }),
             ReleaseState::RollingBack(_) => {
@@ -257,10 +259,11 @@ impl<'a> Draft<'a> {
         let (order, images, told) = (release.order, release.images.clone(), release.told.clone());
         let failed = matches!(release.state, ReleaseState::Failed(_)) && release.state != before;
         let applied = release.revision.is_some() || before == ReleaseState::Deploying;
-        // Somebody may have said yes before it could be taken back.
-        let withdrawn = matches!(before, ReleaseState::Proposed(_)) && release.is_over();
+        // Nobody knows whether somebody says yes to what could not be taken back.
+        let left_open = matches!(before, ReleaseState::Withdrawing(_)) && release.is_over() && !withdrawn;
         let became = |state: ReleaseState| release.state == state && before != state;
-        let (starts, goes_live) = (became(ReleaseState::Deploying), became(ReleaseState::Live));
+        let starts = release.state.is_under_way() && !before.is_under_way();
+        let goes_live = became(ReleaseState::Live);
         let of_build = release.origin.build().cloned();
         if let Some(work) = work.filter(|_| release.state != before) {
             self.drop_work(work);
@@ -284,7 +287,7 @@ impl<'a> Draft<'a> {
             }
         }
         // What was applied and failed may be what runs now, also where nobody heard that it was.
-        if let Some(live) = self.lane(&lane).filter(|_| (failed && applied) || withdrawn).cloned() {
+        if let Some(live) = self.lane(&lane).filter(|_| (failed && applied) || left_open).cloned() {
             self.put_lane(LaneState { unsure: true, ..live });
         }
         if starts {
@@ -447,6 +450,7 @@ impl<'a> Draft<'a> {
                 environment: release.target.environment.clone(),
                 state: release.state.name().to_owned(),
                 images: release.images.iter().map(|(name, image)| format!("{name}={image}")).collect(),
+                proposal: release.proposal.clone(),
             });
         }
         over

@@ -83,9 +83,9 @@ impl Draft<'_> {
 
     /// The releases whose images are on their way to a lane, or wait for an approval.
     pub(super) fn coming(&self, lane: &Lane) -> impl Iterator<Item = &Release> {
-        self.releases()
-            .filter(move |release| release.lane() == *lane && !release.is_over())
-            .filter(|release| !matches!(release.state, ReleaseState::RollingBack(_)))
+        self.releases().filter(move |release| release.lane() == *lane && !release.is_over()).filter(
+            |release| !matches!(release.state, ReleaseState::RollingBack(_) | ReleaseState::Withdrawing(_)),
+        )
     }
 
     /// Where a success goes by itself for one of those who asked for it: for a merge request to its preview.
@@ -233,6 +233,7 @@ impl Draft<'_> {
             images: new.images,
             commit: new.commit,
             state,
+            proposal: None,
             revision: None,
             previous: None,
             rollback_on_failure: environment.rollback_on_failure,
@@ -300,11 +301,16 @@ impl Draft<'_> {
                 awaiting.push(place);
                 continue;
             }
+            // What is being taken back is newer than nothing, unless somebody has accepted it.
+            if matches!(release.state, ReleaseState::Withdrawing(_)) {
+                under_way = true;
+                continue;
+            }
             newest = newest.max(Some(place.clone()));
             match release.state {
                 ReleaseState::Pending => pending.push(place),
                 // Nothing has changed yet: something newer takes its place.
-                ReleaseState::Proposed(_) => proposed = Some(place),
+                ReleaseState::Proposed => proposed = Some(place),
                 _ => under_way = true,
             }
         }

@@ -67,6 +67,8 @@ pub enum DomainEvent {
         state: String,
         /// Its images, `container=name:tag@digest`.
         images: Vec<String>,
+        /// Where people are asked about it, once they are.
+        proposal: Option<String>,
     },
     /// A check of what is live began, or ended.
     Check {

@@ -34,6 +34,9 @@ pub struct Release {
     pub commit: Option<CommitId>,
     /// Where it stands.
     pub state: ReleaseState,
+    /// Where people are, or were, asked about it ([`Proposals`](super::Proposals)), once they could be.
+    #[serde(default)]
+    pub proposal: Option<String>,
     /// The revision that it became.
     pub revision: Option<Revision>,
     /// What was live before it was applied: where an automatic rollback goes.
@@ -117,8 +120,8 @@ pub struct LaneState {
     /// When each was told of or asked for.
     #[serde(default)]
     pub told: BTreeMap<ContainerName, Timestamp>,
-    /// Whether a later release was applied and failed, and nothing went back, or was proposed and taken back: then the runtime may have that
-    /// one's images.
+    /// Whether a later release was applied and failed, and nothing went back, or was proposed and could not be taken back: then the runtime may
+    /// have that one's images.
     #[serde(default)]
     pub unsure: bool,
 }

@@ -1,9 +1,11 @@
 //! The release's state machine: `apply` is the only way a release changes.
 //!
 //! ```text
-//! AwaitingApproval ─► Pending ─► (Proposed) ─► Deploying ─► Verifying ─► Live
-//!    │                   │            │            └────────────┴─► Failed | RollingBack ─► RolledBack
-//!    └───────────────────┴────────────┴─► Rejected | Expired | Canceled | Superseded
+//! AwaitingApproval ─► Pending ─► Deploying ─► Verifying ─► Live
+//!    │                   │  │          └──────────┴─► Failed | RollingBack ─► RolledBack
+//!    └─► Rejected |  ◄───┘  └─► Proposed ─► Verifying        where people outside are asked first
+//!        Expired | Canceled |      └─► Withdrawing ─► Verifying
+//!        Superseded | Failed ◄─────┴────────┘
 //! ```
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,9 +27,10 @@ pub enum ReleaseState {
     Pending,
     /// It waits for somebody who may say yes (T18). No slot is held and no build timer runs.
     AwaitingApproval,
-    /// It is proposed to people outside, who say yes or no there; with where, once they can. Nothing has changed yet, and something newer
-    /// takes its place.
-    Proposed(Option<String>),
+    /// It is proposed to people outside, who say yes or no there. Nothing has changed yet, and something newer takes its place.
+    Proposed,
+    /// Its proposal is being taken back; with what it becomes then. Somebody may have said yes before.
+    Withdrawing(Box<Self>),
     /// The runtime is being told.
     Deploying,
     /// The runtime was told; it becomes healthy, or does not.
@@ -66,7 +69,8 @@ impl ReleaseState {
             self,
             Self::Pending
                 | Self::AwaitingApproval
-                | Self::Proposed(_)
+                | Self::Proposed
+                | Self::Withdrawing(_)
                 | Self::Deploying
                 | Self::Verifying
                 | Self::RollingBack(_)
@@ -80,7 +84,7 @@ impl ReleaseState {
 
     /// Whether it waits until somebody says yes, here or outside: what it brings runs nowhere yet.
     pub const fn awaits_a_yes(&self) -> bool {
-        matches!(self, Self::AwaitingApproval | Self::Proposed(_))
+        matches!(self, Self::AwaitingApproval | Self::Proposed)
     }
 
     /// The state's name in JSON.
@@ -88,7 +92,8 @@ impl ReleaseState {
         match self {
             Self::Pending => "pending",
             Self::AwaitingApproval => "awaiting_approval",
-            Self::Proposed(_) => "proposed",
+            Self::Proposed => "proposed",
+            Self::Withdrawing(_) => "withdrawing",
             Self::Deploying => "deploying",
             Self::Verifying | Self::RollingBack(_) => "verifying",
             Self::Live => "live",
@@ -132,6 +137,8 @@ pub enum ReleaseInput {
     },
     /// How the proposal stands, or why it could not be made.
     Proposed(Result<Proposal, Failure>),
+    /// The proposal is taken back, unless somebody accepted it before, as the revision; or why it cannot be.
+    Withdrawn(Result<Option<Revision>, Failure>),
     /// The runtime took it, or could not.
     Applied(Result<Revision, Failure>),
     /// How the rollout stands.
@@ -193,7 +200,7 @@ impl Release {
                     .collect();
                 let (images, environment) = (images.join(", "), &self.target.environment);
                 if self.target.target.is_proposed() {
-                    self.state = S::Proposed(None);
+                    self.state = S::Proposed;
                     let line = format!("Proposing {images} for {environment}");
                     return Ok(vec![ReleaseAsk::Log(line), ReleaseAsk::Propose]);
                 }
@@ -207,21 +214,29 @@ impl Release {
                 self.state = S::Pending;
                 Ok(vec![line])
             }
-            (ReleaseInput::Reject { by }, S::AwaitingApproval | S::Proposed(_)) => {
+            (ReleaseInput::Reject { by }, S::AwaitingApproval | S::Proposed) => {
                 let line = format!("Rejected by {by}");
                 Ok(self.end(S::Rejected { by }, line, now))
             }
-            (ReleaseInput::Cancel { by }, S::Pending | S::AwaitingApproval | S::Proposed(_)) => {
+            (ReleaseInput::Cancel { by }, S::Pending | S::AwaitingApproval | S::Proposed) => {
                 let line = format!("Canceled by {by}");
                 Ok(self.end(S::Canceled { by }, line, now))
             }
-            (ReleaseInput::Supersede { by }, S::Pending | S::AwaitingApproval | S::Proposed(_)) => {
+            (ReleaseInput::Supersede { by }, S::Pending | S::AwaitingApproval | S::Proposed) => {
                 let line = format!("Superseded by release {by}");
                 Ok(self.end(S::Superseded { by }, line, now))
             }
-            (ReleaseInput::Proposed(proposal), S::Proposed(known)) => {
-                let known = known.clone();
-                Ok(self.proposed(proposal, known, now))
+            (ReleaseInput::Proposed(proposal), S::Proposed) => Ok(self.proposed(proposal, now)),
+            (ReleaseInput::Withdrawn(Ok(Some(revision))), S::Withdrawing(_)) => {
+                Ok(self.accepted(revision, "Accepted before it could be taken back", now))
+            }
+            (ReleaseInput::Withdrawn(result), S::Withdrawing(then)) => {
+                let then = (**then).clone();
+                let line = match result {
+                    Ok(_) => "What was proposed is taken back".to_owned(),
+                    Err(failure) => format!("What was proposed could not be taken back: {failure}"),
+                };
+                Ok(self.end(then, line, now))
             }
             (ReleaseInput::Applied(Ok(revision)), S::Deploying) => {
                 self.revision = Some(revision);
@@ -262,7 +277,7 @@ impl Release {
     pub fn wake_at(&self) -> Option<Timestamp> {
         let (from, seconds) = match self.state {
             ReleaseState::AwaitingApproval => (Some(self.created_at), self.timers.approval_seconds),
-            ReleaseState::Proposed(_) => (self.deploy_started_at, self.timers.approval_seconds),
+            ReleaseState::Proposed => (self.deploy_started_at, self.timers.approval_seconds),
             ReleaseState::Deploying | ReleaseState::Verifying | ReleaseState::RollingBack(_) => {
                 (self.deploy_started_at, self.timers.rollout_seconds)
             }
@@ -278,7 +293,7 @@ impl Release {
         if self.wake_at().is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let watched = self.state.is_under_way() || matches!(self.state, ReleaseState::Proposed(_));
+        let watched = self.state.is_under_way() || self.state == ReleaseState::Proposed;
         if let (true, Some(away)) = (watched, unwatched(self.armed, now)) {
             // It may have been complete for long, or accepted: whoever watches it says so first.
             self.deploy_started_at = self.deploy_started_at.map(|at| at.saturating_add(away).unwrap_or(now));
@@ -286,7 +301,7 @@ impl Release {
             return vec![ReleaseAsk::Log(line.into())];
         }
         match &self.state {
-            ReleaseState::AwaitingApproval | ReleaseState::Proposed(_) => {
+            ReleaseState::AwaitingApproval | ReleaseState::Proposed => {
                 self.end(ReleaseState::Expired, "Expired: nobody approved in time".into(), now)
             }
             ReleaseState::Deploying | ReleaseState::Verifying => {
@@ -302,31 +317,30 @@ impl Release {
         }
     }
 
-    fn proposed(
-        &mut self,
-        proposal: Result<Proposal, Failure>,
-        known: Option<String>,
-        now: Timestamp,
-    ) -> Vec<ReleaseAsk> {
+    fn proposed(&mut self, proposal: Result<Proposal, Failure>, now: Timestamp) -> Vec<ReleaseAsk> {
         match proposal {
             Ok(Proposal::Open(text)) => {
-                let news = known.as_ref() != Some(&text);
+                let news = self.proposal.as_ref() != Some(&text);
                 let line = news.then(|| ReleaseAsk::Log(format!("Waiting for {text}")));
-                self.state = ReleaseState::Proposed(Some(text));
+                self.proposal = Some(text);
                 line.into_iter().chain([ReleaseAsk::Propose]).collect()
             }
-            Ok(Proposal::Accepted) => {
-                let line = format!("Accepted: updating {}", self.target.environment);
-                self.deploy_started_at = Some(now);
-                self.state = ReleaseState::Deploying;
-                vec![ReleaseAsk::Log(line), ReleaseAsk::Deploy]
-            }
+            Ok(Proposal::Accepted(revision)) => self.accepted(revision, "Accepted", now),
+            // There is nothing left to take back.
             Ok(Proposal::Rejected(text)) => {
                 let line = format!("Rejected: {text}");
-                self.end(ReleaseState::Rejected { by: text }, line, now)
+                self.is_over_as(ReleaseState::Rejected { by: text }, line, now)
             }
             Err(failure) => self.fail(failure, now),
         }
+    }
+
+    /// What people accepted is applied already.
+    fn accepted(&mut self, revision: Revision, how: &str, now: Timestamp) -> Vec<ReleaseAsk> {
+        self.revision = Some(revision);
+        self.deploy_started_at = Some(now);
+        self.state = ReleaseState::Verifying;
+        vec![ReleaseAsk::Log(format!("{how}: it is revision {revision}")), ReleaseAsk::Verify]
     }
 
     fn status(&mut self, status: RolloutStatus, now: Timestamp) -> Vec<ReleaseAsk> {
@@ -371,12 +385,19 @@ impl Release {
         }
     }
 
+    /// Ends it; of what is proposed only once that is taken back: nobody must say yes any more to what is over.
     fn end(&mut self, state: ReleaseState, line: String, now: Timestamp) -> Vec<ReleaseAsk> {
-        let before = std::mem::replace(&mut self.state, state);
+        if self.state == ReleaseState::Proposed {
+            self.state = ReleaseState::Withdrawing(Box::new(state));
+            return vec![ReleaseAsk::Log(line), ReleaseAsk::Withdraw];
+        }
+        self.is_over_as(state, line, now)
+    }
+
+    fn is_over_as(&mut self, state: ReleaseState, line: String, now: Timestamp) -> Vec<ReleaseAsk> {
+        self.state = state;
         self.finished_at = Some(now);
-        // Nobody must say yes any more to what is over.
-        let withdraw = matches!(before, ReleaseState::Proposed(_)).then_some(ReleaseAsk::Withdraw);
-        [ReleaseAsk::Log(line)].into_iter().chain(withdraw).collect()
+        vec![ReleaseAsk::Log(line)]
     }
 }
 
@@ -389,6 +410,7 @@ impl ReleaseInput {
             Self::Cancel { .. } => "cancel",
             Self::Supersede { .. } => "supersede",
             Self::Proposed(_) => "proposed",
+            Self::Withdrawn(_) => "withdrawn",
             Self::Applied(_) => "applied",
             Self::Status(_) => "status",
             Self::WentBack(_) => "went back",

@@ -117,8 +117,10 @@ impl BuildView {
         let deploy = Some(Stage::Deploy);
         let at = |n| built.raised_to(Progress::at(Stage::Deploy, n, 4));
         let (state, stage, progress, failure) = match &release.state {
-            ReleaseState::Pending => (VisibleState::Running, deploy, at(0), None),
-            ReleaseState::AwaitingApproval | ReleaseState::Proposed(_) => {
+            ReleaseState::Pending | ReleaseState::Withdrawing(_) => {
+                (VisibleState::Running, deploy, at(0), None)
+            }
+            ReleaseState::AwaitingApproval | ReleaseState::Proposed => {
                 (VisibleState::AwaitingApproval, deploy, at(0), None)
             }
             ReleaseState::Deploying => (VisibleState::Running, deploy, at(1), None),

@@ -10,7 +10,7 @@ use kiops_core::name::{ImageRef, MemberId, ReleaseId, ServiceName};
 use kiops_core::policy::Rules;
 use kiops_core::release::{Deployer, Lane, Release, ReleaseState};
 use kiops_core::service::Environment;
-use kiops_core::store::{MemoryStore, Store as _};
+use kiops_core::store::{MemoryStore, Page, Store as _};
 use kiops_core::testing::fakes::{FakeDeployer, VirtualClock};
 use kiops_core::testing::{Chaos, Rates};
 use serde_json::json;
@@ -89,23 +89,19 @@ async fn minutes(n: u64) {
     tokio::time::sleep(Duration::from_secs(60 * n)).await;
 }
 
-fn proposed(release: &ReleaseId) -> ReleaseState {
-    ReleaseState::Proposed(Some(format!("proposal {release}")))
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_people_accept_goes_live_also_hours_later_and_in_another_process() {
     let platform = Platform::new().await;
     let driver = platform.driver();
     let release = platform.deploy(&driver, "0").await;
     driver.run(minutes(60), Duration::ZERO).await;
-    assert_eq!(platform.state(&release).await, proposed(&release));
+    assert_eq!(platform.state(&release).await, ReleaseState::Proposed);
     let next = platform.driver();
     let hours_later = async {
         minutes(2 * 60).await;
-        assert_eq!(platform.state(&release).await, proposed(&release));
+        assert_eq!(platform.state(&release).await, ReleaseState::Proposed);
         platform.deployer.answer(&release, true);
-        minutes(1).await;
+        minutes(3).await;
         assert_eq!(platform.state(&release).await, ReleaseState::Live);
     };
     next.run(hours_later, Duration::ZERO).await;
@@ -120,7 +116,7 @@ async fn a_host_that_is_down_for_hours_takes_nothing_back() {
         minutes(1).await;
         platform.chaos.set(Rates { fail: 1000, ..Rates::default() });
         minutes(3 * 60).await;
-        assert_eq!(platform.state(&release).await, proposed(&release));
+        assert_eq!(platform.state(&release).await, ReleaseState::Proposed);
         platform.deployer.answer(&release, true);
         platform.chaos.set(Rates::default());
         minutes(1).await;
@@ -138,9 +134,10 @@ async fn what_cannot_be_proposed_at_all_has_failed_and_nobody_is_asked() {
         platform.chaos.set(Rates { lose: 1000, ..Rates::default() });
         let release = platform.deploy(&driver, "0").await;
         minutes(60).await;
-        assert!(matches!(platform.state(&release).await, ReleaseState::Failed(_)));
+        assert!(matches!(platform.state(&release).await, ReleaseState::Withdrawing(_)));
         platform.chaos.set(Rates::default());
-        minutes(60).await;
+        minutes(3).await;
+        assert!(matches!(platform.state(&release).await, ReleaseState::Failed(_)));
         assert!(!platform.is_asked_about(&release));
     };
     driver.run(waits, Duration::ZERO).await;
@@ -167,30 +164,62 @@ async fn what_is_newer_takes_its_place_and_people_are_asked_about_that_alone() {
 
 /// Somebody says no here, and somebody yes there, at the same time.
 #[tokio::test(start_paused = true)]
-async fn what_was_accepted_before_it_was_taken_back_leaves_the_lane_unsure() {
+async fn what_was_accepted_before_it_was_taken_back_is_live_and_noted_as_that() {
     let platform = Platform::new().await;
     let driver = platform.driver();
     let waits = async {
-        let first = platform.deploy(&driver, "0").await;
+        let release = platform.deploy(&driver, "0").await;
         minutes(1).await;
-        platform.deployer.answer(&first, true);
+        platform.deployer.answer(&release, true);
+        command_as_boss(&driver, Command::Reject { release: release.clone() }).await;
         minutes(1).await;
-        let second = platform.deploy(&driver, "1").await;
-        minutes(1).await;
-        platform.deployer.answer(&second, true);
-        command_as_boss(&driver, Command::Reject { release: second.clone() }).await;
-        minutes(1).await;
-        let release = platform.release(&second).await;
-        assert_eq!(release.state, ReleaseState::Rejected { by: "boss".into() });
+        assert_eq!(platform.state(&release).await, ReleaseState::Live);
         let lane = Lane { environment: "dev".parse().unwrap(), component: "main".parse().unwrap() };
-        let live = platform.store.lane(release.service(), &lane).await.unwrap().unwrap();
-        assert_eq!((live.release, live.unsure), (first, true), "the runtime has the second");
-        // The next one goes over it as over any other.
-        let third = platform.deploy(&driver, "2").await;
+        let app = ServiceName::parse("app").unwrap();
+        let live = platform.store.lane(&app, &lane).await.unwrap().unwrap();
+        assert_eq!((live.release, live.unsure), (release, false));
+    };
+    driver.run(waits, Duration::ZERO).await;
+}
+
+/// Nobody can be asked what people said, and it is to be taken back: that is not done before it is known.
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_taken_back_waits_for_a_host_that_is_down() {
+    let platform = Platform::new().await;
+    let driver = platform.driver();
+    let waits = async {
+        let (first, second) = (platform.deploy(&driver, "0").await, platform.deploy(&driver, "1"));
         minutes(1).await;
-        platform.deployer.answer(&third, true);
+        platform.chaos.set(Rates { fail: 1000, ..Rates::default() });
+        let second = second.await;
+        minutes(60).await;
+        assert!(matches!(platform.state(&first).await, ReleaseState::Withdrawing(_)));
+        assert_eq!(platform.state(&second).await, ReleaseState::Pending);
+        platform.chaos.set(Rates::default());
+        minutes(3).await;
+        assert_eq!(platform.state(&first).await, ReleaseState::Superseded { by: second.clone() });
+        assert_eq!(platform.deployer.proposed(), [second]);
+    };
+    driver.run(waits, Duration::ZERO).await;
+}
+
+/// The runtime of the environment is another one meanwhile: nobody can take it back any more.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_take_back_ends_after_a_while() {
+    let platform = Platform::new().await;
+    let driver = platform.driver();
+    let waits = async {
+        let release = platform.deploy(&driver, "0").await;
         minutes(1).await;
-        assert_eq!(platform.state(&third).await, ReleaseState::Live);
+        let elsewhere = Environment::new("dev".parse().unwrap(), "gone");
+        platform.store.put_environment(&elsewhere).await.unwrap();
+        command_as_boss(&driver, Command::Reject { release: release.clone() }).await;
+        minutes(5).await;
+        assert!(matches!(platform.state(&release).await, ReleaseState::Withdrawing(_)));
+        minutes(20).await;
+        assert_eq!(platform.state(&release).await, ReleaseState::Rejected { by: "boss".into() });
+        let quarantined = platform.store.quarantined(Page::first(9)).await.unwrap().items;
+        assert!(quarantined.is_empty(), "{quarantined:?}");
     };
     driver.run(waits, Duration::ZERO).await;
 }
@@ -202,7 +231,7 @@ async fn what_nobody_answers_expires_with_the_time_of_an_approval_and_is_taken_b
     let waits = async {
         let release = platform.deploy(&driver, "0").await;
         minutes(4 * 60 - 1).await;
-        assert_eq!(platform.state(&release).await, proposed(&release));
+        assert_eq!(platform.state(&release).await, ReleaseState::Proposed);
         minutes(2).await;
         assert_eq!(platform.state(&release).await, ReleaseState::Expired);
         assert!(!platform.is_asked_about(&release));

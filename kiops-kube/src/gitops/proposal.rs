@@ -25,14 +25,12 @@ impl Proposals for GitOps {
         again(|| self.propose_once(target, &file, request)).await
     }
 
-    async fn withdraw(&self, target: &DeployTarget, release: &ReleaseId) -> Result<Proposal> {
+    async fn withdraw(&self, target: &DeployTarget, release: &ReleaseId) -> Result<Option<Revision>> {
         let file = self.file(target)?;
         file.close_all(target, release).await?;
-        // One that was merged meanwhile cannot be closed any more.
-        Ok(match file.record_at(&file.must_head().await?).await?.of(release) {
-            Some(_) => Proposal::Accepted,
-            None => Proposal::Rejected("it was taken back".to_owned()),
-        })
+        // One that was merged meanwhile cannot be closed any more. Where there is no branch, nothing was.
+        let Some(head) = file.head().await? else { return Ok(None) };
+        Ok(file.record_at(&head).await?.of(release).map(|merged| merged.revision))
     }
 }
 
@@ -45,8 +43,8 @@ impl GitOps {
     ) -> Result<Proposal> {
         let head = file.must_head().await?;
         let record = file.record_at(&head).await?;
-        if record.of(&request.release).is_some() {
-            return Ok(Proposal::Accepted);
+        if let Some(merged) = record.of(&request.release) {
+            return Ok(Proposal::Accepted(merged.revision));
         }
         let branch = branch(target, record.next()?, &request.release)?;
         if let Some(found) = file.request(&branch).await? {

@@ -373,8 +373,7 @@ async fn a_release_is_proposed_and_what_others_commit_meanwhile_stays() {
     host.by_hand("apps/b.yaml", "of others");
     assert_eq!(deployer.propose(&target, &site).await.unwrap(), open(1), "another file is no conflict");
     host.answer(&site.release, true);
-    assert_eq!(deployer.propose(&target, &site).await.unwrap(), Proposal::Accepted);
-    assert_eq!(deployer.apply(&target, &site).await.unwrap(), Revision(1));
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), Proposal::Accepted(Revision(1)));
     assert_eq!(deployer.status(&target, Revision(1)).await.unwrap(), RolloutStatus::Complete);
     assert_eq!(host.text("apps/a.yaml"), MANIFEST.replace("old:1", &image("reg.example/site:1").to_string()));
     assert_eq!(host.text("apps/b.yaml"), "of others");

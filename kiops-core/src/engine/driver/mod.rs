@@ -65,7 +65,8 @@ pub struct DriverConfig {
     pub signs: Duration,
     /// How often a rollout is looked at. 500 ms by default.
     pub rollouts: Duration,
-    /// How often a proposal is looked at that people have not answered yet ([`Proposals`](crate::release::Proposals)). 30 s by default.
+    /// How often a proposal is looked at that people have not answered yet ([`Proposals`](crate::release::Proposals)): at first so often, later a
+    /// quarter of that. 30 s by default.
     pub proposals: Duration,
     /// How many pieces of work are performed at once, besides runs that are followed. 32 by default.
     pub parallel: usize,
@@ -323,7 +324,7 @@ impl Driver {
             }
             // Hosts that answer slowly must not keep everything else waiting: those who tell them wait for their own places. A namespace
             // that does not go is waited for, too.
-            let removes = matches!(claim.work.effect, Effect::RemovePreview { .. });
+            let removes = matches!(claim.work.effect, Effect::RemovePreview { .. } | Effect::Withdraw { .. });
             let apart = claim.work.effect.follows() || removes || claim.work.effect.is_report();
             let permit = if apart { None } else { Arc::clone(&shared.permits).acquire_owned().await.ok() };
             let shared = Arc::clone(shared);

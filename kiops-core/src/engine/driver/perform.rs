@@ -396,6 +396,7 @@ impl Shared {
                 Some(Input::Build { build: build.clone(), input, executors })
             }
             Effect::Propose { release }
+            | Effect::Withdraw { release }
             | Effect::Deploy { release }
             | Effect::Verify { release }
             | Effect::GoBack { release, .. }

@@ -66,37 +66,42 @@ fn legal(before: &Release, after: &Release, asks: &[ReleaseAsk]) -> Result<(), S
     let same = std::mem::discriminant(&before.state) == std::mem::discriminant(&after.state);
     let follows = matches!(
         (&before.state, &after.state),
-        (
-            S::Pending,
-            S::Deploying | S::Proposed(_) | S::Canceled { .. } | S::Superseded { .. } | S::Failed(_)
-        ) | (
-            S::AwaitingApproval,
-            S::Pending
-                | S::Rejected { .. }
-                | S::Expired
-                | S::Canceled { .. }
-                | S::Superseded { .. }
-                | S::Failed(_)
-        ) | (
-            S::Proposed(_),
-            S::Deploying
-                | S::Rejected { .. }
-                | S::Expired
-                | S::Canceled { .. }
-                | S::Superseded { .. }
-                | S::Failed(_)
-        ) | (S::Deploying, S::Verifying | S::Failed(_))
+        (S::Pending, S::Deploying | S::Proposed | S::Canceled { .. } | S::Superseded { .. } | S::Failed(_))
+            | (
+                S::AwaitingApproval,
+                S::Pending
+                    | S::Rejected { .. }
+                    | S::Expired
+                    | S::Canceled { .. }
+                    | S::Superseded { .. }
+                    | S::Failed(_)
+            )
+            | (S::Proposed, S::Verifying | S::Withdrawing(_) | S::Rejected { .. })
+            | (
+                S::Withdrawing(_),
+                S::Verifying
+                    | S::Rejected { .. }
+                    | S::Expired
+                    | S::Canceled { .. }
+                    | S::Superseded { .. }
+                    | S::Failed(_)
+            )
+            | (S::Deploying, S::Verifying | S::Failed(_))
             | (S::Verifying, S::Live | S::Failed(_) | S::RollingBack(_))
             | (S::RollingBack(_), S::RolledBack(_) | S::Failed(_))
     );
     claim(same || follows, "there is no such transition")?;
     let proposes = after.target.target.is_proposed();
-    let skipped = before.state == S::Pending && after.state == S::Deploying;
-    claim(!(proposes && skipped), "it was applied without being proposed")?;
-    claim(proposes || !matches!(after.state, S::Proposed(_)), "it was proposed where nobody is asked")?;
+    let asked = matches!(after.state, S::Proposed | S::Withdrawing(_));
+    claim(!(proposes && after.state == S::Deploying), "it was applied without being proposed")?;
+    claim(proposes || !asked, "it was proposed where nobody is asked")?;
     let taken_back = asks.contains(&ReleaseAsk::Withdraw);
-    let over = matches!(before.state, S::Proposed(_)) && after.is_over();
-    claim(taken_back == over, "a proposal was left open, or one taken back that is wanted")?;
+    let leaves = before.state == S::Proposed && matches!(after.state, S::Withdrawing(_));
+    claim(taken_back == leaves, "a proposal was left open, or one taken back that is wanted")?;
+    if let (S::Withdrawing(then), true) = (&before.state, after.is_over()) {
+        let quarantined = matches!(after.state, S::Failed(_));
+        claim(after.state == **then || quarantined, "it ended as something else")?;
+    }
     claim(after.is_over() == after.finished_at.is_some(), "the end has no time, or a time and no end")?;
     claim(!after.is_over() || after.wake_at().is_none(), "a release that is over is woken")?;
     let live = after.state == S::Live && before.state != S::Live;
@@ -119,8 +124,11 @@ fn input(rng: &mut Rng, release: &Release) -> ReleaseInput {
                 return ReleaseInput::Start { previous: rng.one_in(2).then_some(revision) };
             }
             ReleaseState::AwaitingApproval => return ReleaseInput::Approve { by: ada() },
-            ReleaseState::Proposed(_) if rng.one_in(3) => {
-                return ReleaseInput::Proposed(Ok(Proposal::Accepted));
+            ReleaseState::Proposed if rng.one_in(3) => {
+                return ReleaseInput::Proposed(Ok(Proposal::Accepted(revision)));
+            }
+            ReleaseState::Withdrawing(_) if rng.one_in(3) => {
+                return ReleaseInput::Withdrawn(Ok(rng.one_in(3).then_some(revision)));
             }
             ReleaseState::Deploying => return ReleaseInput::Applied(Ok(revision)),
             ReleaseState::Verifying if rng.one_in(3) => {
@@ -130,10 +138,11 @@ fn input(rng: &mut Rng, release: &Release) -> ReleaseInput {
         }
     }
     let by = || "ada".to_owned();
-    match rng.below(19) {
+    match rng.below(20) {
         16 => ReleaseInput::Proposed(Ok(Proposal::Open("merge request 7".into()))),
         17 => ReleaseInput::Proposed(Ok(Proposal::Rejected("merge request 7 was closed".into()))),
         18 => ReleaseInput::Proposed(Err(unhealthy())),
+        19 => ReleaseInput::Withdrawn(Err(unhealthy())),
         0 => ReleaseInput::Start { previous: None },
         1 => ReleaseInput::Approve { by: ada() },
         2 => ReleaseInput::Reject { by: by() },

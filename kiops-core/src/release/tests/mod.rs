@@ -46,6 +46,7 @@ pub(crate) fn pending() -> Release {
         images: images("new"),
         commit: None,
         state: ReleaseState::Pending,
+        proposal: None,
         revision: None,
         previous: None,
         rollback_on_failure: true,

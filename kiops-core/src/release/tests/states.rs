@@ -79,37 +79,78 @@ fn proposed() -> Release {
 }
 
 #[test]
-fn what_is_accepted_is_applied_and_its_rollout_has_its_own_time() {
+fn what_is_accepted_is_applied_already_and_its_rollout_has_its_own_time() {
     let mut release = proposed();
-    let asks = apply(&mut release, ReleaseInput::Proposed(Ok(Proposal::Accepted)), 9_000);
-    assert_eq!((deeds(&asks), &release.state), (vec![ReleaseAsk::Deploy], &ReleaseState::Deploying));
-    assert_eq!(release.wake_at(), Some(time(9_600)));
-    apply(&mut release, ReleaseInput::Applied(Ok(Revision(4))), 9_001);
+    assert_eq!(release.proposal.as_deref(), Some("merge request 7"));
+    let accepted = ReleaseInput::Proposed(Ok(Proposal::Accepted(Revision(4))));
+    let asks = apply(&mut release, accepted, 9_000);
+    assert_eq!((deeds(&asks), &release.state), (vec![ReleaseAsk::Verify], &ReleaseState::Verifying));
+    assert_eq!((release.wake_at(), release.revision), (Some(time(9_600)), Some(Revision(4))));
     apply(&mut release, ReleaseInput::Status(RolloutStatus::Complete), 9_002);
     assert_eq!(release.state, ReleaseState::Live);
+    assert!(release.proposal.is_some(), "it is still known where they said so");
 }
 
 #[test]
-fn what_is_proposed_ends_by_a_no_a_cancel_or_something_newer_and_is_taken_back() {
-    let (ada, newer) = ("ada".to_owned(), ReleaseId::derive(["newer"]));
-    let closed = "merge request 7 was closed".to_owned();
-    let failure = unhealthy();
-    let ends = [
-        (ReleaseInput::Reject { by: ada.clone() }, ReleaseState::Rejected { by: ada.clone() }),
-        (
-            ReleaseInput::Proposed(Ok(Proposal::Rejected(closed.clone()))),
-            ReleaseState::Rejected { by: closed },
-        ),
-        (ReleaseInput::Cancel { by: ada.clone() }, ReleaseState::Canceled { by: ada }),
+fn what_people_accepted_goes_back_by_nothing_else() {
+    let mut release = proposed();
+    apply(&mut release, ReleaseInput::Proposed(Ok(Proposal::Accepted(Revision(4)))), 4);
+    let asks = apply(&mut release, ReleaseInput::Status(RolloutStatus::Failed(unhealthy())), 5);
+    assert_eq!((deeds(&asks), release.state), (vec![], ReleaseState::Failed(unhealthy())));
+}
+
+/// The ways in which one ends that nobody outside said yes or no to.
+fn endings() -> [(ReleaseInput, ReleaseState); 4] {
+    let (ada, newer) = (|| "ada".to_owned(), ReleaseId::derive(["newer"]));
+    [
+        (ReleaseInput::Reject { by: ada() }, ReleaseState::Rejected { by: ada() }),
+        (ReleaseInput::Cancel { by: ada() }, ReleaseState::Canceled { by: ada() }),
         (ReleaseInput::Supersede { by: newer.clone() }, ReleaseState::Superseded { by: newer }),
-        (ReleaseInput::Proposed(Err(failure.clone())), ReleaseState::Failed(failure)),
-    ];
-    for (input, state) in ends {
+        (ReleaseInput::Proposed(Err(unhealthy())), ReleaseState::Failed(unhealthy())),
+    ]
+}
+
+#[test]
+fn what_is_proposed_ends_once_it_is_taken_back() {
+    for (input, state) in endings() {
         let mut release = proposed();
         let asks = apply(&mut release, input, 4);
-        assert_eq!((deeds(&asks), release.state), (vec![ReleaseAsk::Withdraw], state));
+        assert_eq!(deeds(&asks), [ReleaseAsk::Withdraw]);
+        assert_eq!(release.state, ReleaseState::Withdrawing(Box::new(state.clone())));
+        assert_eq!((release.is_over(), release.wake_at()), (false, None));
+        apply(&mut release, ReleaseInput::Withdrawn(Ok(None)), 5);
+        assert_eq!((release.state, release.finished_at), (state, Some(time(5))));
     }
-    let yes = ReleaseInput::Approve { by: super::ada() };
+}
+
+#[test]
+fn what_was_accepted_before_it_was_taken_back_goes_live() {
+    for (input, _) in endings() {
+        let mut release = proposed();
+        apply(&mut release, input, 4);
+        let asks = apply(&mut release, ReleaseInput::Withdrawn(Ok(Some(Revision(4)))), 5);
+        assert_eq!(lines(&asks), "Accepted before it could be taken back: it is revision 4\n");
+        assert_eq!((deeds(&asks), release.state), (vec![ReleaseAsk::Verify], ReleaseState::Verifying));
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_back_ends_all_the_same_and_says_so() {
+    for (input, state) in endings() {
+        let mut release = proposed();
+        apply(&mut release, input, 4);
+        let asks = apply(&mut release, ReleaseInput::Withdrawn(Err(unhealthy())), 5);
+        assert!(lines(&asks).starts_with("What was proposed could not be taken back: "));
+        assert_eq!((deeds(&asks), release.state), (vec![], state));
+    }
+}
+
+#[test]
+fn a_no_outside_ends_it_at_once() {
+    let (mut release, closed) = (proposed(), "merge request 7 was closed".to_owned());
+    let asks = apply(&mut release, ReleaseInput::Proposed(Ok(Proposal::Rejected(closed.clone()))), 4);
+    assert_eq!((deeds(&asks), release.state), (vec![], ReleaseState::Rejected { by: closed }));
+    let yes = ReleaseInput::Approve { by: ada() };
     assert!(proposed().apply(yes, at(4)).is_err(), "people say yes where it is proposed");
 }
 
@@ -126,7 +167,8 @@ fn what_is_proposed_has_the_time_of_an_approval_while_somebody_looks() {
     release.armed = Some(due);
     let asks = release.apply(ReleaseInput::Tick, due).unwrap();
     assert_eq!(lines(&asks), "Expired: nobody approved in time\n");
-    assert_eq!((deeds(&asks), release.state), (vec![ReleaseAsk::Withdraw], ReleaseState::Expired));
+    assert_eq!(deeds(&asks), [ReleaseAsk::Withdraw]);
+    assert_eq!(release.state, ReleaseState::Withdrawing(Box::new(ReleaseState::Expired)));
 }
 
 fn started() -> Release {

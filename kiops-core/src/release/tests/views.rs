@@ -50,11 +50,13 @@ fn started() -> Release {
 }
 
 #[test]
-fn what_is_proposed_awaits_an_approval() {
-    for text in [None, Some("merge request 7".to_owned())] {
-        let release = Release { state: ReleaseState::Proposed(text), ..by_merge_request() };
-        assert_eq!(word(release), VisibleState::AwaitingApproval);
-    }
+fn what_is_proposed_awaits_an_approval_until_it_is_taken_back() {
+    assert_eq!(
+        word(Release { state: ReleaseState::Proposed, ..by_merge_request() }),
+        VisibleState::AwaitingApproval
+    );
+    let state = ReleaseState::Withdrawing(Box::new(ReleaseState::Expired));
+    assert_eq!(word(Release { state, ..by_merge_request() }), VisibleState::Running);
 }
 
 #[test]

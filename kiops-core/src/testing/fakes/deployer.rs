@@ -69,7 +69,7 @@ impl FakeDeployer {
     /// Whether somebody said yes to a release.
     pub fn was_accepted(&self, release: &ReleaseId) -> bool {
         let state = self.state();
-        state.proposals.get(release).is_some_and(|proposed| proposed.became == Proposal::Accepted)
+        state.proposals.get(release).is_some_and(|proposed| matches!(proposed.became, Proposal::Accepted(_)))
     }
 
     /// Somebody says yes or no to a release that is proposed. Nothing happens where nobody is asked any more, or where a yes would go over what
@@ -86,7 +86,7 @@ impl FakeDeployer {
                     proposed.request.clone().revision(revision, Timestamp::UNIX_EPOCH),
                     Instant::now(),
                 ));
-                proposed.became = Proposal::Accepted;
+                proposed.became = Proposal::Accepted(revision);
             }
             (Proposal::Open(text), false) => {
                 proposed.became = Proposal::Rejected(format!("{text} was closed"));
@@ -239,16 +239,14 @@ impl Proposals for FakeDeployer {
             .await
     }
 
-    async fn withdraw(&self, _: &DeployTarget, release: &ReleaseId) -> Result<Proposal> {
+    async fn withdraw(&self, _: &DeployTarget, release: &ReleaseId) -> Result<Option<Revision>> {
         self.chaos
             .around("withdraw", async {
                 self.answer(release, false);
-                let nothing = || Proposal::Rejected("nothing was proposed".into());
-                Ok(self
-                    .state()
-                    .proposals
-                    .get(release)
-                    .map_or_else(nothing, |proposed| proposed.became.clone()))
+                Ok(match self.state().proposals.get(release).map(|proposed| &proposed.became) {
+                    Some(Proposal::Accepted(revision)) => Some(*revision),
+                    _ => None,
+                })
             })
             .await
     }

@@ -580,7 +580,7 @@ impl World {
             return;
         };
         let running = self.deployer.live(&release.target).expect("something is live");
-        // What was accepted just before it was to be taken back runs, and is not noted.
+        // What people accepted and then failed stays: only they take it back.
         if !(self.plan.proposals && live.unsure) {
             assert_eq!(
                 running.images, live.images,

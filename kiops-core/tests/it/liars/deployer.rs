@@ -145,9 +145,9 @@ impl Proposals for Liar {
         self.deployer.propose(target, &request).await
     }
 
-    async fn withdraw(&self, target: &DeployTarget, release: &ReleaseId) -> Result<Proposal> {
+    async fn withdraw(&self, target: &DeployTarget, release: &ReleaseId) -> Result<Option<Revision>> {
         if self.is(Lie::TakesNothingBack) {
-            return Ok(Proposal::Rejected("it was taken back".into()));
+            return Ok(None);
         }
         self.deployer.withdraw(target, release).await
     }

@@ -224,6 +224,7 @@ pub(super) fn release(service: &str, n: u64, state: ReleaseState) -> Release {
         images: [(container(), image())].into(),
         commit: Some(commit(n)),
         state,
+        proposal: None,
         revision: None,
         previous: None,
         rollback_on_failure: true,
