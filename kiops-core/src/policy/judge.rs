@@ -90,6 +90,7 @@ impl<'a> Judge<'a> {
     }
 
     fn build(&mut self, git: &GitSource, rules: &Rules) -> Step<Vec<Planned>> {
+        self.not_our_own()?;
         let auto_ci = &self.service.settings.auto_ci;
         let candidate = match &self.event.kind {
             EventKind::Push(push) => {
@@ -115,6 +116,21 @@ impl<'a> Judge<'a> {
             self.ready()?;
         }
         Ok(planned)
+    }
+
+    /// What kiops pushes to propose a release of this service builds nothing, or each would bring the next (E80).
+    fn not_our_own(&mut self) -> Step {
+        let branch = match &self.event.kind {
+            EventKind::Push(push) => push.git_ref.branch().map(BranchName::as_str),
+            EventKind::MergeRequest(request) => Some(request.source_branch.as_str()),
+            _ => None,
+        };
+        match branch.filter(|branch| branch.starts_with(&self.service.name.proposals())) {
+            Some(branch) => {
+                self.not_relevant(format!("on `{branch}` kiops proposes releases of this service"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Ends with what a kind of event that starts nothing anywhere has to say.

@@ -14,7 +14,7 @@ const PROPOSE: &str = "propose release";
 /// The branch on which a release is proposed as this revision. One that was proposed before another was merged is proposed again, as the next.
 fn branch(target: &DeployTarget, revision: Revision, release: &ReleaseId) -> Result<BranchName> {
     let DeployTarget { service, component, environment, .. } = target;
-    let name = format!("kiops/{service}/{component}/{environment}/{revision}-{release}");
+    let name = format!("{}{component}/{environment}/{revision}-{release}", service.proposals());
     BranchName::parse(&name).map_err(|error| Error::internal(PROPOSE, error.to_string()))
 }
 

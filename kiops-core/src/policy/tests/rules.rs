@@ -42,6 +42,18 @@ fn a_keyword_must_be_in_the_message() {
 }
 
 #[test]
+fn branches_on_which_kiops_proposes_releases_of_the_service_build_nothing() {
+    let all = service(r#"{"auto_ci":{"push":{"branches":["*"]},"merge_request":{"enabled":true}}}"#);
+    let own = "kiops/app/main/prod/3-r-0123";
+    for event in [push(own), merge_request(|request| request.source_branch = own.into())] {
+        let decision = judged(&all, &event, &nothing());
+        assert_eq!(skips(&decision), SkipReason::NotRelevant);
+        assert!(said(&decision).contains("kiops proposes releases"), "{}", said(&decision));
+    }
+    assert_eq!(builds(&judged(&all, &push("kiops/apples"), &nothing())).len(), 1, "another one's");
+}
+
+#[test]
 fn ignored_senders_start_nothing_by_their_id_never_by_their_name() {
     let by_id = service(r#"{"auto_ci":{"ignored_actors":["42"]}}"#);
     assert_eq!(skips(&judged(&by_id, &push("main"), &nothing())), SkipReason::ActorIgnored);
