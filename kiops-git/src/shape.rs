@@ -1,11 +1,16 @@
 //! The shapes in which every provider answers.
 
 use kiops_core::event::Repository;
-use kiops_core::provider::{CommitStatus, Page, Search, as_markdown};
+use kiops_core::provider::{CommitStatus, MergeRequestInfo, MergeRequestState, Page, Search, as_markdown};
 use kiops_core::{Error, ErrorKind, Result};
 
 const PAGE_DEFAULT: usize = 100;
 pub(crate) const PAGE_MAX: usize = 1000;
+
+/// The one that is open, or else the newest.
+pub(crate) fn newest(found: impl IntoIterator<Item = MergeRequestInfo>) -> Option<MergeRequestInfo> {
+    found.into_iter().max_by_key(|found| (found.state == MergeRequestState::Open, found.number))
+}
 
 /// One page of what `sorted` has in the order of `name`.
 pub(crate) fn page<T>(sorted: Vec<T>, search: &Search, name: impl Fn(&T) -> &str) -> Page<T> {
@@ -85,4 +90,19 @@ pub(crate) const fn is_name_byte(byte: u8) -> bool {
 pub(crate) fn too_many(operation: &'static str, what: &str, max: usize) -> Error {
     Error::new(ErrorKind::TooLarge, operation, format!("{what} has more than {max} entries"))
         .with_remedy("raise max_entries")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_open_comes_before_a_newer_one_that_is_not() {
+        let request = |number, state| MergeRequestInfo { number, web_url: None, state };
+        let (open, closed) = (MergeRequestState::Open, MergeRequestState::Closed);
+        let reopened = [request(5, open), request(6, closed)];
+        assert_eq!(newest(reopened).map(|found| found.number), Some(5));
+        assert_eq!(newest([request(6, closed), request(5, closed)]).map(|found| found.number), Some(6));
+        assert_eq!(newest([]), None);
+    }
 }

@@ -62,13 +62,6 @@ impl From<&ComponentName> for ContainerName {
     }
 }
 
-impl ServiceName {
-    /// How the branches begin on which its releases are proposed by merge request: `kiops/{service}/`.
-    pub fn proposals(&self) -> String {
-        format!("kiops/{self}/")
-    }
-}
-
 fn check_label(what: &'static str, value: &str) -> Result<(), NameError> {
     let refuse = |reason: &str| Err(NameError::new(what, value, reason));
     if value.is_empty() {

@@ -1,6 +1,6 @@
 //! Git's names: refs, branches, tags, commits, repositories.
 
-use super::{NameError, name};
+use super::{DnsLabel, NameError, ReleaseId, name};
 
 name!(
     /// A branch without its `refs/heads/` prefix (`feature/a/b`), within the rules of `git check-ref-format`.
@@ -29,6 +29,31 @@ name!(
         Ok(())
     }
 );
+
+/// What stands before every branch on which a release is proposed.
+const PROPOSALS: &str = "kiops/";
+
+impl BranchName {
+    /// The branch on which a release is proposed as this revision of its place: `kiops/{place}/{revision}-{24 digits of the release}`. Gitea takes at
+    /// most 100 characters: enough for 9,999 revisions.
+    pub fn of_proposal(place: &DnsLabel, revision: u64, release: &ReleaseId) -> Self {
+        Self(format!("{PROPOSALS}{place}/{revision}-{}", release.digits()).into())
+    }
+
+    /// Whether a release is proposed in what this text names: a branch, or a merge's message in which its host names the branch.
+    pub fn is_of_proposal(text: &str) -> bool {
+        text.match_indices(PROPOSALS).any(|(at, _)| {
+            let mut parts = text[at + PROPOSALS.len()..].splitn(2, '/');
+            let (place, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let Some((revision, digits)) = rest.split_once('-') else { return false };
+            let digits = digits.as_bytes().get(..24).unwrap_or_default();
+            DnsLabel::parse(place).is_ok()
+                && revision.parse::<u64>().is_ok()
+                && digits.len() == 24
+                && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    }
+}
 
 impl CommitId {
     /// The first seven digits: what tags are made from (T19).

@@ -131,6 +131,13 @@ derived!(ReleaseId, "r-");
 derived!(DeliveryId, "d-");
 derived!(WorkId, "w-");
 
+impl ReleaseId {
+    /// Its 24 hexadecimal digits, without what stands before them.
+    pub(super) fn digits(&self) -> &str {
+        self.as_str().strip_prefix("r-").unwrap_or(self.as_str())
+    }
+}
+
 impl RunId {
     /// The run of a build: the same build and attempt always have the same id.
     pub fn of_build(build: &BuildId, attempt: u32) -> Self {

@@ -118,17 +118,15 @@ impl<'a> Judge<'a> {
         Ok(planned)
     }
 
-    /// What kiops pushes to propose a release of this service builds nothing, or each would bring the next (E80).
+    /// What kiops pushes to propose a release builds nothing, or each would bring the next (E80).
     fn not_our_own(&mut self) -> Step {
         let branch = match &self.event.kind {
             EventKind::Push(push) => push.git_ref.branch().map(BranchName::as_str),
             EventKind::MergeRequest(request) => Some(request.source_branch.as_str()),
             _ => None,
         };
-        match branch.filter(|branch| branch.starts_with(&self.service.name.proposals())) {
-            Some(branch) => {
-                self.not_relevant(format!("on `{branch}` kiops proposes releases of this service"))
-            }
+        match branch.filter(|branch| BranchName::is_of_proposal(branch)) {
+            Some(branch) => self.not_relevant(format!("on `{branch}` kiops proposes a release")),
             None => Ok(()),
         }
     }
@@ -241,6 +239,10 @@ impl<'a> Judge<'a> {
 
     fn message_rules(&mut self, auto_ci: &AutoCi, message: Option<&str>) -> Step {
         let message = message.unwrap_or_default();
+        // Squashed or not: our own commit has the trailer, and a merge's message names the branch.
+        if message.contains("\nKiops-Release: ") || BranchName::is_of_proposal(message) {
+            return self.stop("commit", SkipReason::NotRelevant, Saw::text("kiops deployed a release by it"));
+        }
         if auto_ci.skip_markers {
             const MARKERS: [&str; 5] = ["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "***no_ci***"];
             let lower = message.to_lowercase();

@@ -37,7 +37,8 @@ pub trait Writes: Send + Sync {
         new: &NewMergeRequest,
     ) -> Result<MergeRequestInfo>;
 
-    /// The newest merge request from one branch of the repository to another, whatever became of it; `None`: there never was one.
+    /// The merge request from one branch of the repository to another: the one that is open, or else the newest, whatever became of it. `None`:
+    /// there never was one.
     async fn merge_request(
         &self,
         repository: &Repository,

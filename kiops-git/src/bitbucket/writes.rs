@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::Bitbucket;
 use super::host::{Links, RepositoryBody, Workspace, quoted};
 use crate::rest::Multipart;
-use crate::shape::{check_path, page};
+use crate::shape::{check_path, newest, page};
 
 const OWNERS: &str = "list owners";
 const CREATE: &str = "create repository";
@@ -175,8 +175,8 @@ impl Bitbucket {
             })
         };
         let found: Vec<PullRequestBody> = self.every(OPEN, call).await?;
-        let found = found.into_iter().filter(|request| request.is(between)).max_by_key(|request| request.id);
-        Ok(found.map(PullRequestBody::into_info))
+        let found = found.into_iter().filter(|request| request.is(between));
+        Ok(newest(found.map(PullRequestBody::into_info)))
     }
 }
 

@@ -18,7 +18,7 @@ use url::Url;
 use super::hooks::text;
 use super::provider::{Facts, Gitea};
 use crate::rest::objects::{Objects as _, no_commit};
-use crate::shape::{check_path, or_none, page};
+use crate::shape::{check_path, newest, or_none, page};
 
 const OWNERS: &str = "list owners";
 const CREATE: &str = "create repository";
@@ -93,8 +93,9 @@ struct End {
     /// The branch's name, also where the branch is gone and `ref` is `refs/pull/7/head`.
     #[serde(default)]
     label: String,
+    /// -1: the repository is gone.
     #[serde(default)]
-    repo_id: u64,
+    repo_id: i64,
 }
 
 impl Gitea {
@@ -174,8 +175,7 @@ impl Gitea {
                 && pull.base.name == target.as_str()
                 && pull.head.repo_id == pull.base.repo_id
         };
-        let newest = pulls.iter().filter(same).max_by_key(|pull| pull.number);
-        Ok(newest.map(|pull| self.request_info(repository, pull)))
+        Ok(newest(pulls.iter().filter(same).map(|pull| self.request_info(repository, pull))))
     }
 
     fn request_info(&self, repository: &Repository, pull: &Pull) -> MergeRequestInfo {

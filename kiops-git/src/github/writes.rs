@@ -8,7 +8,7 @@ use kiops_core::provider::{
     Import, ImportProgress, MergeRequestInfo, MergeRequestState, NewCommit, NewMergeRequest, NewRepository,
     Owner, OwnerKind, Page, RepositoryInfo, Search, Visibility, Writes,
 };
-use kiops_core::{Error, ErrorKind, Result};
+use kiops_core::{Error, ErrorKind, Result, Retry};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use super::GitHub;
 use super::commits::At;
 use super::provider::{is_name, is_of_app, owner_and_name};
 use super::repositories::RepositoryObject;
-use crate::shape::page;
+use crate::shape::{newest, page};
 
 const CREATE: &str = "create repository";
 const OPEN: &str = "open merge request";
@@ -93,7 +93,7 @@ impl GitHub {
         let call = call.query("head", &format!("{owner}:{source}")).query("base", target.as_str());
         let call = call.query("sort", "created").query("direction", "desc");
         let found: Vec<PullObject> = call.query("per_page", "100").read().await?;
-        Ok(found.into_iter().find(PullObject::is_own).map(PullObject::into_info))
+        Ok(newest(found.into_iter().filter(PullObject::is_own).map(PullObject::into_info)))
     }
 }
 
@@ -176,7 +176,11 @@ impl Writes for GitHub {
         {
             return Ok(found);
         }
-        Ok(answer.good()?.read::<PullObject>()?.into_info())
+        // GitHub says so, too, of a branch that was made a moment ago.
+        let soon = answer.status == 422 && answer.said().contains("No commits between");
+        let answer =
+            answer.good().map_err(|error| if soon { error.with_retry(Retry::Maybe) } else { error })?;
+        Ok(answer.read::<PullObject>()?.into_info())
     }
 
     async fn merge_request(

@@ -17,7 +17,7 @@ use url::Url;
 use super::GitLab;
 use super::provider::ProjectBody;
 use crate::rest::{next_parameter, without_user_info};
-use crate::shape::check_path;
+use crate::shape::{check_path, newest};
 
 const CREATE: &str = "create repository";
 const COMMIT: &str = "commit files";
@@ -145,7 +145,7 @@ impl GitLab {
         let call = call.query("order_by", "created_at").query("sort", "desc");
         let found: Vec<MergeRequestBody> = call.query("per_page", "100").read().await?;
         let own = |request: &MergeRequestBody| request.source_project_id == request.target_project_id;
-        Ok(found.into_iter().find(own).map(MergeRequestBody::into_info))
+        Ok(newest(found.into_iter().filter(own).map(MergeRequestBody::into_info)))
     }
 
     /// The number that GitHub gives a repository: what GitLab's importer wants.
@@ -245,7 +245,7 @@ impl Writes for GitLab {
             )
             .with_remedy("read the files again and repeat the change on top of that")
         };
-        let actions = self.actions(repository, commit).await?;
+        let mut actions = self.actions(repository, commit).await?;
         if let Some(head) = &head {
             if commit.parent.as_ref() != Some(head) {
                 // A repetition of this very commit, which was cut off after it was made.
@@ -256,6 +256,10 @@ impl Writes for GitLab {
             if actions.is_empty() {
                 return Ok(head.clone());
             }
+        }
+        if head.is_none() {
+            // Of a branch that is to be made GitLab would ask the default branch.
+            actions.iter_mut().for_each(|action| action.last_commit_id = None);
         }
         let mut body = serde_json::json!({
             "branch": commit.branch.as_str(),

@@ -43,8 +43,7 @@ pub struct GitOpsConfig {
     /// How many revisions of each target the history keeps; 10 at least, 50 by default.
     pub keep: usize,
     /// Whether commits say `[skip ci]`, so that none of them starts a build (E80). On by default; off where pipelines of that
-    /// repository are to run. Of merge requests the title says so, from where hosts take it into the merge's message: pipelines that look at what
-    /// is proposed run.
+    /// repository are to run. What is proposed by merge request does not say so: pipelines look at it. kiops itself knows both.
     pub skip_ci: bool,
 }
 
@@ -62,7 +61,7 @@ impl Default for GitOpsConfig {
 /// may work on one repository.
 ///
 /// Where the target says so, a release is a merge request instead, which a person merges ([`Proposals`]): the same commit on a branch of its own,
-/// `kiops/{service}/{component}/{environment}/{revision}-{release}`. If another release becomes that revision first, it is proposed again as the
+/// `kiops/{service}-{component}-{environment}/{revision}-{release}`. If another release becomes that revision first, it is proposed again as the
 /// next. Such a target never goes back by itself.
 ///
 /// A rollout is complete once it is committed, or merged: whether a cluster follows the repository is not looked at. If somebody changes the image

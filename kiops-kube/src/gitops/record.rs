@@ -24,6 +24,12 @@ impl Record {
                 .with_remedy("bring back the file as it was in the last commit of kiops, or remove it")
         })?;
         record.revisions.sort_by_key(|info| std::cmp::Reverse(info.revision));
+        // A conflict that somebody resolved by keeping both sides.
+        if let Some(two) = record.revisions.windows(2).find(|two| two[0].revision == two[1].revision) {
+            let text = format!("{path}: revision {} is there twice", two[0].revision);
+            return Err(Error::corrupt("read history", text)
+                .with_remedy("keep the one of the two whose image the file has"));
+        }
         Ok(record)
     }
 

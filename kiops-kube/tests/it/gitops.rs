@@ -47,6 +47,8 @@ struct State {
     down: bool,
     /// Answers the next commit with a fault after it was made.
     deaf: bool,
+    /// Nothing can be closed: somebody is merging it.
+    locked: bool,
     /// What of the target was there when a branch was made.
     starts: HashMap<String, Files>,
 }
@@ -142,7 +144,8 @@ impl Host {
     /// Somebody answers the newest request of a release.
     fn answer(&self, release: &ReleaseId, yes: bool) {
         let mut state = self.state.lock().unwrap();
-        let of_release = |request: &Request| request.source.ends_with(release.as_str());
+        let digits = release.as_str().trim_start_matches("r-");
+        let of_release = |request: &Request| request.source.ends_with(digits);
         match (state.requests.iter().rposition(of_release), yes) {
             (Some(at), true) => state.merge(at),
             (Some(at), false) => state.close(at),
@@ -280,7 +283,9 @@ impl Writes for Host {
     async fn close_merge_request(&self, _: &Repository, number: u64) -> Result<()> {
         let mut state = self.state.lock().unwrap();
         state.up()?;
-        state.close(usize::try_from(number).unwrap() - 1);
+        if !state.locked {
+            state.close(usize::try_from(number).unwrap() - 1);
+        }
         Ok(())
     }
     async fn import_repository(&self, _: &Import) -> Result<RepositoryInfo> {
@@ -367,7 +372,7 @@ async fn a_release_is_proposed_and_what_others_commit_meanwhile_stays() {
     let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
     assert_eq!(deployer.propose(&target, &site).await.unwrap(), open(1));
     assert_eq!(host.text("apps/a.yaml"), MANIFEST, "nothing has changed yet");
-    assert_eq!(host.requests(), [("Deploy sa to dev [skip ci]".into(), MergeRequestState::Open)]);
+    assert_eq!(host.requests(), [("Deploy sa to dev".into(), MergeRequestState::Open)]);
     let message = host.messages().pop().unwrap();
     assert!(message.starts_with("Deploy sa to dev\n"), "the proposal's own pipelines run: {message}");
     host.by_hand("apps/b.yaml", "of others");
@@ -401,13 +406,51 @@ async fn what_cannot_be_merged_any_more_is_closed_and_proposed_anew() {
 }
 
 #[tokio::test]
-async fn a_merge_that_left_the_release_out_is_waited_for_and_said() {
+async fn a_merge_that_left_the_release_out_is_waited_for_and_not_taken_back() {
     let host = Arc::<Host>::default();
     let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
     deployer.propose(&target, &site).await.unwrap();
     host.state.lock().unwrap().requests[0].state = MergeRequestState::Merged;
-    let text = "branch main: merge request 1 (https://host/mr/1) was merged, and is not there";
-    assert_eq!(deployer.propose(&target, &site).await.unwrap(), Proposal::Open(text.into()));
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), open(1));
+    let error = deployer.withdraw(&target, &site.release).await.unwrap_err();
+    let text = "merge request 1 (https://host/mr/1) was merged, and main does not have it";
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, text));
+}
+
+/// Somebody has pressed the button: nothing closes it any more, and it is merged a moment later.
+#[tokio::test]
+async fn what_is_being_merged_is_not_said_to_be_taken_back() {
+    let host = Arc::<Host>::default();
+    let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
+    deployer.propose(&target, &site).await.unwrap();
+    host.state.lock().unwrap().locked = true;
+    let error = deployer.withdraw(&target, &site.release).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    host.answer(&site.release, true);
+    assert_eq!(deployer.withdraw(&target, &site.release).await.unwrap(), Some(Revision(1)));
+}
+
+/// As at hosts that make the branch before the commit.
+#[tokio::test]
+async fn a_proposal_that_was_cut_off_after_its_branch_was_made_is_completed() {
+    let host = Arc::<Host>::default();
+    let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
+    host.by_hand("apps/b.yaml", "of others");
+    let name = proposal("sa", 1, &site.release);
+    {
+        let mut state = host.state.lock().unwrap();
+        let (head, files) = (state.head_of("main").unwrap(), state.files_of("main"));
+        state.branches.insert(name.clone(), head);
+        state.starts.insert(name, files);
+    }
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), open(1));
+    host.answer(&site.release, true);
+    assert_eq!(deployer.propose(&target, &site).await.unwrap(), Proposal::Accepted(Revision(1)));
+}
+
+fn proposal(service: &str, revision: u64, release: &ReleaseId) -> String {
+    let place = kiops_core::name::dns_label([service, "main", "dev"]);
+    BranchName::of_proposal(&place, revision, release).to_string()
 }
 
 /// The answer to what was proposed is lost: the same call finds it.
@@ -423,15 +466,36 @@ async fn a_proposal_whose_answer_was_lost_is_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_branch_of_somebody_else_is_not_written_to() {
+async fn a_branch_that_has_another_release_is_not_written_to() {
     let host = Arc::<Host>::default();
-    let (deployer, target, site) = (gitops(&host), reviewed("a"), site("1"));
-    let name = format!("kiops/sa/main/dev/1-{}", site.release);
-    host.state.lock().unwrap().commit(&name, Files::new(), &[], "somebody's");
-    let error = deployer.propose(&target, &site).await.unwrap_err();
+    let (deployer, target, one) = (gitops(&host), reviewed("a"), site("1"));
+    deployer.propose(&target, &one).await.unwrap();
+    let two = site("2");
+    let (from, to) = (proposal("sa", 1, &one.release), proposal("sa", 1, &two.release));
+    {
+        let mut state = host.state.lock().unwrap();
+        let head = state.head_of(&from).unwrap();
+        state.branches.insert(to.clone(), head);
+    }
+    let error = deployer.propose(&target, &two).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    assert!(error.message().contains(&name), "{error}");
-    assert_eq!((host.messages().len(), host.requests()), (1, vec![]));
+    assert!(error.message().contains(&to), "{error}");
+    assert_eq!((host.messages().len(), host.requests().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_history_in_which_a_revision_is_twice_is_said_to_be_broken() {
+    let host = Arc::<Host>::default();
+    let (deployer, target) = (gitops(&host), target("a"));
+    deployer.apply(&target, &site("1")).await.unwrap();
+    let path = ".kiops/sa/main/dev.json";
+    let mut history: serde_json::Value = serde_json::from_str(&host.text(path)).unwrap();
+    let again = history["revisions"][0].clone();
+    history["revisions"].as_array_mut().unwrap().push(again);
+    host.by_hand(path, &history.to_string());
+    let error = deployer.history(&target).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.message().contains("revision 1 is there twice"), "{error}");
 }
 
 #[tokio::test]

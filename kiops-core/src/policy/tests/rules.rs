@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::name::{BranchName, ReleaseId, dns_label};
 
 #[test]
 fn auto_ci_off_builds_nothing() {
@@ -41,16 +42,43 @@ fn a_keyword_must_be_in_the_message() {
     assert_eq!(builds(&judged(&service, &event, &nothing())).len(), 1);
 }
 
+fn proposal() -> BranchName {
+    BranchName::of_proposal(&dns_label(["app", "main", "prod"]), 3, &ReleaseId::derive(["r"]))
+}
+
 #[test]
-fn branches_on_which_kiops_proposes_releases_of_the_service_build_nothing() {
+fn branches_on_which_kiops_proposes_releases_build_nothing() {
     let all = service(r#"{"auto_ci":{"push":{"branches":["*"]},"merge_request":{"enabled":true}}}"#);
-    let own = "kiops/app/main/prod/3-r-0123";
-    for event in [push(own), merge_request(|request| request.source_branch = own.into())] {
+    let own = proposal();
+    for event in [push(own.as_str()), merge_request(|request| request.source_branch = own.to_string())] {
         let decision = judged(&all, &event, &nothing());
         assert_eq!(skips(&decision), SkipReason::NotRelevant);
-        assert!(said(&decision).contains("kiops proposes releases"), "{}", said(&decision));
+        assert!(said(&decision).contains("kiops proposes a release"), "{}", said(&decision));
     }
-    assert_eq!(builds(&judged(&all, &push("kiops/apples"), &nothing())).len(), 1, "another one's");
+    for others in ["kiops/setup", "kiops/app/3-new", "feature/kiops"] {
+        assert_eq!(builds(&judged(&all, &push(others), &nothing())).len(), 1, "{others}");
+    }
+}
+
+/// E80: the words are the hosts' own for a merge, and what a squash leaves.
+#[test]
+fn what_kiops_deployed_by_a_commit_or_a_merge_builds_nothing() {
+    let own = proposal();
+    for message in [
+        "Deploy app to prod\n\nmain: x\n\nKiops-Release: r-1\nKiops-Revision: 3\n".to_owned(),
+        "Deploy app to prod (#7)\n\nmain: x\n\nKiops-Release: r-1\nKiops-Revision: 3\n".to_owned(),
+        format!("Merge branch '{own}' into 'main'\n\nDeploy app to prod\n\nSee merge request team/app!7"),
+        format!("Merge pull request #7 from team/{own}\n\nDeploy app to prod"),
+        format!("Merged in {own} (pull request #7)"),
+        format!("Merge pull request 'Deploy app to prod' (#7) from {own} into main"),
+    ] {
+        let event = push_with("main", |push| push.message = Some(message.clone()));
+        assert_eq!(skips(&judged(&plain(), &event, &nothing())), SkipReason::NotRelevant, "{message}");
+    }
+    for message in ["docs of kiops/app/3-r", "Kiops-Release: is a trailer", "Merge branch 'kiops/setup'"] {
+        let event = push_with("main", |push| push.message = Some(message.into()));
+        assert_eq!(builds(&judged(&plain(), &event, &nothing())).len(), 1, "{message}");
+    }
 }
 
 #[test]

@@ -261,6 +261,11 @@ async fn the_newest_pull_request_between_two_branches_is_found_whatever_became_o
     let provider = gitea(&host);
     let (source, target) = (branch_name("kiops/shop"), branch_name("main"));
     let found = || provider.merge_request(&repository, &source, &target);
+    // Of a fork that is gone.
+    face.state().pulls.push(json!({
+        "number": 80, "state": "closed", "head": { "ref": "refs/pull/80/head", "label": "kiops/shop", "repo_id": -1 },
+        "base": { "ref": "main", "repo_id": 1 },
+    }));
     assert_eq!(found().await.unwrap(), None);
     let new = NewMergeRequest {
         source: source.clone(),

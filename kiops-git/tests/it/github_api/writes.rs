@@ -12,7 +12,7 @@ use kiops_core::provider::{
     NewRepository, NewUser, OwnerKind, Search, Visibility, Writes as _,
 };
 use kiops_core::testing::conformance::git_provider::{Entry, GitHost as _, NewCommit as Made};
-use kiops_core::{Error, ErrorKind, Result};
+use kiops_core::{Error, ErrorKind, Result, Retry};
 use kiops_git::github::GitHub;
 use kiops_git::rest::HostConfig;
 use serde_json::json;
@@ -322,6 +322,7 @@ async fn a_merge_request_is_opened_once() {
     let error = github(&host).open_merge_request(&repository, &new).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.message().contains("No commits between"), "{error}");
+    assert_eq!(error.retry(), Retry::Maybe, "the branch may have been made a moment ago");
 }
 
 #[tokio::test]

@@ -36,6 +36,9 @@ pub(crate) async fn commit(asked: &Asked, host: &Backing, repository: &Repositor
     if head.is_some() && start.is_some() {
         return answer(400, &json!({ "message": "A branch called 'x' already exists." }));
     }
+    // Of a branch that is to be made GitLab asks the default branch what changed last.
+    let main = GitRef::Branch(branch("main"));
+    let looked = if start.is_some() { host.git.head(&there, &main).await.unwrap() } else { head.clone() };
     let parent = head.or(start);
     let mut entries = BTreeMap::new();
     if let Some(parent) = &parent {
@@ -48,8 +51,8 @@ pub(crate) async fn commit(asked: &Asked, host: &Backing, repository: &Repositor
     }
     for action in body["actions"].as_array().unwrap() {
         let path = action["file_path"].as_str().unwrap().to_owned();
-        if let (Some(known), Some(parent)) = (action["last_commit_id"].as_str(), &parent) {
-            let args = ["log", "-1", "--format=%H", parent.as_str(), "--", &path];
+        if let (Some(known), Some(looked)) = (action["last_commit_id"].as_str(), &looked) {
+            let args = ["log", "-1", "--format=%H", looked.as_str(), "--", &path];
             let output = crate::plain::git(&host.folder.bare(repository)).args(args).output().unwrap();
             if String::from_utf8(output.stdout).unwrap().trim() != known {
                 return text(
@@ -128,6 +131,22 @@ async fn a_new_branch_starts_where_it_is_told() {
     let git_ref = GitRef::Branch(branch("kiops/deploy"));
     assert_eq!(provider.head(&repository, &git_ref).await.unwrap(), Some(made.clone()));
     assert_eq!(provider.commit(&repository, &made).await.unwrap().unwrap().parents, [parent]);
+}
+
+/// The default branch has another version of the file.
+#[tokio::test]
+async fn a_new_branch_changes_a_file_of_a_branch_that_is_not_the_default() {
+    let (host, repository) = app().await;
+    let provider = gitlab(&host);
+    let first = new_commit("main", None, vec![change("a", Some("1"))]);
+    let first = provider.commit_files(&repository, &first).await.unwrap();
+    let production = new_commit("production", Some(&first), vec![change("a", Some("2"))]);
+    let production = provider.commit_files(&repository, &production).await.unwrap();
+    let main = new_commit("main", Some(&first), vec![change("a", Some("3"))]);
+    provider.commit_files(&repository, &main).await.unwrap();
+    let proposed = new_commit("kiops/deploy", Some(&production), vec![change("a", Some("4"))]);
+    let made = provider.commit_files(&repository, &proposed).await.unwrap();
+    assert_eq!(provider.commit(&repository, &made).await.unwrap().unwrap().parents, [production]);
 }
 
 #[tokio::test]
