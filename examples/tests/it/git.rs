@@ -108,7 +108,7 @@ async fn a_deployment_by_merge_request_says_where_people_are_asked() {
     let output = run_at(&url, "gitlab", &[&deploy[..], &by].concat()).await;
     assert_eq!(printed(&output), json!({ "open": "merge request 3 (https://x/3)" }));
     let list = asked.lock().unwrap().pop().unwrap();
-    assert!(list.contains("source_branch=kiops%2Fshop%2Fmain%2Fprod%2F1-r-"), "{list}");
+    assert!(list.contains("source_branch=kiops%2Fshop-main-prod%2F1-"), "{list}");
     let output = run_at(&url, "gitlab", &[&deploy[..], &["--environment", "prod"]].concat()).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("shop.yaml is not in main of team/deploy"), "{said}");
